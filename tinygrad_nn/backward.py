@@ -1,0 +1,80 @@
+"""The only walk over a graph: from outputs back to what they were computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tinygrad_nn.graph import Node
+
+__all__ = ["accumulate", "pull_back", "reachable"]
+
+
+def reachable(outputs: Iterable[Node]) -> dict[int, Node]:
+    """Return every node that `outputs` depend on and that needs a gradient, by serial number.
+
+    Iterative, so its depth is bounded by memory alone.
+    """
+    live = {node.serial: node for node in outputs}
+    stack = list(live.values())
+    pop, push = stack.pop, stack.append
+    while stack:
+        for a in pop().args:
+            if isinstance(a, Node) and a.requires_grad:
+                serial = a.serial
+                if serial not in live:
+                    live[serial] = a
+                    if a.primitive is not None:
+                        push(a)
+    return live
+
+
+def pull_back(
+    seeds: Iterable[tuple[Node, Any]], *, record: bool = False, keep: bool = False
+) -> tuple[dict[int, Node], dict[int, Any]]:
+    """Pull cotangents of outputs back to the leaves.
+
+    Descending serial number is a reverse topological order, so that a node's cotangent is complete
+    when its turn comes.
+
+    Parameters
+    ----------
+    seeds : iterable of (Node, cotangent)
+        Outputs and their cotangents, each of the node's shape.
+    record : bool
+        Hand nodes to the rules, not raw data: the cotangents are then nodes themselves and can be
+        differentiated again. This is all there is to derivatives of higher order.
+    keep : bool
+        Keep the cotangents of intermediate nodes, not of leaves alone.
+
+    Returns
+    -------
+    nodes, cotangents : dict, dict
+        By serial number. A node without an entry in `cotangents` got none.
+    """
+    cotangents: dict[int, Any] = {}
+    outputs = []
+    for node, g in seeds:
+        outputs.append(node)
+        serial = node.serial
+        cotangents[serial] = cotangents[serial] + g if serial in cotangents else g
+    live = reachable(outputs)
+    for serial in sorted(live, reverse=True):
+        node = live[serial]
+        if node.primitive is not None and serial in cotangents:
+            node._pull(cotangents[serial] if keep else cotangents.pop(serial), cotangents, record)
+    return live, cotangents
+
+
+def accumulate(output: Node, seed: Any) -> None:
+    """Add the gradient of `output` to ``.grad`` of every leaf that it depends on.
+
+    ``.grad`` is replaced and never added to in place: whoever holds the old one keeps it.
+    """
+    live, cotangents = pull_back([(output, seed)], keep=output.keeps_gradients)
+    for serial, g in cotangents.items():
+        node = live[serial]
+        if node.primitive is not None:
+            node.grad = g
+        else:
+            node.grad = g if node.grad is None else node.grad + g

@@ -1,0 +1,226 @@
+"""Nodes of the computation graph, and the switches that say whether new ones are recorded."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ContextDecorator
+from itertools import count
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from tinygrad_nn.errors import NotDifferentiableError, StaleGraphError
+
+if TYPE_CHECKING:
+    import weakref
+
+    from tinygrad_nn.primitive import Primitive
+
+__all__ = ["Node", "Scope", "enable_grad", "is_grad_enabled", "next_serial", "no_grad",
+           "set_grad_enabled", "strict"]  # fmt: skip
+
+#: Numbers the nodes of the whole process. Inputs are numbered before what is computed from them,
+#: so descending order is a topological order. (``next`` on a counter is atomic.)
+next_serial = count(1).__next__
+
+# Threads in an unusual mode, by thread ident. Both are empty nearly always, and the test for that
+# is the cheapest that Python has: it stands in the path of every operation.
+_grad_modes: dict[int, list[bool]] = {}
+_strict_depth: dict[int, int] = {}
+
+
+class Scope(NamedTuple):
+    """One call of a module: the nodes numbered after `start`, up to the node that holds this."""
+
+    module: weakref.ref[Any]
+    title: str
+    start: int
+
+
+class Node:
+    """A value in the graph: a leaf, or the result of a primitive applied to its arguments.
+
+    Attributes
+    ----------
+    primitive : Primitive or None
+        What computed this node; None for a leaf.
+    args : tuple
+        The primitive's array inputs: nodes, and raw arrays or numbers where no gradient goes.
+    static : dict
+        The keywords that the primitive was called with.
+    serial : int
+        Creation number; larger than that of every node among `args`.
+    grad
+        The accumulated gradient of a leaf.
+    label : str or None
+        A name for drawings and error messages.
+    """
+
+    __slots__ = (
+        "__weakref__", "_changed", "_data", "_scopes", "grad", "label", "primitive", "serial",
+    )  # fmt: skip
+
+    _data: Any
+    _changed: int  # serial number at the time of the last assignment to .data, 0 for never
+    _scopes: tuple[Scope, ...]
+    primitive: Primitive | None
+    serial: int
+    grad: Any
+    label: str | None
+
+    # Provided by the two kinds of node.
+    if TYPE_CHECKING:
+        args: tuple[Any, ...]
+        static: dict[str, Any]
+        requires_grad: bool
+        shape: tuple[int, ...]
+
+    # NumPy's own refusal to iterate or order nodes would be less helpful than ours.
+    __hash__: ClassVar[Any] = object.__hash__
+
+    def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
+        """Add to `cotangents` what the cotangent `g` of this node means for its arguments."""
+        raise NotImplementedError
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no primitive computed this node."""
+        return self.primitive is None
+
+    @property
+    def name(self) -> str:
+        """How error messages call this node: its label, or its primitive and number."""
+        if self.label:
+            return repr(self.label)
+        what = self.primitive.name if self.primitive else "leaf"
+        return f"{what} #{self.serial} of shape {self.shape}"
+
+    def _check_readable(self, asked: str, remedy: str) -> None:
+        """Refuse a conversion that would drop the gradient without a word."""
+        if not self.requires_grad or not is_grad_enabled():
+            return
+        if self.primitive is None and not _strict_depth.get(threading.get_ident()):
+            return
+        raise NotDifferentiableError(
+            f"{asked} would drop the gradient of {self.name}: the number leaves the graph. {remedy}"
+        )
+
+    def _check_fresh(self, user: Node) -> None:
+        if self._changed > user.serial:
+            raise StaleGraphError(
+                f"{self.name} was assigned to after {user.name} was computed from it, so the "
+                f"derivative at the old value is lost. Compute the result again before backward(), "
+                f"or change the data after it."
+            )
+
+
+def is_grad_enabled() -> bool:
+    """Return whether operations in this thread are recorded.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> with tg.no_grad():
+    ...     tg.is_grad_enabled()
+    False
+    """
+    if not _grad_modes:
+        return True
+    stack = _grad_modes.get(threading.get_ident())
+    return not stack or stack[-1]
+
+
+class set_grad_enabled(ContextDecorator):  # noqa: N801  # PyTorch's spelling
+    """Context manager and decorator: record operations in this thread, or not.
+
+    Parameters
+    ----------
+    mode : bool
+        True to record, False not to.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> x = tg.tensor(3.0, requires_grad=True)
+    >>> with tg.set_grad_enabled(False):
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
+
+    def __init__(self, mode: bool) -> None:
+        self.mode = mode
+
+    def __enter__(self) -> set_grad_enabled:
+        _grad_modes.setdefault(threading.get_ident(), []).append(self.mode)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        ident = threading.get_ident()
+        stack = _grad_modes[ident]
+        stack.pop()
+        if not stack:
+            del _grad_modes[ident]
+
+
+class no_grad(set_grad_enabled):  # noqa: N801
+    """Context manager and decorator: operations in this thread are not recorded.
+
+    Other threads are not affected.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> w = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad():
+    ...     w -= 0.5
+    >>> w
+    tensor([0.5, 1.5], requires_grad=True)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(False)
+
+
+class enable_grad(set_grad_enabled):  # noqa: N801
+    """Context manager and decorator: record operations again inside a `no_grad` block.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> x = tg.tensor(3.0, requires_grad=True)
+    >>> with tg.no_grad(), tg.enable_grad():
+    ...     (x * x).requires_grad
+    True
+    """
+
+    def __init__(self) -> None:
+        super().__init__(True)
+
+
+class strict(ContextDecorator):  # noqa: N801
+    """Context manager: in this thread even a leaf may not be read with ``float(t)``.
+
+    Whatever differentiates a user's function (`gradcheck`, say) runs it under this, so that
+    ``math.exp(x)`` is an error there and not a constant.
+    """
+
+    def __enter__(self) -> strict:
+        ident = threading.get_ident()
+        _strict_depth[ident] = _strict_depth.get(ident, 0) + 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        ident = threading.get_ident()
+        _strict_depth[ident] -= 1
+        if not _strict_depth[ident]:
+            del _strict_depth[ident]

@@ -1,0 +1,173 @@
+"""Initial values for parameters.
+
+Each is a function ``(shape, rng=None, dtype="float32") -> ndarray``. For a weight of shape
+``(n_in, n_out)`` the fan-in is ``n_in`` and the fan-out ``n_out``; for a vector ``(n_in,)`` the
+fan-out is 1. `rng` is an int seed, a `numpy.random.Generator`, or None for fresh entropy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["INITIALIZERS", "RNG", "constant", "glorot_normal", "glorot_uniform", "he_normal",
+           "he_uniform", "initializer", "normal", "truncated_normal", "uniform",
+           "zeros"]  # fmt: skip
+
+RNG = int | np.random.Generator | None
+Shape = tuple[int, ...]
+Array = npt.NDArray[Any]
+Initializer = Callable[[Shape, RNG, npt.DTypeLike], Array]
+
+
+def _fans(shape: Shape) -> tuple[int, int]:
+    if not shape:
+        raise ValueError("fan-in and fan-out need a weight of at least one dimension, got shape ()")
+    return shape[0], math.prod(shape[1:])
+
+
+def uniform(
+    shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32", *, bound: float = 1.0
+) -> Array:
+    """Draw uniformly from [-bound, bound)."""
+    return np.random.default_rng(rng).uniform(-bound, bound, shape).astype(dtype)
+
+
+def normal(
+    shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32", *, std: float = 1.0
+) -> Array:
+    """Draw from a normal distribution of mean 0 and standard deviation `std`."""
+    return (std * np.random.default_rng(rng).standard_normal(shape)).astype(dtype)
+
+
+def he_uniform(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Array:
+    """Draw uniformly with variance 2 / n_in, which keeps a relu layer's scale.
+
+    References
+    ----------
+    K. He et al., https://arxiv.org/abs/1502.01852, equation 10.
+    """
+    return uniform(shape, rng, dtype, bound=math.sqrt(6.0 / _fans(shape)[0]))
+
+
+def he_normal(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Array:
+    """Draw from a normal distribution of variance 2 / n_in, which keeps a relu layer's scale.
+
+    References
+    ----------
+    K. He et al., https://arxiv.org/abs/1502.01852, equation 10.
+    """
+    return normal(shape, rng, dtype, std=math.sqrt(2.0 / _fans(shape)[0]))
+
+
+def glorot_uniform(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Array:
+    """Draw uniformly with variance 2 / (n_in + n_out).
+
+    References
+    ----------
+    X. Glorot and Y. Bengio, AISTATS 2010, equation 16.
+    """
+    return uniform(shape, rng, dtype, bound=math.sqrt(6.0 / sum(_fans(shape))))
+
+
+def glorot_normal(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Array:
+    """Draw from a normal distribution of variance 2 / (n_in + n_out).
+
+    References
+    ----------
+    X. Glorot and Y. Bengio, AISTATS 2010, equation 12.
+    """
+    return normal(shape, rng, dtype, std=math.sqrt(2.0 / sum(_fans(shape))))
+
+
+def truncated_normal(
+    shape: Shape,
+    rng: RNG = None,
+    dtype: npt.DTypeLike = "float32",
+    *,
+    mean: float = 0.0,
+    std: float = 1.0,
+    low: float = -2.0,
+    high: float = 2.0,
+) -> Array:
+    """Draw from a normal distribution, drawing again whatever falls outside [low, high].
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the result.
+    rng : int, numpy.random.Generator or None
+        Source of randomness.
+    dtype : dtype
+        Floating type of the result.
+    mean, std : float
+        Of the normal distribution before truncation.
+    low, high : float
+        Bounds of the result, in the same unit as `mean` (not multiples of `std`).
+
+    Raises
+    ------
+    ValueError
+        If the interval is empty or so far from the mean that next to nothing falls into it.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.nn import init
+    >>> w = init.truncated_normal((100,), rng=0, low=-1.0, high=1.0)
+    >>> bool(abs(w).max() <= 1.0)
+    True
+    """
+    rng = np.random.default_rng(rng)
+    lo, hi = (low - mean) / std, (high - mean) / std
+    inside = 0.5 * (math.erf(hi / math.sqrt(2)) - math.erf(lo / math.sqrt(2)))
+    if not inside > 1e-3:
+        raise ValueError(
+            f"truncated_normal: only {inside:.2g} of a normal distribution of mean {mean} and "
+            f"standard deviation {std} lies in [{low}, {high}]"
+        )
+    x = rng.standard_normal(shape)
+    while (outside := (x < lo) | (x > hi)).any():
+        x[outside] = rng.standard_normal(np.count_nonzero(outside))
+    return (mean + std * x).astype(dtype)
+
+
+def constant(
+    shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32", *, value: float = 0.0
+) -> Array:
+    """Fill with `value`."""
+    return np.full(shape, value, dtype)
+
+
+def zeros(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Array:
+    """Fill with 0."""
+    return np.zeros(shape, dtype)
+
+
+#: What ``init=`` may name.
+INITIALIZERS: dict[str, Initializer] = {
+    "he_uniform": he_uniform, "he_normal": he_normal, "glorot_uniform": glorot_uniform,
+    "glorot_normal": glorot_normal, "truncated_normal": truncated_normal, "uniform": uniform,
+    "normal": normal, "zeros": zeros,
+}  # fmt: skip
+
+
+def initializer(name: str | Initializer) -> Initializer:
+    """Look an initializer up: a name, or a function (returned as it is).
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name; the message lists them.
+    """
+    if callable(name):
+        return name
+    if name not in INITIALIZERS:
+        raise ValueError(
+            f"unknown initializer {name!r}; known are {', '.join(INITIALIZERS)}, or a function "
+            f"(shape, rng, dtype) -> array"
+        )
+    return INITIALIZERS[name]

@@ -1,0 +1,263 @@
+"""Module: a function with parameters."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_nn.errors import ShapeError
+from tinygrad_nn.graph import Node, Scope, next_serial
+from tinygrad_nn.tensor import Tensor
+
+__all__ = ["Module"]
+
+
+class Module:
+    """Base of everything that has parameters: give it attributes and a `forward`.
+
+    Attributes that are tensors are its parameters (those that require a gradient) and buffers
+    (those that do not); attributes that are modules are its parts. Lists, tuples and dicts of
+    either are searched too. There is nothing to register and no constructor to call.
+
+    Attributes
+    ----------
+    training : bool
+        False after `eval`; for modules that behave differently in training.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_nn as tg
+    >>> class Scale(tg.nn.Module):
+    ...     def __init__(self):
+    ...         self.factor = tg.tensor([1.0, 2.0], requires_grad=True)
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> model = Scale()
+    >>> model(np.array([3.0, 4.0]))
+    tensor([3., 8.], <multiply>)
+    >>> [name for name, _ in model.named_parameters()]
+    ['factor']
+    """
+
+    training: bool = True
+
+    #: Attributes that `repr` shows, in order; by default the parts are shown alone.
+    _shown: ClassVar[tuple[str, ...]] = ()
+
+    def forward(self, *args: Any, **keywords: Any) -> Any:
+        """Compute the output; called by ``module(...)``."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward()")
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        # Nodes made during the call have numbers from here up to the output's, which is all that
+        # a drawing needs to know to put a frame around them.
+        start = next_serial()
+        output = self.forward(*args, **keywords)
+        if isinstance(output, Node):
+            if output.serial > start:
+                output._scopes += (Scope(weakref.ref(self), self._title(), start),)
+        else:
+            for node in _nodes(output):
+                if node.serial > start:
+                    node._scopes += (Scope(weakref.ref(self), self._title(), start),)
+        return output
+
+    # --- parameters and parts ------------------------------------------------------------------
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield this module and all modules in it, each once, with their qualified names."""
+        for name, item in _walk(self, prefix):
+            if isinstance(item, Module):
+                yield name, item
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all modules in it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Yield parameters and buffers, each once, with their qualified names."""
+        for name, item in _walk(self, prefix):
+            if isinstance(item, Tensor):
+                yield name, item
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Yield the tensors that require gradients, each once, with their qualified names.
+
+        Names follow the attributes, as in ``layers.0.weight``, in the order of definition.
+        """
+        return (
+            (name, tensor) for name, tensor in self.named_tensors(prefix) if tensor.requires_grad
+        )
+
+    def parameters(self) -> list[Tensor]:
+        """Return the tensors that require gradients, each once, in the order of definition."""
+        return [tensor for _, tensor in self.named_parameters()]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for _, tensor in self.named_tensors():
+            tensor.grad = None
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Freeze (False) or unfreeze all floating tensors, and return the module."""
+        for _, tensor in self.named_tensors():
+            if tensor.dtype.kind == "f":
+                tensor.requires_grad_(requires_grad)
+        return self
+
+    # --- modes ---------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Module:
+        """Set `training` in this module and all modules in it, and return the module."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Set `training` to False throughout, and return the module."""
+        return self.train(False)
+
+    # --- state ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of all parameters and buffers by qualified name."""
+        return {name: tensor.data.copy() for name, tensor in self.named_tensors()}
+
+    def load_state_dict(self, state: Mapping[str, npt.ArrayLike], strict: bool = True) -> None:
+        """Take over the values that `state_dict` returned.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            By qualified name; converted to each parameter's dtype.
+        strict : bool
+            Whether missing and surplus names are errors.
+
+        Raises
+        ------
+        KeyError
+            If names are missing or surplus; the message lists them.
+        ShapeError
+            If shapes differ; the message lists them. Nothing is changed in either case.
+        """
+        own = dict(self.named_tensors())
+        missing = [name for name in own if name not in state]
+        surplus = [name for name in state if name not in own]
+        if strict and (missing or surplus):
+            raise KeyError(
+                f"state does not fit {type(self).__name__}: missing {missing}, surplus {surplus}"
+            )
+        arrays = {name: np.asarray(state[name]) for name in own if name in state}
+        wrong = [
+            f"{name} has shape {own[name].shape}, the state {array.shape}"
+            for name, array in arrays.items()
+            if array.shape != own[name].shape
+        ]
+        if wrong:
+            raise ShapeError(f"state does not fit {type(self).__name__}: " + "; ".join(wrong))
+        for name, array in arrays.items():
+            own[name].data = array
+
+    # --- what it looks like --------------------------------------------------------------------
+
+    def _title(self) -> str:
+        """Return the module in one line."""
+        return f"{type(self).__name__}({', '.join(self._settings())})"
+
+    def _settings(self) -> list[str]:
+        return [f"{name}={getattr(self, name)!r}" for name in self._shown]
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, part in _parts(self):
+            text = repr(part).replace("\n", "\n  ")
+            lines.append(f"  ({name}): {text}")
+        if not lines:
+            return self._title()
+        head = f"{type(self).__name__}({', '.join(self._settings())}"
+        return "\n".join([head, *lines, ")"])
+
+    def summary(self) -> str:
+        """Return a table of modules, parameter shapes and counts, one row to a tensor.
+
+        Examples
+        --------
+        >>> import tinygrad_nn as tg
+        >>> print(tg.nn.MLP(2, [3, 1]).summary())
+        parameter        shape   dtype    count
+        layers.0.weight  (2, 3)  float32      6
+        layers.0.bias    (3,)    float32      3
+        layers.1.weight  (3, 1)  float32      3
+        layers.1.bias    (1,)    float32      1
+        total                                13
+        """
+        rows = [("parameter", "shape", "dtype", "count")]
+        trainable = frozen = 0
+        for name, tensor in self.named_tensors():
+            note = "" if tensor.requires_grad else " (frozen)"
+            rows.append((name + note, str(tensor.shape), str(tensor.dtype), f"{tensor.size:,}"))
+            if tensor.requires_grad:
+                trainable += tensor.size
+            else:
+                frozen += tensor.size
+        rows.append(("total", "", "", f"{trainable + frozen:,}"))
+        if frozen:
+            rows.append(("of them frozen", "", "", f"{frozen:,}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        return "\n".join(
+            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}"
+            for a, b, c, d in rows
+        )
+
+
+def _children(owner: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(owner, Module):
+        yield from vars(owner).items()
+    elif isinstance(owner, dict):
+        yield from ((str(key), value) for key, value in owner.items())
+    elif isinstance(owner, list | tuple):
+        yield from ((str(i), value) for i, value in enumerate(owner))
+
+
+def _walk(root: Module, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield modules and tensors below `root`, itself first, depth first, once per identity."""
+    seen: set[int] = set()
+    stack: list[tuple[str, Any]] = [(prefix, root)]
+    while stack:
+        name, item = stack.pop()
+        if id(item) in seen:
+            continue
+        if isinstance(item, Module | Tensor | dict | list | tuple):
+            seen.add(id(item))
+        if isinstance(item, Module | Tensor):
+            yield name, item
+        below = [(f"{name}.{key}" if name else key, value) for key, value in _children(item)]
+        stack.extend(reversed(below))
+
+
+def _parts(module: Module) -> Iterator[tuple[str, Any]]:
+    """Yield the modules and functions directly in `module`, through lists and dicts."""
+    for name, value in vars(module).items():
+        if isinstance(value, Module):
+            yield name, value
+        elif isinstance(value, list | tuple | dict):
+            for key, item in _children(value):
+                if isinstance(item, Module):
+                    yield f"{name}.{key}", item
+
+
+def _nodes(output: Any) -> Iterator[Node]:
+    stack = [output]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Node):
+            yield item
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)

@@ -1,0 +1,398 @@
+"""Optimizers: pure update rules, and the bookkeeping that applies them to parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_nn.errors import ShapeError
+from tinygrad_nn.flat import Run, runs
+from tinygrad_nn.graph import next_serial
+from tinygrad_nn.tensor import Tensor
+
+__all__ = ["SGD", "Optimizer", "sgd_rule"]
+
+Array = npt.NDArray[Any]
+Group = dict[str, Any]
+
+# An update touches a few arrays several times; blocks of this many elements stay in the cache.
+_BLOCK = 1 << 15
+
+
+class _Part:
+    """A run of parameters with what is kept for it from step to step."""
+
+    __slots__ = ("array", "gradient", "parameters", "state", "views")
+
+    def __init__(self, run: Run, state: tuple[Array, ...]) -> None:
+        self.array = run.array
+        self.parameters = run.parameters
+        self.views = [p._data for p in run.parameters]
+        self.gradient = np.empty_like(self.array)
+        self.state = state
+
+    def in_place(self) -> bool:
+        """Whether the parameters still are the views that this part updates."""
+        return all(p._data is v for p, v in zip(self.parameters, self.views, strict=True))
+
+    def gather(self) -> Array:
+        """Return the gradients of the parameters as one array."""
+        gradients = []
+        for p in self.parameters:
+            g = p.grad
+            assert g is not None
+            if g.shape != p._data.shape:
+                raise ShapeError(
+                    f"the gradient of {p.name} has shape {g.shape}, its data {p._data.shape}; "
+                    f"was .grad set by hand?"
+                )
+            gradients.append(g)
+        if len(gradients) == 1:
+            return gradients[0].reshape(-1)
+        return np.concatenate(gradients, axis=None, out=self.gradient, casting="same_kind")
+
+    def split(self) -> dict[int, tuple[Array, ...]]:
+        """Return the state of each parameter, by its id."""
+        pieces = {}
+        start = 0
+        for p in self.parameters:
+            pieces[id(p)] = tuple(s[start : start + p.size] for s in self.state)
+            start += p.size
+        return pieces
+
+
+class Optimizer:
+    """Base of the optimizers: parameter groups, and a pure rule applied to flat arrays.
+
+    A subclass gives `rule` and the defaults of its options.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or of dict
+        Leaves that require gradients; or groups ``{"params": [...], "lr": 0.1, ...}`` whose
+        options override the defaults.
+    defaults : dict
+        The options of a group that does not give them.
+
+    Raises
+    ------
+    ValueError
+        If there are no parameters, one occurs twice, or one is not a leaf.
+    """
+
+    def __init__(self, params: Iterable[Tensor] | Iterable[Group], defaults: Group) -> None:
+        items = list(params)
+        if not items:
+            raise ValueError("the optimizer got no parameters; pass model.parameters()")
+        groups = items if all(isinstance(i, dict) for i in items) else [{"params": items}]
+        self.defaults = defaults
+        self.param_groups: list[Group] = []
+        self._parts: list[list[_Part]] = []
+        self._pieces: dict[int, tuple[Array, ...]] = {}
+        for group in groups:
+            self.add_param_group(group)  # type: ignore[arg-type]  # narrowed above
+
+    def add_param_group(self, group: Group) -> None:
+        """Add parameters with options of their own.
+
+        Parameters
+        ----------
+        group : dict
+            ``{"params": iterable of Tensor, ...}`` and any options of the optimizer.
+
+        Raises
+        ------
+        ValueError
+            For an unknown option, a parameter given twice, or one that is not a leaf.
+        """
+        if "params" not in group:
+            raise ValueError(f"a parameter group needs the key 'params', got {sorted(group)}")
+        unknown = sorted(set(group) - set(self.defaults) - {"params"})
+        if unknown:
+            raise ValueError(
+                f"unknown option(s) {', '.join(unknown)}; known are {', '.join(self.defaults)}"
+            )
+        params = group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        seen = {id(p) for g in self.param_groups for p in g["params"]}
+        for i, p in enumerate(params):
+            if not isinstance(p, Tensor):
+                raise TypeError(f"parameter {i} is a {type(p).__name__}, not a Tensor")
+            if p.primitive is not None:
+                raise ValueError(f"parameter {i} ({p.name}) is a result; only leaves are optimized")
+            if id(p) in seen:
+                raise ValueError(f"parameter {i} ({p.name}) is given twice; its step would double")
+            seen.add(id(p))
+        if not params:
+            raise ValueError("a parameter group is empty")
+        group = self.defaults | group | {"params": params}
+        self.validate(group)
+        self.param_groups.append(group)
+        self._parts.append([])
+
+    def validate(self, group: Group) -> None:
+        """Raise ValueError if the options of `group` make no sense."""
+
+    def rule(self, p: Array, g: Array, state: tuple[Array, ...], group: Group) -> Any:
+        """Return the new parameters and the new state, pure: nothing is written to."""
+        raise NotImplementedError
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient; the others are left as they are.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Computes the loss and its gradients anew; called first.
+
+        Returns
+        -------
+        The closure's result, or None.
+        """
+        loss = closure() if closure is not None else None
+        for i, group in enumerate(self.param_groups):
+            active = [p for p in group["params"] if p.grad is not None]
+            parts = self._parts[i]
+            known = [p for part in parts for p in part.parameters]
+            if list(map(id, active)) != list(map(id, known)) or not all(
+                part.in_place() for part in parts
+            ):
+                parts = self._parts[i] = self._arrange(parts, active)
+            for part in parts:
+                self._update(part, group)
+        return loss
+
+    def _arrange(self, parts: list[_Part], active: list[Tensor]) -> list[_Part]:
+        """Group `active` into parts anew, and carry over what was kept for each parameter."""
+        for part in parts:
+            self._pieces.update(part.split())
+        result = []
+        kinds: dict[Any, list[Tensor]] = {}
+        for p in active:  # what has another dtype, or has not been updated yet, goes by itself
+            kinds.setdefault((p.dtype, bool(self._pieces.get(id(p)))), []).append(p)
+        for (_, started), members in kinds.items():
+            for run in runs(members):
+                pieces = [self._pieces[id(p)] for p in run.parameters] if started else []
+                state = tuple(np.concatenate(s) for s in zip(*pieces, strict=True))
+                result.append(_Part(run, state))
+        # One rule per part: order within the group does not matter to the result, but the next
+        # step compares it with the order of the parameters.
+        order = {id(p): i for i, p in enumerate(active)}
+        result.sort(key=lambda part: order[id(part.parameters[0])])
+        return result
+
+    def _update(self, part: _Part, group: Group) -> None:
+        g = part.gather()
+        p = part.array
+        n = p.size
+        if n <= 2 * _BLOCK:
+            p[...], part.state = self.rule(p, g, part.state, group)
+        else:
+            # The same rule, block by block: temporaries stay in the cache.
+            old = part.state
+            new: tuple[Array, ...] | None = old or None
+            for start in range(0, n, _BLOCK):
+                block = slice(start, start + _BLOCK)
+                p[block], state = self.rule(p[block], g[block], tuple(s[block] for s in old), group)
+                if new is None:
+                    new = tuple(np.empty_like(p) for _ in state)
+                for target, value in zip(new, state, strict=True):
+                    target[block] = value
+            part.state = new or ()
+        now = next_serial()
+        for parameter in part.parameters:
+            parameter._changed = now
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters.
+
+        Parameters
+        ----------
+        set_to_none : bool
+            Set them to None, so that parameters which get no gradient are not updated; otherwise
+            to arrays of zeros.
+        """
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None if set_to_none else np.zeros_like(p._data)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the options of each group, and what is kept for each parameter, as copies."""
+        for parts in self._parts:
+            for part in parts:
+                self._pieces.update(part.split())
+        groups = []
+        for group in self.param_groups:
+            entry = {key: value for key, value in group.items() if key != "params"}
+            entry["state"] = [
+                [s.reshape(p.shape).copy() for s in self._pieces.get(id(p), ())]
+                for p in group["params"]
+            ]
+            groups.append(entry)
+        return {"param_groups": groups}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If the groups or the shapes differ; nothing is changed then.
+        """
+        groups = state["param_groups"]
+        sizes = [len(group["params"]) for group in self.param_groups]
+        if [len(entry["state"]) for entry in groups] != sizes:
+            raise ValueError(
+                f"the state is for groups of {[len(e['state']) for e in groups]} parameters, this "
+                f"optimizer has {sizes}"
+            )
+        pieces = {}
+        for group, entry in zip(self.param_groups, groups, strict=True):
+            for p, arrays in zip(group["params"], entry["state"], strict=True):
+                if any(np.shape(a) != p.shape for a in arrays):
+                    raise ShapeError(
+                        f"the state for {p.name} has shapes {[np.shape(a) for a in arrays]}, "
+                        f"the parameter {p.shape}"
+                    )
+                pieces[id(p)] = tuple(np.array(a, p.dtype).reshape(-1) for a in arrays)
+        for group, entry in zip(self.param_groups, groups, strict=True):
+            group.update({key: value for key, value in entry.items() if key != "state"})
+        self._pieces = pieces
+        self._parts = [[] for _ in self.param_groups]
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  group {i}: {len(group['params'])} parameters, "
+            + ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
+            for i, group in enumerate(self.param_groups)
+        ]
+        return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
+
+
+def sgd_rule(
+    p: Any,
+    g: Any,
+    lr: Any,
+    velocity: Any = None,
+    *,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+    maximize: bool = False,
+) -> tuple[Any, Any]:
+    """Return parameters and velocity after one step of gradient descent.
+
+    Pure, in NumPy expressions. `velocity` is None at the first step, which is not damped.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_nn.optim import sgd_rule
+    >>> sgd_rule(np.array([1.0]), np.array([2.0]), 0.1, momentum=0.9)
+    (array([0.8]), array([2.]))
+    """
+    if maximize:
+        g = -g
+    if weight_decay:
+        g = g + weight_decay * p
+    if momentum:
+        if velocity is None:
+            # A copy, since the gradient belongs to whoever computed it.
+            velocity = g + 0.0
+        else:
+            velocity = momentum * velocity + (g if not dampening else (1.0 - dampening) * g)
+        g = g + momentum * velocity if nesterov else velocity
+    return p - lr * g, velocity
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum, Nesterov's look-ahead and weight decay.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or of dict
+        Leaves, or groups with options of their own (see `Optimizer`).
+    lr : float
+        Learning rate, positive or 0. Change it between steps in ``optimizer.param_groups``.
+    momentum : float
+        Share of the velocity that is kept from step to step, from 0.
+    dampening : float
+        Share of the gradient that does not enter the velocity.
+    weight_decay : float
+        Multiple of the parameters that is added to the gradient.
+    nesterov : bool
+        Step along the gradient plus the velocity ahead; needs momentum and no dampening.
+    maximize : bool
+        Ascend.
+
+    Raises
+    ------
+    ValueError
+        For negative options, Nesterov without momentum or with dampening, or bad parameters.
+
+    Notes
+    -----
+    With g the gradient plus ``weight_decay * p``, the recurrence is PyTorch's::
+
+        v = momentum * v + (1 - dampening) * g        (v = g at the first step)
+        p = p - lr * v                                (nesterov: lr * (g + momentum * v))
+
+    Parameters are moved into one flat array at the first step, unless the module has put them
+    into one, as `MLP` does: ``p.data`` is then a view of it. An array taken from ``p.data``
+    before that first step is no longer the parameter's after it.
+
+    References
+    ----------
+    I. Sutskever et al., On the importance of initialization and momentum in deep learning,
+    ICML 2013.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> w = tg.tensor(1.0, requires_grad=True)
+    >>> optimizer = tg.optim.SGD([w], lr=0.1, momentum=0.9)
+    >>> for _ in range(3):
+    ...     optimizer.zero_grad()
+    ...     (w * w).backward()
+    ...     optimizer.step()
+    >>> print(round(w.item(), 6))
+    0.062
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[Group],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        options = dict(
+            lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+            nesterov=nesterov, maximize=maximize,
+        )  # fmt: skip
+        super().__init__(params, options)
+
+    def validate(self, group: Group) -> None:
+        """Raise ValueError if the options of `group` make no sense."""
+        for name in ("lr", "momentum", "weight_decay"):
+            if not group[name] >= 0:
+                raise ValueError(f"{name} must be 0 or more, got {group[name]}")
+        if group["nesterov"] and (not group["momentum"] or group["dampening"]):
+            raise ValueError("nesterov needs a momentum above 0 and a dampening of 0")
+
+    def rule(self, p: Array, g: Array, state: tuple[Array, ...], group: Group) -> Any:
+        """Apply `sgd_rule`."""
+        options = {k: group[k] for k in _SGD_OPTIONS}
+        p, velocity = sgd_rule(p, g, group["lr"], *state, **options)
+        return p, () if velocity is None else (velocity,)
+
+
+_SGD_OPTIONS = ("momentum", "dampening", "weight_decay", "nesterov", "maximize")

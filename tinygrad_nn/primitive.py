@@ -1,0 +1,282 @@
+"""What a primitive is, and the index from NumPy's functions to the primitives behind them.
+
+A primitive is a function of arrays with one derivative rule per array input. A rule is
+``rule(g, y, *inputs, **static)``: the incoming cotangent `g`, the result `y`, the inputs and the
+keywords of the call; it returns the cotangent of *its* input. Rules are NumPy expressions. On
+arrays they compute; on tensors NumPy hands each operation back to the engine, which records it,
+so the same expression yields derivatives of any order.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, overload
+
+import numpy as np
+
+from tinygrad_nn.errors import NotDifferentiableError
+
+__all__ = ["BY_FUNCTION", "COMPOSITES", "NEGATIVE", "POSITIVE", "REAL", "UNIT", "Primitive", "bind",
+           "implements", "primitive", "ufunc"]  # fmt: skip
+
+Rule = Callable[..., Any]
+Domain = tuple[float, float]
+
+#: Where a function of one real number is defined and smooth; the tests draw their samples there.
+REAL: Domain = (-3.0, 3.0)
+POSITIVE: Domain = (0.2, 3.0)
+NEGATIVE: Domain = (-3.0, -0.2)
+UNIT: Domain = (-0.9, 0.9)
+
+#: NumPy function -> the primitive that stands behind it when an argument is a node.
+BY_FUNCTION: dict[Callable[..., Any], Primitive] = {}
+
+#: NumPy function -> a function of the same signature that is made of primitives.
+COMPOSITES: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
+class Primitive:
+    """A differentiable function of arrays: its forward, and one rule per array input.
+
+    Parameters
+    ----------
+    forward : callable
+        ``forward(*arrays, **static)`` on raw arrays. Keyword-only parameters are the static ones.
+    rules : sequence of callable or None
+        One ``rule(g, y, *inputs, **static)`` per array input; None where the function is constant
+        in that input. A variadic primitive has a single rule, called with the input's position
+        first: ``rule(i, g, y, *inputs, **static)``.
+    name : str, optional
+        Shown in drawings and errors; the function's own name by default.
+    numpy : sequence of callable
+        NumPy functions that dispatch here when they meet a node.
+    scalar : callable, optional
+        The same function on Python floats, for `Value`; may raise where NumPy gives inf or nan.
+    elementwise : bool
+        Whether inputs broadcast against each other. The graph walk then sums each rule's result
+        to the input's shape, so that no rule has to.
+    variadic : bool
+        Whether it takes any number of arrays (NumPy's counterpart takes them as one sequence).
+    domain : tuple of Domain
+        Per input, the interval that samples are drawn from.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        rules: Sequence[Rule | None] = (),
+        *,
+        name: str | None = None,
+        numpy: Sequence[Callable[..., Any]] = (),
+        scalar: Callable[..., float] | None = None,
+        elementwise: bool = False,
+        variadic: bool = False,
+        domain: Sequence[Domain] = (),
+    ) -> None:
+        self.forward = forward
+        self.name = name if name is not None else forward.__name__
+        self.numpy = tuple(numpy)
+        self.scalar = scalar
+        self.elementwise = elementwise
+        self.variadic = variadic
+        self.domain = tuple(domain)
+        self.__doc__ = forward.__doc__
+        self.arity, self.static_names = _signature(forward, variadic)
+        self.defvjp(*rules)
+        for function in self.numpy:
+            BY_FUNCTION[function] = self
+
+    def defvjp(self, *rules: Rule | None) -> None:
+        """Set the derivative rules, one per array input (None: constant in that input).
+
+        Raises
+        ------
+        TypeError
+            If the number of rules is not the number of array inputs.
+
+        Examples
+        --------
+        >>> import numpy as np, tinygrad_nn as tg
+        >>> @tg.primitive
+        ... def cube(x):
+        ...     return x * x * x
+        >>> cube.defvjp(lambda g, y, x: g * 3.0 * x * x)
+        >>> x = tg.tensor(2.0, requires_grad=True)
+        >>> cube(x).backward()
+        >>> x.grad
+        array(12.)
+        """
+        expected = 1 if self.variadic else self.arity
+        if rules and expected is not None and len(rules) != expected:
+            raise TypeError(
+                f"primitive {self.name!r} has {expected} array input(s), got {len(rules)} rule(s); "
+                f"give one per input, None where it is not differentiable"
+            )
+        self.rules: tuple[Rule | None, ...] = rules
+        self.differentiable = any(rule is not None for rule in rules)
+
+    def rule(self, i: int) -> Rule | None:
+        """Return the rule for input `i`, or None where the primitive is constant in it."""
+        if not self.variadic:
+            return self.rules[i] if i < len(self.rules) else None
+        rule = self.rules[0] if self.rules else None
+        return rule and partial(rule, i)
+
+    def __call__(self, *args: Any, **static: Any) -> Any:
+        for a in args:
+            kind = type(a)
+            if kind is np.ndarray or kind is float:
+                continue
+            # A node's class knows how to record; a private hook keeps this file free of both.
+            record = getattr(kind, "__primitive__", None)
+            if record is not None:
+                return record(self, args, static)
+        return self.forward(*args, **static)
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+
+def _signature(forward: Callable[..., Any], variadic: bool) -> tuple[int | None, frozenset[str]]:
+    """Read off `forward` how many arrays it takes, and the names of its static keywords."""
+    if isinstance(forward, np.ufunc):
+        return forward.nin, frozenset({"out"})
+    parameters = inspect.signature(forward).parameters.values()
+    static = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    positional = [
+        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return None if variadic or rest else len(positional), static
+
+
+def ufunc(
+    function: np.ufunc,
+    *rules: Rule | None,
+    scalar: Callable[..., float] | None = None,
+    domain: Domain | tuple[Domain, ...] = REAL,
+    forward: Callable[..., Any] | None = None,
+) -> Primitive:
+    """Declare the primitive behind a NumPy ufunc: elementwise, broadcasting, named as NumPy does.
+
+    `domain` is one interval for all inputs, or a tuple of one per input.
+    """
+    per_input = domain if isinstance(domain[0], tuple) else (domain,) * function.nin
+    return Primitive(
+        forward or function,
+        rules or (None,) * function.nin,
+        name=function.__name__,
+        numpy=[function],
+        scalar=scalar,
+        elementwise=True,
+        domain=per_input,  # type: ignore[arg-type]  # narrowed by the line above, not for mypy
+    )
+
+
+@overload
+def primitive(forward: Callable[..., Any], /) -> Primitive: ...
+@overload
+def primitive(
+    *,
+    name: str | None = None,
+    numpy: Sequence[Callable[..., Any]] = (),
+    rules: Sequence[Rule | None] = (),
+    scalar: Callable[..., float] | None = None,
+    elementwise: bool = False,
+    variadic: bool = False,
+    domain: Sequence[Domain] = (),
+) -> Callable[[Callable[..., Any]], Primitive]: ...
+def primitive(forward: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a function of arrays a primitive: one node of the graph, with derivatives of its own.
+
+    Use it bare and give the rules with `Primitive.defvjp`, or with keywords (see `Primitive`).
+    Positional parameters are the arrays, keyword-only parameters are static.
+
+    Parameters
+    ----------
+    forward : callable
+        A function of arrays; it may call anything, since it only ever sees raw arrays.
+    **options
+        The keywords of `Primitive`: ``rules``, ``name``, ``elementwise``, ``numpy``...
+
+    Returns
+    -------
+    Primitive
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_nn as tg
+    >>> @tg.primitive(rules=[lambda g, y, x, *, k: g * k * np.cos(k * x)], elementwise=True)
+    ... def wave(x, *, k=1.0):
+    ...     return np.sin(k * x)
+    >>> x = tg.tensor([0.0, 1.0], requires_grad=True)
+    >>> wave(x, k=2.0).sum().backward()
+    >>> x.grad
+    array([ 2.        , -0.83229367])
+    """
+    if forward is None:
+        return lambda f: Primitive(f, **options)
+    return Primitive(forward, **options)
+
+
+def implements(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare what stands behind NumPy functions that are compositions of primitives.
+
+    The decorated function is called with the arguments of the NumPy function, as they come.
+    """
+
+    def register(composite: Callable[..., Any]) -> Callable[..., Any]:
+        for function in functions:
+            COMPOSITES[function] = composite
+        return composite
+
+    return register
+
+
+@cache
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    return {p.name: p.default for p in inspect.signature(function).parameters.values()}
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Whether a keyword is at its "not given" value, and so changes nothing."""
+    if value is None or value is np._NoValue or value is default:
+        return True
+    return isinstance(value, str | bool) and bool(value == default)
+
+
+def bind(
+    function: Callable[..., Any], target: Primitive, args: Sequence[Any], keywords: dict[str, Any]
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Turn the arguments of a NumPy function into those of the primitive behind it.
+
+    NumPy's first parameters are the primitive's arrays (a sequence of arrays, for a variadic
+    one), the others its static keywords, by the same names.
+
+    Raises
+    ------
+    NotDifferentiableError
+        If the call uses a keyword that the primitive does not have.
+    """
+    defaults = _defaults(function)
+    names = list(defaults)
+    n = 1 if target.variadic else target.arity
+    assert n is not None  # only a user's own primitive may have no fixed number of inputs
+    arrays = list(args[:n])
+    static = dict(zip(names[n:], args[n:], strict=False)) | keywords
+    arrays += [static.pop(name) for name in names[len(arrays) : n] if name in static]
+    for name, value in list(static.items()):
+        if name in target.static_names and name != "out":
+            if value is np._NoValue:
+                del static[name]
+        elif _is_default(value, defaults.get(name)):
+            del static[name]
+        else:
+            raise NotDifferentiableError(
+                f"np.{function.__name__}(..., {name}=...) is not supported on tensors: `{name}` "
+                f"has no derivative rule here. Leave it out, or compute on `t.data` where no "
+                f"gradient is needed"
+            )
+    return (list(arrays[0]) if target.variadic else arrays), static

@@ -1,0 +1,25 @@
+"""The mathematics: every primitive and its derivatives, gathered into one table.
+
+Laws for rules, which the tests enforce:
+
+1. Only operators, NumPy functions and primitives that are in the table, and ``.shape``, ``.ndim``,
+   ``.dtype``, ``.T``. Nothing is written in place.
+2. Constants are Python floats: a NumPy scalar would turn float32 into float64.
+3. No rule undoes broadcasting; the graph walk does, once, for every elementwise primitive.
+4. Comparisons, ``sign`` and ``floor`` are primitives too: recorded, never differentiated.
+5. Every forward that is not a view takes ``out=``.
+6. Linear primitives come in transposed pairs, each the other's rule.
+"""
+
+from tinygrad_nn.primitive import Primitive
+from tinygrad_nn.rules import elementwise, linalg, reduction, shape
+
+__all__ = ["TABLE", "elementwise", "linalg", "reduction", "shape"]
+
+#: Every primitive of the package, by name.
+TABLE: dict[str, Primitive] = {
+    item.name: item
+    for module in (elementwise, reduction, shape, linalg)
+    for item in vars(module).values()
+    if isinstance(item, Primitive)
+}

@@ -1,0 +1,359 @@
+"""Elementwise primitives: one statement each, a rule per input.
+
+``g`` is the cotangent of the result ``y``; rules of an elementwise primitive ignore broadcasting.
+Formulas of the elementary functions are those of the NIST Digital Library of Mathematical
+Functions, chapter 4 (https://dlmf.nist.gov/4); of the error function, section 7.2.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.primitive import (
+    NEGATIVE,
+    POSITIVE,
+    REAL,
+    UNIT,
+    Primitive,
+    implements,
+    primitive,
+    ufunc,
+)
+
+# ruff: noqa: E501  # a table reads best with one primitive to a line
+# fmt: off
+
+# --- selection and comparison: the other rules are written with these ---------------------------
+
+def _where(c: Any, a: Any, b: Any, *, out: Any = None) -> Any:
+    """Take `a` where the condition `c` holds, `b` elsewhere."""
+    if out is None:
+        return np.where(c, a, b)
+    np.copyto(out, b)
+    np.copyto(out, a, where=c)
+    return out
+
+
+where = primitive(name="where", elementwise=True, domain=(REAL, REAL, REAL),
+                  rules=[None,
+                         lambda g, y, c, a, b: where(c, g, 0.0),
+                         lambda g, y, c, a, b: where(c, 0.0, g)],
+                  scalar=lambda c, a, b: a if c else b)(_where)
+
+greater       = ufunc(np.greater,       scalar=operator.gt)
+greater_equal = ufunc(np.greater_equal, scalar=operator.ge)
+less          = ufunc(np.less,          scalar=operator.lt)
+less_equal    = ufunc(np.less_equal,    scalar=operator.le)
+equal         = ufunc(np.equal,         scalar=operator.eq)
+not_equal     = ufunc(np.not_equal,     scalar=operator.ne)
+logical_and   = ufunc(np.logical_and)
+logical_or    = ufunc(np.logical_or)
+logical_not   = ufunc(np.logical_not)
+logical_xor   = ufunc(np.logical_xor)
+bitwise_and   = ufunc(np.bitwise_and)
+bitwise_or    = ufunc(np.bitwise_or)
+bitwise_xor   = ufunc(np.bitwise_xor)
+invert        = ufunc(np.invert)
+isnan         = ufunc(np.isnan,    scalar=math.isnan)
+isinf         = ufunc(np.isinf,    scalar=math.isinf)
+isfinite      = ufunc(np.isfinite, scalar=math.isfinite)
+signbit       = ufunc(np.signbit)
+sign          = ufunc(np.sign)
+floor         = ufunc(np.floor)
+ceil          = ufunc(np.ceil)
+trunc         = ufunc(np.trunc)
+rint          = ufunc(np.rint)
+floor_divide  = ufunc(np.floor_divide, domain=POSITIVE)
+
+# --- arithmetic ---------------------------------------------------------------------------------
+
+def _negative(x: Any, *, out: Any = None) -> Any:
+    # np.negative writes wrong numbers when input and `out` are both strided by 8 float64 or
+    # 4 float32 elements (NumPy 2.4.6), so `out` is served by a product.
+    return np.negative(x) if out is None else np.multiply(x, -1, out=out)
+
+
+def _power(a: Any, b: Any, *, out: Any = None) -> Any:
+    # The operator squares and takes roots where the exponent says so; np.power always goes by log.
+    return a**b if out is None else np.power(a, b, out=out)
+
+
+def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """Return g b a^(b-1), which is exactly 0 where b is 0, whatever a."""
+    if isinstance(b, int | float):  # the common case has no masks, and never takes a logarithm
+        if b == 0:
+            return g * 0.0
+        return g if b == 1 else g * (float(b) * a ** (b - 1))
+    constant = b == 0
+    return where(constant, 0.0, g * (b * a ** where(constant, 1.0, b - 1.0)))
+
+
+def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """Return g y log(a), which is 0 at a = 0 for b >= 0, the limit from the right."""
+    flat = logical_and(a == 0, b >= 0)
+    return where(flat, 0.0, g * (y * log(where(flat, 1.0, a))))
+
+
+add         = ufunc(np.add,      lambda g, y, a, b: g, lambda g, y, a, b: g,     scalar=operator.add)
+subtract    = ufunc(np.subtract, lambda g, y, a, b: g, lambda g, y, a, b: -g,    scalar=operator.sub)
+multiply    = ufunc(np.multiply, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a, scalar=operator.mul)
+divide      = ufunc(np.divide,   lambda g, y, a, b: g / b,
+                                 lambda g, y, a, b: -(g * y) / b,               scalar=operator.truediv, domain=(REAL, POSITIVE))
+negative    = ufunc(np.negative, lambda g, y, x: -g,                            scalar=operator.neg, forward=_negative)
+positive    = ufunc(np.positive, lambda g, y, x: g,                             scalar=operator.pos)
+reciprocal  = ufunc(np.reciprocal, lambda g, y, x: -g * (y * y),                scalar=lambda x: 1.0 / x, domain=NEGATIVE)
+square      = ufunc(np.square,   lambda g, y, x: g * (2.0 * x),                 scalar=lambda x: x * x)
+power       = ufunc(np.power,    _power_base, _power_exponent,                  scalar=math.pow, domain=POSITIVE, forward=_power)
+float_power = ufunc(np.float_power, _power_base, _power_exponent,               scalar=math.pow, domain=POSITIVE)
+absolute    = ufunc(np.absolute, lambda g, y, x: g * sign(x),                   scalar=abs)
+fabs        = ufunc(np.fabs,     lambda g, y, x: g * sign(x),                   scalar=math.fabs)
+remainder   = ufunc(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * floor(a / b), domain=((0.6, 0.9), (0.2, 0.29)))
+
+# --- exponentials and logarithms ----------------------------------------------------------------
+
+sqrt      = ufunc(np.sqrt,  lambda g, y, x: 0.5 * g / y,                        scalar=math.sqrt,  domain=POSITIVE)
+cbrt      = ufunc(np.cbrt,  lambda g, y, x: g / (3.0 * y * y),                  scalar=math.cbrt,  domain=POSITIVE)
+exp       = ufunc(np.exp,   lambda g, y, x: g * y,                              scalar=math.exp)
+exp2      = ufunc(np.exp2,  lambda g, y, x: g * (y * math.log(2.0)),            scalar=math.exp2)
+expm1     = ufunc(np.expm1, lambda g, y, x: g * exp(x),                         scalar=math.expm1)  # not y + 1: exact in the tail
+log       = ufunc(np.log,   lambda g, y, x: g / x,                              scalar=math.log,   domain=POSITIVE)
+log2      = ufunc(np.log2,  lambda g, y, x: g / (x * math.log(2.0)),            scalar=math.log2,  domain=POSITIVE)
+log10     = ufunc(np.log10, lambda g, y, x: g / (x * math.log(10.0)),           scalar=math.log10, domain=POSITIVE)
+log1p     = ufunc(np.log1p, lambda g, y, x: g / (1.0 + x),                      scalar=math.log1p, domain=UNIT)
+logaddexp = ufunc(np.logaddexp,  lambda g, y, a, b: g * exp(a - y),  lambda g, y, a, b: g * exp(b - y))
+logaddexp2 = ufunc(np.logaddexp2, lambda g, y, a, b: g * exp2(a - y), lambda g, y, a, b: g * exp2(b - y))
+
+# --- trigonometry and hyperbolic functions -------------------------------------------------------
+
+def _arctan2_rule(g: Any, num: Any, a: Any, b: Any) -> Any:
+    """Return g num / (a^2 + b^2), and 0 at the origin."""
+    square_norm = a * a + b * b
+    return where(square_norm == 0, 0.0, g * num / where(square_norm == 0, 1.0, square_norm))
+
+
+def _hypot_rule(g: Any, y: Any, x: Any) -> Any:
+    """Return g x / y, and the subgradient 0 at the origin."""
+    return where(y == 0, 0.0, g * x / where(y == 0, 1.0, y))
+
+
+sin     = ufunc(np.sin,     lambda g, y, x: g * cos(x),                         scalar=math.sin)
+cos     = ufunc(np.cos,     lambda g, y, x: -g * sin(x),                        scalar=math.cos)
+tan     = ufunc(np.tan,     lambda g, y, x: g * (1.0 + y * y),                  scalar=math.tan, domain=UNIT)
+arcsin  = ufunc(np.arcsin,  lambda g, y, x: g / sqrt(1.0 - x * x),              scalar=math.asin, domain=UNIT)
+arccos  = ufunc(np.arccos,  lambda g, y, x: -g / sqrt(1.0 - x * x),             scalar=math.acos, domain=UNIT)
+arctan  = ufunc(np.arctan,  lambda g, y, x: g / (1.0 + x * x),                  scalar=math.atan)
+arctan2 = ufunc(np.arctan2, lambda g, y, a, b: _arctan2_rule(g, b, a, b),
+                            lambda g, y, a, b: _arctan2_rule(-g, a, a, b),      scalar=math.atan2, domain=POSITIVE)
+hypot   = ufunc(np.hypot,   lambda g, y, a, b: _hypot_rule(g, y, a),
+                            lambda g, y, a, b: _hypot_rule(g, y, b),            scalar=math.hypot, domain=POSITIVE)
+sinh    = ufunc(np.sinh,    lambda g, y, x: g * cosh(x),                        scalar=math.sinh)
+cosh    = ufunc(np.cosh,    lambda g, y, x: g * sinh(x),                        scalar=math.cosh)
+tanh    = ufunc(np.tanh,    lambda g, y, x: g * (1.0 - y * y),                  scalar=math.tanh)
+arcsinh = ufunc(np.arcsinh, lambda g, y, x: g / sqrt(1.0 + x * x),              scalar=math.asinh)
+arccosh = ufunc(np.arccosh, lambda g, y, x: g / (sqrt(x - 1.0) * sqrt(x + 1.0)), scalar=math.acosh, domain=(1.2, 3.0))
+arctanh = ufunc(np.arctanh, lambda g, y, x: g / (1.0 - x * x),                  scalar=math.atanh, domain=UNIT)
+deg2rad = ufunc(np.deg2rad, lambda g, y, x: g * (math.pi / 180.0),              scalar=math.radians)
+rad2deg = ufunc(np.rad2deg, lambda g, y, x: g * (180.0 / math.pi),              scalar=math.degrees)
+radians = ufunc(np.radians, lambda g, y, x: g * (math.pi / 180.0),              scalar=math.radians)
+degrees = ufunc(np.degrees, lambda g, y, x: g * (180.0 / math.pi),              scalar=math.degrees)
+
+# --- choosing between inputs; at a tie each input gets half ---------------------------------------
+
+def _chosen(g: Any, lost: Any, tie: Any) -> Any:
+    return where(lost, 0.0, where(tie, 0.5 * g, g))
+
+
+maximum = ufunc(np.maximum, lambda g, y, a, b: _chosen(g, a < b, a == b),
+                            lambda g, y, a, b: _chosen(g, b < a, a == b), scalar=lambda a, b: a if a > b or a != a else b)
+minimum = ufunc(np.minimum, lambda g, y, a, b: _chosen(g, a > b, a == b),
+                            lambda g, y, a, b: _chosen(g, b > a, a == b), scalar=lambda a, b: a if a < b or a != a else b)
+fmax    = ufunc(np.fmax,    lambda g, y, a, b: _chosen(g, logical_or(a < b, isnan(a)), a == b),
+                            lambda g, y, a, b: _chosen(g, logical_or(b < a, isnan(b)), a == b))
+fmin    = ufunc(np.fmin,    lambda g, y, a, b: _chosen(g, logical_or(a > b, isnan(a)), a == b),
+                            lambda g, y, a, b: _chosen(g, logical_or(b > a, isnan(b)), a == b))
+# fmt: on
+
+
+def _clip(x: Any, lo: Any, hi: Any, *, out: Any = None) -> Any:
+    """Limit `x` to [lo, hi]; derivative 1 at the bounds, 0 outside, and 0 where lo > hi."""
+    return np.clip(x, lo, hi, out=out)
+
+
+def _inside(x: Any, lo: Any, hi: Any) -> Any:
+    return logical_and(x >= lo, logical_and(x <= hi, less_equal(lo, hi)))
+
+
+def _clip_scalar(x: float, lo: float, hi: float) -> float:
+    return float(np.clip(x, lo, hi))
+
+
+clip = Primitive(
+    _clip,
+    [
+        lambda g, y, x, lo, hi: where(_inside(x, lo, hi), g, 0.0),
+        lambda g, y, x, lo, hi: where(logical_and(x < lo, less_equal(lo, hi)), g, 0.0),
+        lambda g, y, x, lo, hi: where(logical_or(x > hi, greater(lo, hi)), g, 0.0),
+    ],
+    name="clip",
+    scalar=_clip_scalar,
+    elementwise=True,
+    domain=(REAL, NEGATIVE, POSITIVE),
+)
+
+@implements(np.clip)
+def _np_clip(
+    a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
+) -> Any:
+    lo = a_min if min is None else min
+    hi = a_max if max is None else max
+    limits = np.iinfo(a.dtype) if a.dtype.kind in "iu" else None
+    if lo is None:
+        lo = limits.min if limits else -math.inf
+    if hi is None:
+        hi = limits.max if limits else math.inf
+    return clip(a, lo, hi)
+
+
+@implements(np.where)
+def _np_where(condition: Any, *branches: Any) -> Any:
+    return where(condition, *branches) if branches else np.nonzero(condition)
+
+
+# --- activations that deserve a node of their own --------------------------------------------------
+
+
+@primitive(
+    elementwise=True,
+    domain=(REAL,),
+    rules=[lambda g, y, x: g * (x > 0)],
+    scalar=lambda x: x if x > 0 or x != x else 0.0,
+)
+def relu(x: Any, *, out: Any = None) -> Any:
+    """Rectified linear unit, max(x, 0); derivative 0 at 0, also at -0.0. nan stays nan."""
+    return np.maximum(x, 0.0, out=out)
+
+
+def _sigmoid_scalar(x: float) -> float:
+    if x >= 0:
+        return 1.0 / (1.0 + math.exp(-x))
+    e = math.exp(x)
+    return e / (1.0 + e)
+
+
+@primitive(
+    elementwise=True,
+    domain=(REAL,),
+    rules=[lambda g, y, x: g * (y * (1.0 - y))],
+    scalar=_sigmoid_scalar,
+)
+def sigmoid(x: Any, *, out: Any = None) -> Any:
+    """Logistic function 1 / (1 + exp(-x)), exact in both tails and free of overflow."""
+    e = np.exp(-np.abs(x))
+    return np.divide(np.where(np.greater_equal(x, 0), 1.0, e), 1.0 + e, out=out)
+
+
+# Chebyshev coefficients computed to 50 digits. erf(x)/x on [0, 1] in the variable 2 x^2 - 1; and
+# (1 + 2x) exp(x^2) erfc(x) on [0, inf) in (x - K) / (x + K), K = 3.75, the mapping of
+# M. M. Shepherd and J. G. Laframboise, Math. Comp. 36 (1981), 249-253, doi:10.2307/2007741.
+# fmt: off
+_ERF_SMALL = (
+    0.9754769393826541, -0.14226120510371365, 0.010035582187599796, -0.0005768764699767485,
+    2.741993125219606e-05, -1.1043175507344507e-06, 3.8488755420345036e-08,
+    -1.1808582533875466e-09, 3.2334215826050907e-11, -7.991015947004549e-13,
+    1.7990725113961456e-14, -3.718635487818693e-16,
+)
+_ERFC_LARGE = (
+    1.1775789345674017, -0.004590054580646478, -0.08424913336651792, 0.05920993999819189,
+    -0.026658668435305753, 0.009074997670705265, -0.002413163540417608, 0.0004907758365258086,
+    -6.916973302501207e-05, 4.13902798607301e-06, 7.74038306619849e-07, -2.1886401049234397e-07,
+    1.076499946567091e-08, 4.521959811218287e-09, -7.754400208831351e-10, -6.318088340886684e-11,
+    2.86879501093067e-11, 1.9455868545777347e-13, -9.65469674843344e-13, 3.25254814814874e-14,
+    3.3478119482868056e-14, -1.864562880419313e-15, -1.2507950530688648e-15,
+)
+# fmt: on
+_chebval = np.polynomial.chebyshev.chebval
+
+
+def _erfc_positive(x: Any) -> Any:
+    x = np.minimum(x, 30.0)  # erfc(30) is below the smallest number, and 30^2 cannot overflow
+    return np.exp(-x * x) * _chebval((x - 3.75) / (x + 3.75), _ERFC_LARGE) / (1.0 + 2.0 * x)
+
+
+def _erf(x: Any, *, complement: bool) -> Any:
+    dtype = np.result_type(x, np.float16)
+    x = np.asarray(x, np.result_type(dtype, np.float64))
+    a = np.abs(x)
+    b = np.minimum(a, 1.0)
+    small = np.copysign(b, x) * _chebval(2.0 * b * b - 1.0, _ERF_SMALL)
+    large = _erfc_positive(np.maximum(a, 1.0))
+    if complement:
+        y = np.where(a < 1.0, 1.0 - small, np.where(x < 0.0, 2.0 - large, large))
+    else:
+        y = np.where(a < 1.0, small, np.copysign(1.0 - large, x))
+    return np.where(np.isnan(x), x, y).astype(dtype)
+
+
+@primitive(
+    elementwise=True,
+    domain=(REAL,),
+    rules=[lambda g, y, x: g * (2.0 / math.sqrt(math.pi) * exp(-x * x))],
+    scalar=math.erf,
+)
+def erf(x: Any, *, out: Any = None) -> Any:
+    """Error function, DLMF 7.2.1: 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    y = _erf(x, complement=False)
+    return y if out is None else np.positive(y, out=out)
+
+
+@primitive(
+    elementwise=True,
+    domain=(REAL,),
+    rules=[lambda g, y, x: g * (-2.0 / math.sqrt(math.pi) * exp(-x * x))],
+    scalar=math.erfc,
+)
+def erfc(x: Any, *, out: Any = None) -> Any:
+    """Complementary error function, DLMF 7.2.2: 1 - erf(x), without cancellation for large x."""
+    y = _erf(x, complement=True)
+    return y if out is None else np.positive(y, out=out)
+
+
+@primitive(
+    variadic=True,
+    elementwise=True,
+    rules=[lambda i, g, y, *xs: g],
+    scalar=lambda *xs: reduce(operator.add, xs),  # not sum(), which compensates since 3.12
+)
+def add_n(*xs: Any, out: Any = None) -> Any:
+    """Sum of any number of arrays, left to right: one node where ``+`` would make a chain."""
+    total = np.array(xs[0], copy=True) if out is None else np.positive(xs[0], out=out)
+    for x in xs[1:]:
+        total = total + x if out is None else np.add(total, x, out=out)
+    return total
+
+
+# --- likelihood -----------------------------------------------------------------------------------
+
+
+def _clamped_log(x: Any) -> Any:
+    return maximum(log(x), -100.0)
+
+
+def _bce_target(g: Any, y: Any, p: Any, t: Any) -> Any:
+    return g * (_clamped_log(1.0 - p) - _clamped_log(p))
+
+
+@primitive(
+    elementwise=True,
+    domain=((0.1, 0.9), (0.1, 0.9)),
+    rules=[lambda g, y, p, t: g * (p - t) / maximum(p * (1.0 - p), 1e-12), _bce_target],
+)
+def cross_entropy_of_probability(p: Any, t: Any, *, out: Any = None) -> Any:
+    """Return -t log p - (1 - t) log(1 - p), logarithms limited to -100 from below."""
+    with np.errstate(divide="ignore"):  # log(0) = -inf is what the limit is for
+        yes, no = np.maximum(np.log(p), -100.0), np.maximum(np.log1p(np.negative(p)), -100.0)
+    return np.multiply(t * yes + (1.0 - t) * no, -1.0, out=out)

@@ -1,0 +1,72 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.primitive import REAL, primitive
+from tinygrad_nn.rules.shape import reshape, sum_to, swapaxes
+
+
+def _T(x: Any) -> Any:  # noqa: N802  # the usual letter for a transposed matrix
+    return swapaxes(x, axis1=-1, axis2=-2)
+
+
+def _column(g: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
+    """Make both operands matrices, and `g` the matching product: a vector is a row or column."""
+    if a.ndim == 1 and b.ndim == 1:
+        return reshape(g, shape=(1, 1)), reshape(a, shape=(1, -1)), reshape(b, shape=(-1, 1))
+    if a.ndim == 1:
+        return reshape(g, shape=(*g.shape[:-1], 1, g.shape[-1])), reshape(a, shape=(1, -1)), b
+    return reshape(g, shape=(*g.shape, 1)), a, reshape(b, shape=(-1, 1))
+
+
+def _left(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if a.ndim == 2 and b.ndim == 2:
+        return g @ b.T
+    if a.ndim > 1 and b.ndim > 1:
+        return sum_to(matmul(g, _T(b)), shape=a.shape)
+    g, row, column = _column(g, a, b)
+    return reshape(sum_to(matmul(g, _T(column)), shape=row.shape), shape=a.shape)
+
+
+def _right(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if a.ndim == 2 and b.ndim == 2:
+        return a.T @ g
+    if a.ndim > 1 and b.ndim > 1:
+        return sum_to(matmul(_T(a), g), shape=b.shape)
+    g, row, column = _column(g, a, b)
+    return reshape(sum_to(matmul(_T(row), g), shape=column.shape), shape=b.shape)
+
+
+@primitive(numpy=[np.matmul], rules=[_left, _right], domain=(REAL, REAL))
+def matmul(a: Any, b: Any, *, out: Any = None) -> Any:
+    """Matrix product, batched over leading axes as ``@`` is."""
+    return np.matmul(a, b, out=out)
+
+
+def _linear_x(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
+    return g @ weight.T
+
+
+def _linear_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
+    if x.ndim == 2:
+        return x.T @ g
+    rows = reshape(x, shape=(-1, x.shape[-1]))
+    return rows.T @ reshape(g, shape=(-1, g.shape[-1]))
+
+
+def _linear_bias(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
+    return sum_to(g, shape=bias.shape)
+
+
+@primitive(rules=[_linear_x, _linear_weight, _linear_bias], domain=(REAL, REAL, REAL))
+def linear(x: Any, weight: Any, bias: Any, *, out: Any = None) -> Any:
+    """Affine map ``x @ weight + bias``: `x` (..., n_in), `weight` (n_in, n_out), `bias` (n_out,).
+
+    One node, whose sum is done in place: a layer's forward without a temporary array.
+    """
+    y = np.matmul(x, weight, out=out)
+    return np.add(y, bias, out=y)

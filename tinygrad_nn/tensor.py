@@ -1,0 +1,729 @@
+"""Tensor: a node that holds an array, NumPy's protocols, and the operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any, ClassVar, SupportsIndex, final
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_nn.backward import accumulate
+from tinygrad_nn.errors import NotDifferentiableError, ShapeError
+from tinygrad_nn.graph import Node, _grad_modes, is_grad_enabled, next_serial
+from tinygrad_nn.primitive import BY_FUNCTION, COMPOSITES, Primitive, bind, primitive
+from tinygrad_nn.rules import elementwise, linalg, reduction
+from tinygrad_nn.rules import shape as shaping
+
+__all__ = ["Tensor", "apply", "dispatch_function", "dispatch_ufunc", "tensor"]
+
+ndarray = np.ndarray
+
+# Harmless functions of an array that are about its layout or its plain numbers: they are answered
+# from the data.
+_PLAIN: frozenset[Callable[..., Any]] = frozenset(
+    [np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj,
+     np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.array_equal, np.allclose,
+     np.isclose, np.array_repr, np.array_str, np.array2string, np.may_share_memory,
+     np.shares_memory, np.argsort, np.nonzero, np.count_nonzero, np.flatnonzero, np.argwhere,
+     np.searchsorted, np.digitize, np.bincount, np.unique, np.histogram, np.common_type,
+     np.min_scalar_type, np.isin]
+)  # fmt: skip
+
+
+def _method(primitive: Primitive, *static: str) -> Callable[..., Tensor]:
+    """Make a method of a primitive; the keywords named by `static` may be given by position."""
+
+    def method(self: Tensor, *args: Any, **keywords: Any) -> Tensor:
+        if len(args) > len(static):
+            raise TypeError(
+                f"{primitive.name}() takes at most {len(static)} positional argument(s), "
+                f"got {len(args)}"
+            )
+        keywords.update(zip(static, args, strict=False))
+        return apply(primitive, (self,), keywords)
+
+    method.__name__ = primitive.name
+    method.__doc__ = primitive.__doc__
+    return method
+
+
+@final
+class Tensor(Node):
+    """An n-dimensional array that records what is computed from it.
+
+    NumPy's own functions, operators and indexing work on it. Make one with `tensor`.
+
+    Parameters
+    ----------
+    data : array_like
+        Numbers of any shape; copied.
+    requires_grad : bool
+        Whether `backward` shall compute a gradient for it; it must then be of a floating dtype.
+    dtype : dtype, optional
+        Convert to this type.
+    label : str, optional
+        A name for drawings and error messages.
+
+    Attributes
+    ----------
+    data : ndarray
+        The numbers. Assigning to it (also ``t.data -= step``) is the way to change a leaf.
+    grad : ndarray or None
+        The accumulated gradient of a leaf, of the same shape and dtype.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_nn as tg
+    >>> x = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> y = np.sum(x * x)
+    >>> y.backward()
+    >>> x.grad
+    array([2., 4., 6.])
+    """
+
+    __slots__ = ("args", "requires_grad", "static")
+
+    keeps_gradients: ClassVar[bool] = False
+    __array_priority__: ClassVar[float] = 1000.0
+
+    def __init__(
+        self,
+        data: npt.ArrayLike,
+        requires_grad: bool = False,
+        *,
+        dtype: npt.DTypeLike = None,
+        label: str | None = None,
+    ) -> None:
+        array = np.array(data, dtype=dtype)
+        if array.dtype.kind not in "fiubc":
+            raise TypeError(
+                f"a tensor holds numbers, got {type(data).__name__} of dtype {array.dtype}"
+            )
+        if requires_grad and array.dtype.kind not in "fc":
+            raise TypeError(
+                f"only floating tensors can require gradients, got dtype {array.dtype}; "
+                f"pass dtype=float"
+            )
+        self._data = array
+        self.requires_grad = requires_grad
+        self.primitive = None
+        self.args: tuple[Any, ...] = ()
+        self.static: dict[str, Any] = {}
+        self.serial = next_serial()
+        self.grad: npt.NDArray[Any] | None = None
+        self.label = label
+        self._changed = 0
+        self._scopes = ()
+
+    # --- data and gradient ---------------------------------------------------------------------
+
+    @property
+    def data(self) -> npt.NDArray[Any]:
+        return self._data  # type: ignore[no-any-return]
+
+    @data.setter
+    def data(self, value: npt.ArrayLike) -> None:
+        if value is not self._data:  # `t.data -= x` changes the array in place and hands it back
+            array = np.array(value, dtype=self._data.dtype)
+            if array.shape != self._data.shape:
+                raise ShapeError(
+                    f"cannot assign data of shape {array.shape} to {self.name}, "
+                    f"which has shape {self._data.shape}"
+                )
+            self._data = array
+        self._changed = next_serial()
+
+    def backward(self, gradient: npt.ArrayLike | None = None) -> None:
+        """Compute the gradient of this tensor and add it to ``.grad`` of every leaf behind it.
+
+        Parameters
+        ----------
+        gradient : array_like, optional
+            The cotangent to start from, of this tensor's shape; 1 by default, which needs a
+            tensor of one element.
+
+        Raises
+        ------
+        ShapeError
+            If the tensor has more than one element and no `gradient` is given, or if the
+            gradient's shape is another one.
+        NotDifferentiableError
+            If nothing behind this tensor requires a gradient.
+        StaleGraphError
+            If the data of a tensor that the result was computed from has been changed since.
+
+        Notes
+        -----
+        The graph stays as it is: calling this twice adds the gradient twice.
+
+        Examples
+        --------
+        >>> import tinygrad_nn as tg
+        >>> x = tg.tensor(3.0, requires_grad=True)
+        >>> (x * x).backward()
+        >>> x.grad
+        array(6.)
+        """
+        if not self.requires_grad:
+            raise NotDifferentiableError(
+                "backward() on a tensor that depends on nothing that requires a gradient; was it "
+                "computed under no_grad(), from plain arrays, or by a function that is constant?"
+            )
+        if gradient is None:
+            if self._data.size != 1:
+                raise ShapeError(
+                    f"backward() needs one number to start from, got a tensor of shape "
+                    f"{self._data.shape}; reduce it (.sum(), .mean()), or pass gradient= of that "
+                    f"shape"
+                )
+            seed = np.ones(self._data.shape, self._data.dtype)
+        else:
+            seed = np.array(gradient, dtype=self._data.dtype)
+            if seed.shape != self._data.shape:
+                raise ShapeError(
+                    f"gradient has shape {seed.shape}, the tensor {self._data.shape}; "
+                    f"they must be equal"
+                )
+        accumulate(self, seed)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Say whether this leaf requires a gradient, and return it."""
+        if self.primitive is not None:
+            raise NotDifferentiableError(
+                f"{self.name} is a result, not a leaf: use detach() to cut it off its graph"
+            )
+        if requires_grad and self._data.dtype.kind not in "fc":
+            raise TypeError(f"only floating tensors can require gradients, got {self.dtype}")
+        self.requires_grad = requires_grad
+        return self
+
+    def detach(self) -> Tensor:
+        """Return a constant tensor of the same data (not copied), outside the graph."""
+        return _constant(self._data)
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """Return the data as an array; a tensor that is part of a graph must be detached first."""
+        return self.__array__()
+
+    def item(self) -> float:
+        """Return the only element as a Python number; this leaves the graph, as asked."""
+        return self._data.item()  # type: ignore[no-any-return]
+
+    def tolist(self) -> Any:
+        """Return the elements as nested lists of Python numbers."""
+        return self._data.tolist()
+
+    # --- what an array has ---------------------------------------------------------------------
+
+    shape: Any = property(attrgetter("_data.shape"), doc="Lengths of the axes.")
+    ndim: Any = property(attrgetter("_data.ndim"), doc="Number of axes.")
+    size: Any = property(attrgetter("_data.size"), doc="Number of elements.")
+    dtype: Any = property(attrgetter("_data.dtype"), doc="Type of the elements.")
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self._data.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(len(self._data)))
+
+    def __repr__(self) -> str:
+        text = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=100)
+        dtype = "" if self._data.dtype in (np.float64, np.bool, np.int64) else f", {self.dtype}"
+        grad = ""
+        if self.primitive is not None:
+            grad = f", <{self.primitive.name}>"
+        elif self.requires_grad:
+            grad = ", requires_grad=True"
+        label = f", label={self.label!r}" if self.label else ""
+        return f"tensor({text}{dtype}{grad}{label})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self._data.item(), spec) if spec and self._data.size == 1 else str(self)
+
+    # --- conversions: those that would drop a gradient refuse to -------------------------------
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        if self.requires_grad and is_grad_enabled():
+            raise NotDifferentiableError(
+                f"turning {self.name} into an array would drop its gradient. To join tensors use "
+                f"np.stack([a, b]) or np.concatenate([a, b]); to read the numbers use t.data, or "
+                f"t.detach()"
+            )
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def __float__(self) -> float:
+        self._check_readable(
+            "float()",
+            "Use t.item() to read it, and NumPy's functions (np.exp, not math.exp) to compute.",
+        )
+        return float(self._data.item())
+
+    def __int__(self) -> int:
+        self._check_readable("int()", "Use int(t.item()) to read it.")
+        return int(self._data.item())
+
+    def __index__(self) -> int:
+        return self._data.__index__()  # type: ignore[no-any-return]
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    # --- NumPy's protocols ---------------------------------------------------------------------
+
+    @staticmethod
+    def __primitive__(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
+        return apply(primitive, args, static)
+
+    def __array_ufunc__(
+        self, function: np.ufunc, method: str, *inputs: Any, **keywords: Any
+    ) -> Any:
+        return dispatch_ufunc(function, method, inputs, keywords)
+
+    def __array_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...],
+        keywords: dict[str, Any],
+    ) -> Any:
+        return dispatch_function(function, args, keywords)
+
+    # --- derivative of one node ----------------------------------------------------------------
+
+    def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
+        primitive = self.primitive
+        assert primitive is not None
+        args = self.args
+        static = self.static
+        if record:
+            y: Any = self
+            inputs: Any = args
+        else:
+            y = self._data
+            inputs = [a._data if isinstance(a, Node) else a for a in args]
+        for i, a in enumerate(args):
+            if not isinstance(a, Node) or not a.requires_grad:
+                continue
+            rule = primitive.rule(i)
+            if rule is None:
+                continue
+            if a._changed > self.serial:
+                a._check_fresh(self)
+            c = a._receive(rule(g, y, *inputs, **static), primitive, i)
+            serial = a.serial
+            earlier = cotangents.get(serial)
+            if earlier is not None:
+                cotangents[serial] = earlier + c
+            elif a.primitive is None and (c is g or getattr(c, "base", None) is not None):
+                # A leaf keeps what it gets, so it gets its own: not the cotangent of another
+                # node, nor a view of one.
+                cotangents[serial] = c.copy()
+            else:
+                cotangents[serial] = c
+
+    def _receive(self, c: Any, primitive: Primitive, i: int) -> Any:
+        """Give the cotangent `c`, made by rule `i` of `primitive`, this tensor's shape and dtype."""
+        if not isinstance(c, ndarray | Tensor):
+            c = lift(c) if isinstance(c, Node) else np.asarray(c)
+        data = self._data
+        if c.shape != data.shape:
+            if not primitive.elementwise:
+                raise ShapeError(
+                    f"rule {i} of primitive {primitive.name!r} returned a cotangent of shape "
+                    f"{c.shape} for an input of shape {data.shape}; they must be equal"
+                )
+            c = shaping.sum_to(c, shape=data.shape)
+        if c.dtype != data.dtype:
+            c = c.astype(data.dtype)
+        return c
+
+    # --- operators -----------------------------------------------------------------------------
+    # Written out: they are the hot path, and type checkers and readers see them.
+
+    __hash__ = Node.__hash__
+
+    def __add__(self, other: Any) -> Tensor:
+        return _binary(elementwise.add, self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return _binary(elementwise.add, other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return _binary(elementwise.subtract, self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return _binary(elementwise.subtract, other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _binary(elementwise.multiply, self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return _binary(elementwise.multiply, other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _binary(elementwise.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _binary(elementwise.divide, other, self)
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return _binary(elementwise.floor_divide, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return _binary(elementwise.floor_divide, other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return _binary(elementwise.remainder, self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return _binary(elementwise.remainder, other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return _binary(elementwise.power, self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return _binary(elementwise.power, other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return _binary(linalg.matmul, self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return _binary(linalg.matmul, other, self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return _binary(elementwise.bitwise_and, self, other)
+
+    def __rand__(self, other: Any) -> Tensor:
+        return _binary(elementwise.bitwise_and, other, self)
+
+    def __or__(self, other: Any) -> Tensor:
+        return _binary(elementwise.bitwise_or, self, other)
+
+    def __ror__(self, other: Any) -> Tensor:
+        return _binary(elementwise.bitwise_or, other, self)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return _binary(elementwise.bitwise_xor, self, other)
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return _binary(elementwise.bitwise_xor, other, self)
+
+    def __eq__(self, other: object) -> Any:
+        return _binary(elementwise.equal, self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return _binary(elementwise.not_equal, self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return _binary(elementwise.less, self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return _binary(elementwise.less_equal, self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return _binary(elementwise.greater, self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return _binary(elementwise.greater_equal, self, other)
+
+    def __neg__(self) -> Tensor:
+        return apply(elementwise.negative, (self,), {})
+
+    def __pos__(self) -> Tensor:
+        return apply(elementwise.positive, (self,), {})
+
+    def __abs__(self) -> Tensor:
+        return apply(elementwise.absolute, (self,), {})
+
+    def __invert__(self) -> Tensor:
+        return apply(elementwise.invert, (self,), {})
+
+    def __getitem__(self, index: Any) -> Tensor:
+        template, arrays = shaping.split_index(index)
+        return apply(shaping.getitem, (self, *arrays), {"template": template})
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise NotDifferentiableError(
+            f"{self.name} cannot be written to: its values belong to a computation. Build the "
+            f"result with np.where, np.concatenate or np.stack; to set a leaf by hand, write to "
+            f"t.data[...]"
+        )
+
+    def _in_place(self, other: Any, operation: str, result: Callable[[Any, Any], Tensor]) -> Tensor:
+        if self.primitive is not None or not self.requires_grad:
+            return result(self, other)  # a new node under the same name, as with numbers
+        if is_grad_enabled():
+            raise NotDifferentiableError(
+                f"in-place {operation} on {self.name}, a leaf that requires a gradient: write "
+                f"`t.data {operation} ...`, or do it under no_grad()"
+            )
+        self.data = result(self, other)._data
+        return self
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._in_place(other, "+=", Tensor.__add__)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._in_place(other, "-=", Tensor.__sub__)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._in_place(other, "*=", Tensor.__mul__)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._in_place(other, "/=", Tensor.__truediv__)
+
+    # --- methods that arrays have: the primitives of the same names ----------------------------
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802  # NumPy's name
+        """The axes in reverse order."""
+        return apply(shaping.transpose, (self,), {})
+
+    def reshape(self, *lengths: Any) -> Tensor:
+        """Give the same elements another shape; one length may be -1."""
+        return apply(shaping.reshape, (self,), {"shape": _sequence(lengths)})
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Permute the axes; reverse them by default."""
+        order = _sequence(axes) if axes and axes[0] is not None else None
+        return apply(shaping.transpose, (self,), {"axes": order})
+
+    def swapaxes(self, axis1: SupportsIndex, axis2: SupportsIndex) -> Tensor:
+        """Exchange two axes."""
+        return apply(shaping.swapaxes, (self,), {"axis1": axis1, "axis2": axis2})
+
+    def astype(self, dtype: npt.DTypeLike) -> Tensor:
+        """Convert to another dtype; a conversion to integers is constant."""
+        return apply(shaping.astype, (self,), {"dtype": np.dtype(dtype)})
+
+    def clip(self, lo: Any = None, hi: Any = None) -> Tensor:
+        """Limit the elements to [lo, hi]."""
+        return np.clip(self, lo, hi)  # type: ignore[no-any-return, call-overload]
+
+    flatten = ravel = _method(shaping.ravel)
+    squeeze = _method(shaping.squeeze, "axis")
+    copy = _method(shaping.copy)
+    sum = _method(reduction.sum_, "axis")
+    mean = _method(reduction.mean, "axis")
+    max = _method(reduction.max_, "axis")
+    min = _method(reduction.min_, "axis")
+    var = _method(reduction.var, "axis")
+    std = _method(reduction.std, "axis")
+    argmax = _method(reduction.argmax, "axis")
+    argmin = _method(reduction.argmin, "axis")
+    all = _method(reduction.all_, "axis")
+    any = _method(reduction.any_, "axis")
+    exp = _method(elementwise.exp)
+    log = _method(elementwise.log)
+    sqrt = _method(elementwise.sqrt)
+    abs = _method(elementwise.absolute)
+    tanh = _method(elementwise.tanh)
+    sigmoid = _method(elementwise.sigmoid)
+    relu = _method(elementwise.relu)
+
+
+# --- making nodes --------------------------------------------------------------------------------
+
+_new = Tensor.__new__
+
+
+def _constant(data: Any) -> Tensor:
+    node = _new(Tensor)
+    node._data = data
+    node.primitive = None
+    node.args = ()
+    node.static = {}
+    node.requires_grad = False
+    node.serial = next_serial()
+    node.grad = None
+    node.label = None
+    node._changed = 0
+    node._scopes = ()
+    return node
+
+
+def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Tensor:
+    """Compute a primitive of tensors, numbers and arrays, and record it if a gradient is needed."""
+    raw = []
+    needs = False
+    for a in args:
+        if a.__class__ is Tensor:
+            raw.append(a._data)
+            if a.requires_grad:
+                needs = True
+        elif isinstance(a, Node):
+            if not primitive.elementwise:  # a scalar node is a 0-d array to what is not elementwise
+                return apply(primitive, tuple(map(_as_tensor, args)), static)
+            raw.append(a._data)
+            needs = True
+        else:
+            raw.append(a)
+    data = primitive.forward(*raw, **static)
+    node = _new(Tensor)
+    node._data = data if data.__class__ is ndarray else np.asarray(data)
+    if needs and primitive.differentiable and (not _grad_modes or is_grad_enabled()):
+        node.primitive = primitive
+        node.args = args
+        node.static = static
+        node.requires_grad = node._data.dtype.kind in "fc"
+    else:
+        node.primitive = None
+        node.args = ()
+        node.static = {}
+        node.requires_grad = False
+    node.serial = next_serial()
+    node.grad = None
+    node.label = None
+    node._changed = 0
+    node._scopes = ()
+    return node
+
+
+@primitive(rules=[lambda g, y, x: g])
+def lift(x: Any) -> Any:
+    """Make a 0-d array of a scalar node."""
+    return np.asarray(x, dtype=float)
+
+
+def _as_tensor(a: Any) -> Any:
+    return apply(lift, (a,), {}) if isinstance(a, Node) and not isinstance(a, Tensor) else a
+
+
+lift.elementwise = True  # so that it takes the scalar node itself
+
+
+def _operand(other: Any) -> Any:
+    """Return what an operator can work on, or NotImplemented."""
+    if isinstance(other, Node | ndarray | np.generic | float | int | complex):
+        return other
+    if isinstance(other, list | tuple):
+        return np.asarray(other)
+    return NotImplemented
+
+
+def _binary(primitive: Primitive, a: Any, b: Any) -> Any:
+    if b.__class__ is not Tensor and b.__class__ is not float:
+        b = _operand(b)
+        if b is NotImplemented:
+            return NotImplemented
+    elif a.__class__ is not Tensor and a.__class__ is not float:
+        a = _operand(a)
+        if a is NotImplemented:
+            return NotImplemented
+    return apply(primitive, (a, b), {})
+
+
+def _sequence(lengths: tuple[Any, ...]) -> Any:
+    """Take ``f(2, 3)`` and ``f((2, 3))`` for the same."""
+    return lengths[0] if len(lengths) == 1 else lengths
+
+
+# --- what NumPy hands back to us -----------------------------------------------------------------
+
+
+def dispatch_ufunc(
+    function: np.ufunc, method: str, inputs: tuple[Any, ...], keywords: dict[str, Any]
+) -> Any:
+    """Answer a NumPy ufunc that met a node."""
+    if any(o is not None for o in keywords.get("out", ())):
+        raise NotDifferentiableError(
+            f"np.{function.__name__} cannot write a recorded result into an existing array "
+            f"(`out=`, or an in-place operator such as `array += tensor`). Use the result as a "
+            f"new tensor: `array = array + tensor`"
+        )
+    if method == "reduce":
+        keywords.setdefault("axis", 0)
+        return dispatch_function(getattr(function, method), inputs, keywords, function.__name__)
+    target = BY_FUNCTION.get(function)
+    if target is None or method != "__call__":
+        raise _unsupported(function.__name__ + ("" if method == "__call__" else "." + method))
+    keywords.pop("out", None)
+    if keywords:
+        raise NotDifferentiableError(
+            f"np.{function.__name__} on tensors does not take {', '.join(keywords)}; use np.where "
+            f"to select, and t.astype to convert"
+        )
+    return target(*inputs)
+
+
+def dispatch_function(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    keywords: dict[str, Any],
+    name: str | None = None,
+) -> Any:
+    """Answer a NumPy function that met a node."""
+    target = BY_FUNCTION.get(function)
+    if target is not None:
+        arrays, static = bind(function, target, args, keywords)
+        return apply(target, tuple(arrays), static)
+    composite = COMPOSITES.get(function)
+    if composite is not None:
+        return composite(*args, **keywords)
+    if function in _PLAIN:
+        return function(*_raw(args), **_raw(keywords))
+    raise _unsupported(name or function.__name__)
+
+
+def _raw(value: Any) -> Any:
+    if isinstance(value, Node):
+        return value._data
+    if isinstance(value, tuple | list):
+        return type(value)(map(_raw, value))
+    if isinstance(value, dict):
+        return {key: _raw(item) for key, item in value.items()}
+    return value
+
+
+def _unsupported(name: str) -> NotDifferentiableError:
+    return NotDifferentiableError(
+        f"np.{name} has no derivative rule for tensors. Write it with functions that have one, "
+        f"give it one with @tinygrad_nn.primitive, or call it on `t.data` where no gradient is "
+        f"needed"
+    )
+
+
+def tensor(
+    x: npt.ArrayLike,
+    dtype: npt.DTypeLike = None,
+    *,
+    requires_grad: bool = False,
+    label: str | None = None,
+) -> Tensor:
+    """Make a tensor of a copy of `x`.
+
+    Parameters
+    ----------
+    x : array_like
+        Numbers of any shape; copied, so that later changes to `x` are not seen.
+    dtype : dtype, optional
+        Convert to this type; NumPy's choice by default (float64 for Python floats).
+    requires_grad : bool
+        Whether `backward` shall compute a gradient for it.
+    label : str, optional
+        A name for drawings and error messages.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    TypeError
+        If `x` does not hold numbers, or `requires_grad` is asked of integers.
+    NotDifferentiableError
+        If `x` is or contains nodes whose gradient the copy would drop.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> tg.tensor([1.0, 2.0], requires_grad=True, label="w")
+    tensor([1., 2.], requires_grad=True, label='w')
+    """
+    return Tensor(x, requires_grad, dtype=dtype, label=label)

@@ -1,0 +1,427 @@
+"""Value: a node that holds one Python float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from tinygrad_nn.backward import accumulate
+from tinygrad_nn.errors import NotDifferentiableError
+from tinygrad_nn.graph import Node, _grad_modes, is_grad_enabled, next_serial
+from tinygrad_nn.primitive import BY_FUNCTION, Primitive, primitive
+from tinygrad_nn.rules import elementwise
+from tinygrad_nn.tensor import Tensor, apply, dispatch_function, dispatch_ufunc
+
+__all__ = ["Value", "add_n"]
+
+# What Python's arithmetic raises where NumPy's returns inf or nan.
+_SINGULAR = (ArithmeticError, ValueError)
+
+
+class _InLeft:
+    """Marks that all arguments are in the left slot."""
+
+
+_IN_LEFT = _InLeft()
+
+
+def _number(other: Any) -> float:
+    return other._data if isinstance(other, Value) else other  # type: ignore[no-any-return]
+
+
+def _compute(primitive: Primitive, numbers: list[float]) -> Any:
+    """Compute on floats; where Python raises, as NumPy does (with inf, nan and its warnings)."""
+    if primitive.scalar is not None:
+        try:
+            return primitive.scalar(*numbers)
+        except _SINGULAR:
+            pass
+    return primitive.forward(*map(np.float64, numbers)).item()
+
+
+def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Make a binary operator and its reflection."""
+    compute = primitive.scalar
+    assert compute is not None
+
+    def forward(self: Value, other: Any) -> Any:
+        kind = other.__class__
+        try:
+            if kind is Value:
+                data = compute(self._data, other._data)
+            elif kind is float or kind is int:
+                data = compute(self._data, other)
+            else:
+                return _mixed(primitive, self, other, self, other)
+        except _SINGULAR:
+            data = _compute(primitive, [self._data, _number(other)])
+        node = _new(Value)
+        node._data = data
+        node.primitive = primitive
+        node._left = self
+        node._right = other
+        node.serial = next_serial()
+        node.grad = 0.0
+        node.label = None
+        node._changed = 0
+        node._scopes = ()
+        if _grad_modes and not is_grad_enabled():
+            node.primitive = node._left = node._right = None
+        return node
+
+    def reflected(self: Value, other: Any) -> Any:
+        return _mixed(primitive, self, other, other, self)
+
+    return forward, reflected
+
+
+def _mixed(primitive: Primitive, self: Value, other: Any, a: Any, b: Any) -> Any:
+    """Apply a binary primitive to a Value and what is no Value, in the order `a`, `b`."""
+    if isinstance(other, float | int | np.number):
+        other = float(other)
+        return Value.__primitive__(primitive, (self, other) if a is self else (other, self), {})
+    return NotImplemented  # an array or a tensor knows what to do; anything else is an error
+
+
+def _function(primitive: Primitive) -> Callable[[Value], Value]:
+    """Make a method without arguments."""
+    compute = primitive.scalar
+    assert compute is not None
+
+    def method(self: Value) -> Value:
+        try:
+            data = compute(self._data)
+        except _SINGULAR:
+            data = _compute(primitive, [self._data])
+        return _node(data, primitive, (self,))
+
+    method.__name__ = primitive.name
+    method.__doc__ = primitive.__doc__
+    return method
+
+
+#: How micrograd writes the operations.
+_SYMBOLS = {"add": "+", "multiply": "*", "relu": "ReLU", "power": "**", "subtract": "-",
+            "divide": "/", "negative": "neg"}  # fmt: skip
+
+
+@final
+class Value(Node):
+    """A Python float that records what is computed from it, after Karpathy's micrograd.
+
+    Parameters
+    ----------
+    data : float
+        The number.
+    label : str, optional
+        A name for drawings.
+
+    Attributes
+    ----------
+    data : float
+        The number. Assigning to it (also ``v.data -= step``) is the way to change a leaf.
+    grad : float
+        The gradient: accumulated in leaves, that of the last `backward` in results.
+
+    Examples
+    --------
+    >>> from tinygrad_nn import Value
+    >>> a, b = Value(2.0, label="a"), Value(-3.0, label="b")
+    >>> (a * b + b.tanh()).backward()
+    >>> a.grad
+    -3.0
+    """
+
+    # The arguments stand in two slots and not in a tuple, because Python's cyclic collector is
+    # woken by the number of containers: a tuple to each node would double its work, which is most
+    # of what a large graph of scalars costs. More than two arguments are a tuple in the first.
+    __slots__ = ("_left", "_right")
+
+    keeps_gradients: ClassVar[bool] = True
+    requires_grad: ClassVar[bool] = True  # type: ignore[misc]
+    static: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+    shape: ClassVar[tuple[int, ...]] = ()  # type: ignore[misc]
+    ndim: ClassVar[int] = 0
+    size: ClassVar[int] = 1
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(float)
+    __array_priority__: ClassVar[float] = 500.0
+
+    def __init__(
+        self,
+        data: float,
+        _children: tuple[Value, ...] = (),
+        _op: str = "",
+        *,
+        label: str | None = None,
+    ) -> None:
+        if _children:
+            raise TypeError(
+                "a Value cannot be given children by hand: compute it with operators, or declare "
+                "the operation with @tinygrad_nn.primitive and its scalar= function"
+            )
+        if isinstance(data, Node):
+            raise NotDifferentiableError(
+                "Value(node) would drop the gradient: use the node itself, or node.data"
+            )
+        self._data = float(data)
+        self.primitive = None
+        self._left = self._right = None
+        self.serial = next_serial()
+        self.grad = 0.0
+        self.label = label
+        self._changed = 0
+        self._scopes = ()
+
+    def _set_data(self, value: float) -> None:
+        self._data = float(value)
+        self._changed = next_serial()
+
+    data = property(attrgetter("_data"), _set_data, doc="The number.")
+
+    @property
+    def args(self) -> tuple[Any, ...]:  # type: ignore[override]
+        """The arguments that the primitive was applied to."""
+        if self._right is _IN_LEFT:
+            return self._left  # type: ignore[no-any-return]
+        if self._right is None:
+            return () if self._left is None else (self._left,)
+        return (self._left, self._right)
+
+    @property
+    def _prev(self) -> set[Node]:
+        """The nodes among the arguments (micrograd's name)."""
+        return {a for a in self.args if isinstance(a, Node)}
+
+    @property
+    def _op(self) -> str:
+        """The operation as micrograd writes it."""
+        return _SYMBOLS.get(self.primitive.name, self.primitive.name) if self.primitive else ""
+
+    def backward(self, gradient: float = 1.0) -> None:
+        """Compute the gradient of this number and add it to ``.grad`` of every leaf behind it.
+
+        Results in between get their ``.grad`` set to that of this call.
+
+        Raises
+        ------
+        StaleGraphError
+            If a number that the result was computed from has been changed since.
+        """
+        accumulate(self, float(gradient))
+
+    def item(self) -> float:
+        """Return the number; this leaves the graph, as asked."""
+        return self._data  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        label = f", label={self.label!r}" if self.label else ""
+        return f"Value(data={self._data}, grad={self.grad}{label})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self._data, spec) if spec else repr(self)
+
+    def __float__(self) -> float:
+        self._check_readable(
+            "float()", "Use v.data to read it, and v.exp() (not math.exp(v)) to compute."
+        )
+        return self._data  # type: ignore[no-any-return]
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self._data < _number(other))
+
+    def __le__(self, other: Any) -> bool:
+        return bool(self._data <= _number(other))
+
+    def __gt__(self, other: Any) -> bool:
+        return bool(self._data > _number(other))
+
+    def __ge__(self, other: Any) -> bool:
+        return bool(self._data >= _number(other))
+
+    # --- derivative of one node ----------------------------------------------------------------
+
+    def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
+        a = self._left
+        b = self._right
+        rules = self.primitive.rules  # type: ignore[union-attr]
+        a_is_value = a.__class__ is Value
+        b_is_value = b.__class__ is Value
+        if record or b is _IN_LEFT or not (a_is_value or b_is_value):
+            self._pull_any(g, cotangents, record)
+            return
+        # Two arguments at most, all of them floats: the hot path of a graph of scalars.
+        try:
+            if b is None:
+                c = rules[0](g, self._data, a._data)
+            else:
+                x = a._data if a_is_value else a
+                y = b._data if b_is_value else b
+                if a_is_value:
+                    c = rules[0](g, self._data, x, y)
+                if b_is_value:
+                    d = rules[1](g, self._data, x, y)
+        except _SINGULAR:
+            self._pull_any(g, cotangents, record)
+            return
+        if a_is_value:
+            if a._changed > self.serial:
+                a._check_fresh(self)
+            serial = a.serial
+            cotangents[serial] = cotangents[serial] + c if serial in cotangents else c
+        if b_is_value:
+            if b._changed > self.serial:
+                b._check_fresh(self)
+            serial = b.serial
+            cotangents[serial] = cotangents[serial] + d if serial in cotangents else d
+
+    def _pull_any(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
+        """Pull back through any primitive, in NumPy's arithmetic: with inf and nan, not errors."""
+        primitive = self.primitive
+        assert primitive is not None
+        args = self.args
+        if record:
+            y: Any = self
+            inputs: Any = args
+        else:
+            g = np.float64(g)
+            y = np.float64(self._data)
+            inputs = [np.float64(a._data) if a.__class__ is Value else a for a in args]
+            inputs = [a._data if isinstance(a, Node) else a for a in inputs]
+        for i, a in enumerate(args):
+            rule = primitive.rule(i) if isinstance(a, Node) and a.requires_grad else None
+            if rule is None:
+                continue
+            a._check_fresh(self)
+            c = a._receive(rule(g, y, *inputs), primitive, i)
+            serial = a.serial
+            cotangents[serial] = cotangents[serial] + c if serial in cotangents else c
+
+    def _receive(self, c: Any, primitive: Primitive, i: int) -> Any:
+        """Give the cotangent `c`, made by rule `i` of `primitive`, the form of this node's."""
+        if isinstance(c, Tensor):
+            return item(np.sum(c))
+        return c if isinstance(c, Value) else float(np.sum(c))
+
+    # --- NumPy's protocols ---------------------------------------------------------------------
+
+    @staticmethod
+    def __primitive__(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
+        if static or not primitive.elementwise:
+            return apply(primitive, args, static)
+        numbers = []
+        for a in args:
+            if a.__class__ is Value:
+                numbers.append(a._data)
+            elif isinstance(a, float | int | np.number):
+                numbers.append(float(a))
+            elif isinstance(a, Tensor | np.ndarray):
+                return apply(primitive, args, static)
+            else:
+                raise TypeError(f"{primitive.name} of a Value and {type(a).__name__}")
+        data = _compute(primitive, numbers)
+        if not primitive.differentiable:
+            return data
+        return _node(data, primitive, args)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if is_grad_enabled():
+            raise NotDifferentiableError(
+                f"turning {self.name} into an array would drop its gradient. To join values use "
+                f"np.stack([a, b]); to read the number use v.data"
+            )
+        return np.asarray(self._data, dtype=dtype)
+
+    def __array_ufunc__(
+        self, function: np.ufunc, method: str, *inputs: Any, **keywords: Any
+    ) -> Any:
+        return dispatch_ufunc(function, method, inputs, keywords)
+
+    def __array_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...],
+        keywords: dict[str, Any],
+    ) -> Any:
+        return dispatch_function(function, args, keywords)
+
+    # --- operators -----------------------------------------------------------------------------
+
+    __hash__ = Node.__hash__
+    __add__, __radd__ = _operator(elementwise.add)
+    __sub__, __rsub__ = _operator(elementwise.subtract)
+    __mul__, __rmul__ = _operator(elementwise.multiply)
+    __truediv__, __rtruediv__ = _operator(elementwise.divide)
+    __pow__, __rpow__ = _operator(elementwise.power)
+    __neg__ = _function(elementwise.negative)
+    __abs__ = abs = _function(elementwise.absolute)
+    relu = _function(elementwise.relu)
+    tanh = _function(elementwise.tanh)
+    sigmoid = _function(elementwise.sigmoid)
+    exp = _function(elementwise.exp)
+    log = _function(elementwise.log)
+    sqrt = _function(elementwise.sqrt)
+    sin = _function(elementwise.sin)
+    cos = _function(elementwise.cos)
+
+
+_new = Value.__new__
+
+
+def _node(data: float, primitive: Primitive, args: tuple[Any, ...]) -> Value:
+    node = _new(Value)
+    node._data = data
+    node.primitive = primitive
+    if len(args) > 2:
+        node._left, node._right = args, _IN_LEFT
+    else:
+        node._left = args[0]
+        node._right = args[1] if len(args) == 2 else None
+    node.serial = next_serial()
+    node.grad = 0.0
+    node.label = None
+    node._changed = 0
+    node._scopes = ()
+    if _grad_modes and not is_grad_enabled():
+        node.primitive = node._left = node._right = None
+    return node
+
+
+@primitive(rules=[lambda g, y, x: g])
+def _item(x: Any) -> Any:
+    """Take the number out of a 0-d array."""
+    return float(x)
+
+
+def item(t: Tensor) -> Value:
+    """Make a scalar node of a tensor of one element, keeping the graph."""
+    return _node(t.item(), _item, (t,))
+
+
+def add_n(values: Any) -> Any:
+    """Add any number of nodes and numbers in one node, from left to right.
+
+    Parameters
+    ----------
+    values : iterable of Value, Tensor, ndarray or float
+        The terms; they broadcast against each other.
+
+    Returns
+    -------
+    Value or Tensor
+
+    Examples
+    --------
+    >>> from tinygrad_nn import Value, add_n
+    >>> a, b = Value(1.0), Value(2.0)
+    >>> add_n([a, b, 3.0, a]).data
+    7.0
+    """
+    terms = tuple(values)
+    return elementwise.add_n(*terms) if terms else 0.0
