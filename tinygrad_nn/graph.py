@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from contextlib import ContextDecorator
 from itertools import count
 from types import TracebackType
@@ -11,8 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from tinygrad_nn.errors import NotDifferentiableError, StaleGraphError
 
 if TYPE_CHECKING:
-    import weakref
-
     from tinygrad_nn.primitive import Primitive
 
 __all__ = ["Node", "Scope", "enable_grad", "is_grad_enabled", "next_serial", "no_grad",
@@ -32,8 +31,19 @@ class Scope(NamedTuple):
     """One call of a module: the nodes numbered after `start`, up to the node that holds this."""
 
     module: weakref.ref[Any]
-    title: str
+    kind: str
     start: int
+
+    @property
+    def title(self) -> str:
+        """The module in one line, or the name of its class if it is gone."""
+        module = self.module()
+        return self.kind if module is None else module._title()
+
+    @classmethod
+    def of(cls, module: Any, start: int) -> Scope:
+        """Make the scope of a call that is about to end; quicker than the constructor."""
+        return tuple.__new__(cls, (weakref.ref(module), type(module).__name__, start))
 
 
 class Node:
@@ -73,6 +83,9 @@ class Node:
         static: dict[str, Any]
         requires_grad: bool
         shape: tuple[int, ...]
+        keeps_gradients: ClassVar[bool]  # whether results keep the gradient of the last pass
+
+        def _receive(self, c: Any, primitive: Primitive, i: int) -> Any: ...
 
     # NumPy's own refusal to iterate or order nodes would be less helpful than ours.
     __hash__: ClassVar[Any] = object.__hash__
@@ -93,6 +106,38 @@ class Node:
             return repr(self.label)
         what = self.primitive.name if self.primitive else "leaf"
         return f"{what} #{self.serial} of shape {self.shape}"
+
+    def _clone(self, args: tuple[Any, ...]) -> Node:
+        """Return a copy of this node alone, newly numbered, computed from `args`."""
+        raise NotImplementedError
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        # Iterative, since a graph may be deeper than Python's stack; and in ascending order of
+        # serial numbers, since the copies must be numbered in a topological order too.
+        found: dict[int, Node] = {}
+        stack: list[Node] = [self]
+        while stack:
+            node = stack.pop()
+            if node.serial not in found and id(node) not in memo:
+                found[node.serial] = node
+                stack.extend(a for a in node.args if isinstance(a, Node))
+        for serial in sorted(found):
+            node = found[serial]
+            args = tuple(memo[id(a)] if isinstance(a, Node) else a for a in node.args)
+            memo[id(node)] = node._clone(args)
+        return memo[id(self)]
+
+    def __reduce__(self) -> Any:
+        if self.primitive is not None:
+            raise TypeError(
+                f"cannot pickle {self.name}: it is a result and would take its graph along; "
+                f"pickle its .data, or its .detach()"
+            )
+        return self._rebuild_with()
+
+    def _rebuild_with(self) -> tuple[Any, ...]:
+        """Return the function and the arguments that make this leaf again."""
+        raise NotImplementedError
 
     def _check_readable(self, asked: str, remedy: str) -> None:
         """Refuse a conversion that would drop the gradient without a word."""

@@ -15,8 +15,9 @@ from tinygrad_nn.activations import log_sigmoid
 from tinygrad_nn.errors import LossError, ShapeError
 from tinygrad_nn.graph import Node
 from tinygrad_nn.rules.elementwise import cross_entropy_of_probability, relu, where
-from tinygrad_nn.rules.reduction import log_softmax
+from tinygrad_nn.rules.reduction import log_softmax, nll
 from tinygrad_nn.rules.shape import pick
+from tinygrad_nn.tensor import Tensor
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
            "hinge_loss", "huber_loss", "l1_loss", "mse_loss", "nll_loss"]  # fmt: skip
@@ -187,15 +188,24 @@ def _class_indices(name: str, scores: Any, target: Any) -> npt.NDArray[np.intp]:
     return indices  # type: ignore[no-any-return]
 
 
-def _check_range(
-    name: str, indices: npt.NDArray[Any], n_classes: int, ignored: npt.NDArray[Any] | None
-) -> None:
-    valid = indices if ignored is None else indices[~ignored]
-    if valid.size and (valid.min() < 0 or valid.max() >= n_classes):
-        bad = valid[(valid < 0) | (valid >= n_classes)][0]
+def _ignored(
+    name: str, indices: npt.NDArray[Any], n_classes: int, ignore_index: int
+) -> npt.NDArray[Any] | None:
+    """Return which labels are to be ignored (None for none of them); refuse those of no class."""
+    if not indices.size or (
+        (ignore_index < 0 or ignore_index >= n_classes)
+        and np.minimum.reduce(indices, axis=None) >= 0
+        and np.maximum.reduce(indices, axis=None) < n_classes
+    ):
+        return None
+    ignored: npt.NDArray[Any] = indices == ignore_index
+    wrong = ((indices < 0) | (indices >= n_classes)) & ~ignored
+    if wrong.any():
         raise IndexError(
-            f"{name}: label {bad} is not one of the {n_classes} classes 0 to {n_classes - 1}"
+            f"{name}: label {indices[wrong][0]} is not one of the {n_classes} classes "
+            f"0 to {n_classes - 1}"
         )
+    return ignored if ignored.any() else None
 
 
 def nll_loss(
@@ -250,12 +260,9 @@ def _nll(
     reduction: str,
 ) -> Any:
     n_classes = scores.shape[-1]
-    ignored = indices == ignore_index
-    if not ignored.any():
-        _check_range(name, indices, n_classes, None)
-        factors = None
-    else:
-        _check_range(name, indices, n_classes, ignored)
+    ignored = _ignored(name, indices, n_classes, ignore_index)
+    factors = None
+    if ignored is not None:
         indices = np.where(ignored, 0, indices)
         factors = np.where(ignored, 0.0, 1.0).astype(scores.dtype)
     if weight is not None:
@@ -265,6 +272,8 @@ def _nll(
                 f"{name}: weight must have shape ({n_classes},), got {weights.shape}"
             )
         factors = weights[indices] if factors is None else factors * weights[indices]
+    if factors is None and reduction == "mean" and isinstance(scores, Tensor):
+        return nll(scores, indices)
     loss = -pick(scores, indices)
     if factors is None:
         return _reduce(loss, reduction)

@@ -34,19 +34,16 @@ class _Part:
         self.gradient = np.empty_like(self.array)
         self.state = state
 
-    def in_place(self) -> bool:
-        """Whether the parameters still are the views that this part updates."""
-        return all(p._data is v for p, v in zip(self.parameters, self.views, strict=True))
-
-    def gather(self) -> Array:
-        """Return the gradients of the parameters as one array."""
+    def gather(self) -> Array | None:
+        """Return the gradients as one array; None if this part no longer fits its parameters."""
         gradients = []
-        for p in self.parameters:
+        for p, view in zip(self.parameters, self.views, strict=True):
             g = p.grad
-            assert g is not None
-            if g.shape != p._data.shape:
+            if g is None or p._data is not view:
+                return None
+            if g.shape != view.shape:
                 raise ShapeError(
-                    f"the gradient of {p.name} has shape {g.shape}, its data {p._data.shape}; "
+                    f"the gradient of {p.name} has shape {g.shape}, its data {view.shape}; "
                     f"was .grad set by hand?"
                 )
             gradients.append(g)
@@ -90,7 +87,10 @@ class Optimizer:
         groups = items if all(isinstance(i, dict) for i in items) else [{"params": items}]
         self.defaults = defaults
         self.param_groups: list[Group] = []
+        # Per group: the parts that were updated by the last step, and the parameters that were not.
         self._parts: list[list[_Part]] = []
+        self._idle: list[list[Tensor]] = []
+        # What is kept for parameters that are in no part at present, by id.
         self._pieces: dict[int, tuple[Array, ...]] = {}
         for group in groups:
             self.add_param_group(group)  # type: ignore[arg-type]  # narrowed above
@@ -132,6 +132,7 @@ class Optimizer:
         self.validate(group)
         self.param_groups.append(group)
         self._parts.append([])
+        self._idle.append(params)
 
     def validate(self, group: Group) -> None:
         """Raise ValueError if the options of `group` make no sense."""
@@ -154,38 +155,36 @@ class Optimizer:
         """
         loss = closure() if closure is not None else None
         for i, group in enumerate(self.param_groups):
-            active = [p for p in group["params"] if p.grad is not None]
             parts = self._parts[i]
-            known = [p for part in parts for p in part.parameters]
-            if list(map(id, active)) != list(map(id, known)) or not all(
-                part.in_place() for part in parts
+            gathered = [part.gather() for part in parts]
+            if any(g is None for g in gathered) or any(
+                p.grad is not None for p in self._idle[i]
             ):
-                parts = self._parts[i] = self._arrange(parts, active)
-            for part in parts:
-                self._update(part, group)
+                parts = self._arrange(i)
+                gathered = [part.gather() for part in parts]
+            for part, g in zip(parts, gathered, strict=True):
+                assert g is not None
+                self._update(part, g, group)
         return loss
 
-    def _arrange(self, parts: list[_Part], active: list[Tensor]) -> list[_Part]:
-        """Group `active` into parts anew, and carry over what was kept for each parameter."""
-        for part in parts:
+    def _arrange(self, i: int) -> list[_Part]:
+        """Make the parts of group `i` anew, and carry over what was kept for each parameter."""
+        for part in self._parts[i]:
             self._pieces.update(part.split())
-        result = []
+        params = self.param_groups[i]["params"]
+        self._idle[i] = [p for p in params if p.grad is None]
         kinds: dict[Any, list[Tensor]] = {}
-        for p in active:  # what has another dtype, or has not been updated yet, goes by itself
-            kinds.setdefault((p.dtype, bool(self._pieces.get(id(p)))), []).append(p)
+        for p in params:  # what has another dtype, or has not been updated yet, goes by itself
+            if p.grad is not None:
+                kinds.setdefault((p.dtype, bool(self._pieces.get(id(p)))), []).append(p)
+        parts = self._parts[i] = []
         for (_, started), members in kinds.items():
             for run in runs(members):
                 pieces = [self._pieces[id(p)] for p in run.parameters] if started else []
-                state = tuple(np.concatenate(s) for s in zip(*pieces, strict=True))
-                result.append(_Part(run, state))
-        # One rule per part: order within the group does not matter to the result, but the next
-        # step compares it with the order of the parameters.
-        order = {id(p): i for i, p in enumerate(active)}
-        result.sort(key=lambda part: order[id(part.parameters[0])])
-        return result
+                parts.append(_Part(run, tuple(map(np.concatenate, zip(*pieces, strict=True)))))
+        return parts
 
-    def _update(self, part: _Part, group: Group) -> None:
-        g = part.gather()
+    def _update(self, part: _Part, g: Array, group: Group) -> None:
         p = part.array
         n = p.size
         if n <= 2 * _BLOCK:
@@ -262,6 +261,7 @@ class Optimizer:
             group.update({key: value for key, value in entry.items() if key != "state"})
         self._pieces = pieces
         self._parts = [[] for _ in self.param_groups]
+        self._idle = [group["params"] for group in self.param_groups]
 
     def __repr__(self) -> str:
         lines = [

@@ -10,6 +10,7 @@ so the same expression yields derivatives of any order.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, overload
@@ -83,6 +84,8 @@ class Primitive:
         self.variadic = variadic
         self.domain = tuple(domain)
         self.__doc__ = forward.__doc__
+        self.__module__ = getattr(forward, "__module__", None) or __name__
+        self.__qualname__ = getattr(forward, "__qualname__", self.name)
         self.arity, self.static_names = _signature(forward, variadic)
         self.defvjp(*rules)
         for function in self.numpy:
@@ -114,15 +117,15 @@ class Primitive:
                 f"primitive {self.name!r} has {expected} array input(s), got {len(rules)} rule(s); "
                 f"give one per input, None where it is not differentiable"
             )
-        self.rules: tuple[Rule | None, ...] = rules
+        self.rules: tuple[Rule | None, ...] = rules or (None,) * (expected or 0)
         self.differentiable = any(rule is not None for rule in rules)
 
     def rule(self, i: int) -> Rule | None:
         """Return the rule for input `i`, or None where the primitive is constant in it."""
-        if not self.variadic:
-            return self.rules[i] if i < len(self.rules) else None
-        rule = self.rules[0] if self.rules else None
-        return rule and partial(rule, i)
+        if self.variadic:
+            rule = self.rules[0] if self.rules else None
+            return rule and partial(rule, i)
+        return self.rules[i]
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         for a in args:
@@ -134,6 +137,12 @@ class Primitive:
             if record is not None:
                 return record(self, args, static)
         return self.forward(*args, **static)
+
+    def __reduce__(self) -> str:
+        # Pickled and copied as functions are: by name.
+        names = (self.name, self.__qualname__)
+        module = sys.modules.get(self.__module__)
+        return next((n for n in names if getattr(module, n, None) is self), self.__qualname__)
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -164,7 +173,7 @@ def ufunc(
     `domain` is one interval for all inputs, or a tuple of one per input.
     """
     per_input = domain if isinstance(domain[0], tuple) else (domain,) * function.nin
-    return Primitive(
+    result = Primitive(
         forward or function,
         rules or (None,) * function.nin,
         name=function.__name__,
@@ -173,6 +182,8 @@ def ufunc(
         elementwise=True,
         domain=per_input,  # type: ignore[arg-type]  # narrowed by the line above, not for mypy
     )
+    result.__module__ = "tinygrad_nn.rules.elementwise"  # where all of these are declared
+    return result
 
 
 @overload

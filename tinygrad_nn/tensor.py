@@ -178,7 +178,7 @@ class Tensor(Node):
                     f"{self._data.shape}; reduce it (.sum(), .mean()), or pass gradient= of that "
                     f"shape"
                 )
-            seed = np.ones(self._data.shape, self._data.dtype)
+            seed = np.array(1, self._data.dtype).reshape(self._data.shape)
         else:
             seed = np.array(gradient, dtype=self._data.dtype)
             if seed.shape != self._data.shape:
@@ -307,25 +307,32 @@ class Tensor(Node):
         else:
             y = self._data
             inputs = [a._data if isinstance(a, Node) else a for a in args]
+        serial = self.serial
         for i, a in enumerate(args):
-            if not isinstance(a, Node) or not a.requires_grad:
+            if not (isinstance(a, Node) and a.requires_grad):
                 continue
             rule = primitive.rule(i)
             if rule is None:
                 continue
-            if a._changed > self.serial:
+            if a._changed > serial:
                 a._check_fresh(self)
-            c = a._receive(rule(g, y, *inputs, **static), primitive, i)
-            serial = a.serial
-            earlier = cotangents.get(serial)
-            if earlier is not None:
-                cotangents[serial] = earlier + c
+            c = rule(g, y, *inputs, **static)
+            data = a._data
+            if not (
+                c.__class__ is data.__class__ is ndarray
+                and c.shape == data.shape
+                and c.dtype is data.dtype
+            ):
+                c = a._receive(c, primitive, i)
+            key = a.serial
+            if key in cotangents:
+                cotangents[key] = cotangents[key] + c
             elif a.primitive is None and (c is g or getattr(c, "base", None) is not None):
                 # A leaf keeps what it gets, so it gets its own: not the cotangent of another
                 # node, nor a view of one.
-                cotangents[serial] = c.copy()
+                cotangents[key] = c.copy()
             else:
-                cotangents[serial] = c
+                cotangents[key] = c
 
     def _receive(self, c: Any, primitive: Primitive, i: int) -> Any:
         """Give the cotangent `c`, made by rule `i` of `primitive`, this tensor's shape and dtype."""
@@ -342,6 +349,19 @@ class Tensor(Node):
         if c.dtype != data.dtype:
             c = c.astype(data.dtype)
         return c
+
+    def _clone(self, args: tuple[Any, ...]) -> Tensor:
+        node = _constant(self._data.copy())
+        node.primitive = self.primitive
+        node.args = args
+        node.static = self.static
+        node.requires_grad = self.requires_grad
+        node.grad = None if self.grad is None else self.grad.copy()
+        node.label = self.label
+        return node
+
+    def _rebuild_with(self) -> tuple[Any, ...]:
+        return _rebuild, (self._data, self.requires_grad, self.label, self.grad)
 
     # --- operators -----------------------------------------------------------------------------
     # Written out: they are the hot path, and type checkers and readers see them.
@@ -498,6 +518,15 @@ class Tensor(Node):
         """Exchange two axes."""
         return apply(shaping.swapaxes, (self,), {"axis1": axis1, "axis2": axis2})
 
+    def dot(self, other: Any) -> Tensor:
+        """Multiply as matrices or vectors; for more than two dimensions use ``@`` or einsum."""
+        if self.ndim not in (1, 2) or np.ndim(other) not in (1, 2):
+            raise ShapeError(
+                f"dot takes vectors and matrices, got shapes {self.shape} and {np.shape(other)}; "
+                f"use @ for stacks of matrices"
+            )
+        return apply(linalg.matmul, (self, other), {})
+
     def astype(self, dtype: npt.DTypeLike) -> Tensor:
         """Convert to another dtype; a conversion to integers is constant."""
         return apply(shaping.astype, (self,), {"dtype": np.dtype(dtype)})
@@ -545,6 +574,12 @@ def _constant(data: Any) -> Tensor:
     node.label = None
     node._changed = 0
     node._scopes = ()
+    return node
+
+
+def _rebuild(data: Any, requires_grad: bool, label: str | None, grad: Any) -> Tensor:
+    node = Tensor(data, requires_grad, label=label)
+    node.grad = grad
     return node
 
 

@@ -308,6 +308,16 @@ class Value(Node):
             return item(np.sum(c))
         return c if isinstance(c, Value) else float(np.sum(c))
 
+    def _clone(self, args: tuple[Any, ...]) -> Value:
+        node = Value(self._data, label=self.label)
+        node.primitive = self.primitive
+        _set_args(node, args)
+        node.grad = self.grad
+        return node
+
+    def _rebuild_with(self) -> tuple[Any, ...]:
+        return _rebuild, (self._data, self.label, self.grad)
+
     # --- NumPy's protocols ---------------------------------------------------------------------
 
     @staticmethod
@@ -374,15 +384,25 @@ class Value(Node):
 _new = Value.__new__
 
 
+def _set_args(node: Value, args: tuple[Any, ...]) -> None:
+    if len(args) > 2:
+        node._left, node._right = args, _IN_LEFT
+    else:
+        node._left = args[0] if args else None
+        node._right = args[1] if len(args) == 2 else None
+
+
+def _rebuild(data: float, label: str | None, grad: float) -> Value:
+    node = Value(data, label=label)
+    node.grad = grad
+    return node
+
+
 def _node(data: float, primitive: Primitive, args: tuple[Any, ...]) -> Value:
     node = _new(Value)
     node._data = data
     node.primitive = primitive
-    if len(args) > 2:
-        node._left, node._right = args, _IN_LEFT
-    else:
-        node._left = args[0]
-        node._right = args[1] if len(args) == 2 else None
+    _set_args(node, args)
     node.serial = next_serial()
     node.grad = 0.0
     node.label = None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_nn.activations import Activation, activation
+from tinygrad_nn.activations import ACTIVATIONS, Activation, activation
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.flat import flatten
 from tinygrad_nn.nn.init import RNG, Initializer, initializer
@@ -76,23 +76,28 @@ class _Dense(Module):
         if not isinstance(x, Tensor):
             # Plain data takes the parameters' dtype: float64 from a file stays out of a float32
             # network.
-            x = _plain(x, weight.dtype)
+            x = _plain(x, weight._data.dtype)
         if not x.ndim or x.shape[-1] != self.n_in:
             raise ShapeError(
                 f"{self._title()} takes inputs of shape (..., {self.n_in}), got {x.shape}"
             )
-        if self.bias is None or weight._data.ndim == 1:
+        bias = self.bias
+        if bias is None:
             y = x @ weight
-            if self.bias is not None:
-                y = y + self.bias
+        elif weight._data.ndim == 1:
+            y = x @ weight + bias
         else:
-            y = linear(x, weight, self.bias)
-        function = activation(self.activation)
-        return y if function is None else function(y)
+            y = linear(x, weight, bias)
+        function = self.activation
+        if function is None:
+            return y
+        return ACTIVATIONS[function](y) if isinstance(function, str) else function(y)
 
 
 def _plain(x: Any, dtype: Any) -> Any:
     """Make an array of plain data; a list of nodes is joined, so that no gradient is lost."""
+    if x.__class__ is np.ndarray:
+        return x if x.dtype is dtype else x.astype(dtype, copy=False)
     if isinstance(x, list | tuple) and any(not isinstance(i, int | float | np.generic) for i in x):
         return np.stack(x) if not isinstance(x[0], list | tuple) else np.asarray(x, dtype)
     return np.asarray(x, dtype)

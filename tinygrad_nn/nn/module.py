@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -58,13 +56,9 @@ class Module:
         # a drawing needs to know to put a frame around them.
         start = next_serial()
         output = self.forward(*args, **keywords)
-        if isinstance(output, Node):
-            if output.serial > start:
-                output._scopes += (Scope(weakref.ref(self), self._title(), start),)
-        else:
-            for node in _nodes(output):
-                if node.serial > start:
-                    node._scopes += (Scope(weakref.ref(self), self._title(), start),)
+        for node in (output,) if isinstance(output, Node) else _nodes(output):
+            if node.serial > start:
+                node._scopes = (*node._scopes, Scope.of(self, start))
         return output
 
     # --- parameters and parts ------------------------------------------------------------------

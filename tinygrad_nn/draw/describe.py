@@ -1,0 +1,324 @@
+"""From a graph to a neutral description of it: the one thing that every output is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.backward import pull_back
+from tinygrad_nn.draw.clusters import Call, calls_around
+from tinygrad_nn.draw.figures import Figures, figures
+from tinygrad_nn.graph import Node
+from tinygrad_nn.nn.module import Module
+from tinygrad_nn.tensor import Tensor
+from tinygrad_nn.value import Value
+
+__all__ = ["Cluster", "Description", "Edge", "Vertex", "collect", "describe", "outputs_of"]
+
+# In these the order of the arguments says nothing, so that their edges need no number.
+_COMMUTATIVE = frozenset(
+    ["add", "add_n", "multiply", "maximum", "minimum", "equal", "not_equal", "hypot", "logaddexp",
+     "bitwise_and", "bitwise_or", "bitwise_xor", "logical_and", "logical_or", "logical_xor"]
+)  # fmt: skip
+
+#: What `draw` can show as a node's gradient.
+GRADIENTS = ("output", "stored", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Vertex:
+    """What a drawing says of one node.
+
+    Attributes
+    ----------
+    role : str
+        "parameter", "data", "constant", "result" or "output".
+    label : str
+        The name that it was given, or has in its model; may be empty, and is never trusted.
+    op : str
+        Name of the primitive; empty for a leaf.
+    settings : str
+        The primitive's keywords, as in ``axis=0``.
+    shape, dtype : str
+        Empty for plain Python numbers.
+    value, grad : Figures or None
+    cluster : int
+        Index of the innermost cluster that it stands in; -1 for none.
+    """
+
+    role: str
+    label: str
+    op: str
+    settings: str
+    shape: str
+    dtype: str
+    value: Figures | None
+    grad: Figures | None
+    cluster: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An argument: vertex `source` goes into vertex `target`, both by index.
+
+    `place` is the argument's position, counted from 1, where the order matters; else 0.
+    """
+
+    source: int
+    target: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One call of a module: its name in the model (or empty), its title, the cluster around it."""
+
+    name: str
+    title: str
+    parent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A graph in words and numbers, in the order of creation.
+
+    `note` says what is unusual about the gradients shown; empty when nothing is.
+    """
+
+    nodes: tuple[Vertex, ...]
+    edges: tuple[Edge, ...]
+    clusters: tuple[Cluster, ...]
+    note: str
+
+
+def outputs_of(output: Any) -> dict[int, tuple[str, Node]]:
+    """Return the nodes in `output` by serial number, with the dict keys that they stand under."""
+    found: dict[int, tuple[str, Node]] = {}
+    seen: set[int] = set()
+    stack: list[tuple[str, Any]] = [("", output)]
+    while stack:
+        name, item = stack.pop()
+        if isinstance(item, Node):
+            found.setdefault(item.serial, (name, item))
+        elif isinstance(item, Mapping | list | tuple):
+            if id(item) in seen:
+                continue
+            seen.add(id(item))
+            below = (
+                [(str(key), value) for key, value in item.items()]
+                if isinstance(item, Mapping)
+                else [(name, value) for value in item]
+            )
+            stack.extend(reversed(below))
+        else:
+            raise TypeError(
+                f"draw() takes a Tensor, a Value, or a list, tuple or dict of them, got "
+                f"{type(item).__name__}. Draw what was computed from tensors: "
+                f"x = tinygrad_nn.tensor(..., requires_grad=True); draw(f(x))"
+            )
+    if not found:
+        raise ValueError("draw() got an empty list: there is no graph in it")
+    return found
+
+
+def collect(outputs: Iterable[Node]) -> list[Node]:
+    """Return every node that `outputs` were computed from, in the order of creation. Iterative.
+
+    Raises
+    ------
+    ValueError
+        If a node is made from one that is younger, as no computation can do.
+    """
+    live = {node.serial: node for node in outputs}
+    stack = list(live.values())
+    while stack:
+        node = stack.pop()
+        for a in node.args:
+            if isinstance(a, Node) and a.serial not in live:
+                live[a.serial] = a
+                stack.append(a)
+                if a.serial >= node.serial:
+                    raise ValueError(f"not a graph: {node.name} depends on itself, or on the future")
+    return [live[serial] for serial in sorted(live)]
+
+
+def describe(
+    output: Any, names: Mapping[int, str] | None, modules: Mapping[int, str], gradients: str
+) -> Description:
+    """Describe the graph of `output`.
+
+    Parameters
+    ----------
+    output : Node, or list, tuple or dict of them
+    names : mapping of serial number to str, or None
+        The parameters' names. Given, leaves that are not in it are data.
+    modules : mapping of id to str
+        The modules' names.
+    gradients : {"output", "stored", "none"}
+        Derivatives of the output, those stored in ``.grad``, or none.
+    """
+    outputs = outputs_of(output)
+    nodes = collect(node for _, node in outputs.values())
+    grads, note = _gradients([node for _, node in outputs.values()], nodes, gradients)
+    calls, around = calls_around(nodes, lambda leaf: _is_parameter(leaf, names))
+    cluster_of = {id(call): i for i, call in enumerate(calls)}
+    clusters = tuple(_cluster(call, cluster_of, modules) for call in calls)
+
+    drawn: list[Vertex] = []
+    edges: list[Edge] = []
+    index: dict[int, int] = {}  # by serial number
+    arrays: dict[int, int] = {}  # by id: an array used twice is drawn once
+    for node in nodes:
+        call = around[node.serial]
+        cluster = -1 if call is None else cluster_of[id(call)]
+        args = node.args
+        primitive = node.primitive
+        ordered = (
+            primitive is not None
+            and len(args) > 1
+            and (primitive.elementwise or primitive.name == "matmul")
+            and primitive.name not in _COMMUTATIVE
+        )
+        sources = []
+        for place, a in enumerate(args, 1):
+            if isinstance(a, Node):
+                sources.append((index[a.serial], place))
+            elif a is not None:
+                i = arrays.get(id(a), len(drawn))
+                if i == len(drawn):
+                    constant = _constant(a, cluster)
+                    drawn.append(constant)
+                    if constant.role == "data":
+                        arrays[id(a)] = i
+                sources.append((i, place))
+        i = index[node.serial] = len(drawn)
+        edges += [Edge(source, i, place if ordered else 0) for source, place in sources]
+        g = grads.get(node.serial)
+        scalar = node.__class__ is Value
+        drawn.append(
+            Vertex(
+                _role(node, outputs, names),
+                _label(node, outputs, names),
+                primitive.name if primitive is not None else "",
+                _settings(node.static) if node.static else "",
+                "" if scalar else str(node.shape),
+                "" if scalar else str(node._data.dtype),
+                figures(node._data),
+                None if g is None else figures(g),
+                cluster,
+            )
+        )
+    return Description(tuple(drawn), tuple(edges), clusters, note)
+
+
+def _cluster(call: Call, cluster_of: dict[int, int], modules: Mapping[int, str]) -> Cluster:
+    module = call.module()
+    name = "" if module is None else modules.get(id(module), "")
+    return Cluster(name, call.title, -1 if call.parent is None else cluster_of[id(call.parent)])
+
+
+# --- gradients -----------------------------------------------------------------------------------
+
+
+def _gradients(
+    outputs: list[Node], nodes: list[Node], which: str
+) -> tuple[dict[int, Any], str]:
+    """Return gradients by serial number, and a note where they are not what was asked for."""
+    if which == "none":
+        return {}, ""
+    if which == "stored":
+        return {node.serial: node.grad for node in nodes if node.grad is not None}, ""
+    root = outputs[0]
+    if len(outputs) > 1:
+        reason = "there is more than one output"
+    elif not root.requires_grad:
+        reason = "the output needs no gradient"
+    elif np.size(root._data) != 1 or np.asarray(root._data).dtype.kind != "f":
+        reason = "the output is not one real number"
+    else:
+        seed = np.ones_like(root._data) if isinstance(root, Tensor) else 1.0
+        try:
+            with np.errstate(all="ignore"):
+                return pull_back([(root, seed)], keep=True)[1], ""
+        except Exception as error:  # a drawing is how one looks for the fault: it must not fail too
+            reason = str(error)
+    stored = {
+        node.serial: node.grad
+        for node in nodes
+        # A Value's gradient is 0.0 from the start.
+        if node.primitive is None and node.grad is not None and not _is_untouched(node)
+    }
+    return stored, f"Gradients are those stored in .grad: {reason}" if stored else ""
+
+
+def _is_untouched(node: Node) -> bool:
+    return isinstance(node, Value) and node.grad == 0.0
+
+
+# --- nodes ---------------------------------------------------------------------------------------
+
+
+def _is_parameter(leaf: Node, names: Mapping[int, str] | None) -> bool:
+    return leaf.requires_grad if names is None else leaf.serial in names
+
+
+def _role(node: Node, outputs: Mapping[int, Any], names: Mapping[int, str] | None) -> str:
+    if node.primitive is None:
+        return "parameter" if _is_parameter(node, names) else "data"
+    return "output" if node.serial in outputs else "result"
+
+
+def _label(
+    node: Node, outputs: Mapping[int, tuple[str, Node]], names: Mapping[int, str] | None
+) -> str:
+    if names and names.get(node.serial):
+        return names[node.serial]
+    if node.label:
+        return str(node.label)
+    return outputs[node.serial][0] if node.serial in outputs else ""
+
+
+def _constant(a: Any, cluster: int) -> Vertex:
+    """Describe an argument that is no node: a number stands beside its user, an array outside."""
+    array = np.asarray(a)
+    if array.dtype.kind not in "fiubc":
+        return Vertex("constant", type(a).__name__, "", "", "", "", None, None, cluster)
+    if not array.ndim:
+        return Vertex("constant", "", "", "", "", "", figures(array), None, cluster)
+    shape, dtype = str(array.shape), str(array.dtype)
+    return Vertex("data", "", "", "", shape, dtype, figures(array), None, -1)
+
+
+# --- keywords ------------------------------------------------------------------------------------
+
+_LONG = 60
+
+
+def _settings(static: Mapping[str, Any]) -> str:
+    text = ", ".join(f"{name}={_setting(x)}" for name, x in static.items() if x is not None)
+    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+
+
+def _setting(x: Any) -> str:
+    """Write a keyword's value; never with an address in memory, which no two runs share."""
+    if isinstance(x, np.ndarray | Tensor):
+        return f"array{x.shape}"
+    if isinstance(x, slice):
+        ends = ("" if end is None else str(end) for end in (x.start, x.stop, x.step))
+        return ":".join(ends).removesuffix(":") or ":"
+    if isinstance(x, list | tuple):
+        inner = ", ".join(map(_setting, x[:_LONG]))
+        return f"[{inner}]" if isinstance(x, list) else f"({inner})"
+    if isinstance(x, EllipsisType):
+        return "..."
+    if isinstance(x, np.generic):
+        return str(x.item())
+    if isinstance(x, str | bool | int | float | complex | None):
+        return repr(x)
+    if isinstance(x, np.dtype):
+        return str(x)
+    return getattr(x, "__name__", type(x).__name__)

@@ -1,0 +1,423 @@
+"""Drawing: a described graph, and every form that it can be written in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tinygrad_nn.draw.describe import GRADIENTS, Description, collect, describe, outputs_of
+from tinygrad_nn.draw.dot import to_dot
+from tinygrad_nn.draw.mermaid import to_mermaid
+from tinygrad_nn.draw.page import to_page
+from tinygrad_nn.draw.text import to_text
+from tinygrad_nn.errors import MissingExtraError
+from tinygrad_nn.graph import Node
+from tinygrad_nn.nn.module import Module
+from tinygrad_nn.scalar import Module as ScalarModule
+
+__all__ = ["Drawing", "GraphvizMissingError", "draw", "draw_dot", "make_dot", "trace"]
+
+RANKDIRS = ("LR", "TB", "RL", "BT")
+
+# In a notebook a larger picture would take minutes, and nobody could read it.
+_NOTEBOOK_NODES = 1000
+
+# Twice the density of a screen, so that text in a PNG is sharp.
+_PNG_DPI = 192
+
+
+class GraphvizMissingError(MissingExtraError):
+    """The program `dot`, which lays out pictures, is not installed."""
+
+
+class Drawing:
+    """A computation graph, ready to be written. Made by `draw`.
+
+    Attributes
+    ----------
+    description : Description
+        Nodes, edges and clusters, with all that is known of them.
+    rankdir : str
+        The direction in which numbers flow.
+    format : str
+        What `render` writes by default.
+    """
+
+    def __init__(
+        self, description: Description, rankdir: str = "LR", format: str = "svg"
+    ) -> None:
+        if rankdir not in RANKDIRS:
+            raise ValueError(f"rankdir must be one of {', '.join(RANKDIRS)}, got {rankdir!r}")
+        self.description = description
+        self.rankdir = rankdir
+        self.format = format
+
+    def __repr__(self) -> str:
+        d = self.description
+        return (
+            f"<Drawing of {len(d.nodes):,} nodes, {len(d.edges):,} edges, "
+            f"{len(d.clusters):,} clusters>"
+        )
+
+    # --- text ----------------------------------------------------------------------------------
+
+    def to_dot(self) -> str:
+        """Return the graph in Graphviz's language."""
+        return to_dot(self.description, self.rankdir)
+
+    @property
+    def source(self) -> str:
+        """The graph in Graphviz's language (the graphviz package's name for it)."""
+        return self.to_dot()
+
+    def to_mermaid(self) -> str:
+        """Return the graph in Mermaid's language, which GitHub draws in a ```mermaid block."""
+        return to_mermaid(self.description, self.rankdir)
+
+    def to_text(self) -> str:
+        """Return the graph as a tree for the terminal, outputs first."""
+        return to_text(self.description)
+
+    def to_html(self) -> str:
+        """Return a page that needs nothing else: the picture, or without `dot` the text."""
+        return to_page(repr(self)[1:-1], self._svg_if_possible, self.to_text())
+
+    # --- pictures ------------------------------------------------------------------------------
+
+    def to_svg(self) -> str:
+        """Return the picture as SVG.
+
+        Raises
+        ------
+        GraphvizMissingError
+            If the program `dot` is not installed.
+        """
+        return self.pipe("svg").decode("utf-8")
+
+    def pipe(self, format: str | None = None) -> bytes:
+        """Return what `dot` makes of the graph: ``"svg"``, ``"png"``, ``"pdf"``..."""
+        format = format or self.format
+        source = to_dot(self.description, self.rankdir, _PNG_DPI if format == "png" else None)
+        return _run_dot(source, format)
+
+    @cached_property
+    def _svg_if_possible(self) -> str | None:
+        try:
+            return self.to_svg()
+        except (MissingExtraError, RuntimeError):
+            return None
+
+    def _repr_svg_(self) -> str | None:
+        """Show the picture in a notebook, if it can be drawn and is not too large to be read."""
+        if len(self.description.nodes) > _NOTEBOOK_NODES:
+            return None
+        return self._svg_if_possible
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        svg = self._repr_svg_()
+        small = len(self.description.nodes) <= _NOTEBOOK_NODES
+        bundle = {"text/plain": self.to_text() if small else repr(self)}
+        return bundle if svg is None else bundle | {"image/svg+xml": svg}
+
+    # --- files ---------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a file in the form that its suffix says; it appears whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Ending in .svg, .png, .pdf (these need the program `dot`), .dot, .gv, .mmd, .txt or
+            .html.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        ValueError
+            If the suffix is another one.
+        GraphvizMissingError
+            If a picture is asked for and the program `dot` is not installed.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib, tinygrad_nn as tg
+        >>> from tinygrad_nn.draw import draw
+        >>> x = tg.Value(3.0, label="x")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     draw(x * x).save(pathlib.Path(folder) / "square.mmd").name
+        'square.mmd'
+        """
+        path = Path(path)
+        write = _WRITERS.get(path.suffix.lower())
+        if write is None:
+            raise ValueError(
+                f"cannot tell from {path.name!r} what to write; give a name that ends in "
+                f"{', '.join(_WRITERS)}"
+            )
+        return _write(path, write(self))
+
+    def render(
+        self,
+        filename: str | os.PathLike[str] = "graph.gv",
+        directory: str | os.PathLike[str] | None = None,
+        view: bool = False,
+        cleanup: bool = False,
+        format: str | None = None,
+    ) -> str:
+        """Write the source to `filename` and the picture next to it, as the graphviz package does.
+
+        Parameters
+        ----------
+        filename : str or path-like
+            Of the source; the picture's name is this with ``.svg`` (or other `format`) after it.
+        directory : str or path-like, optional
+            Where `filename` is.
+        view : bool
+            Open the picture in the system's viewer.
+        cleanup : bool
+            Do not leave the source there.
+        format : str, optional
+            ``"svg"``, ``"png"``, ``"pdf"``...; `self.format` by default.
+
+        Returns
+        -------
+        str
+            The picture's path.
+        """
+        format = format or self.format
+        source = Path(directory or "") / filename
+        picture = _write(Path(f"{source}.{format}"), self.pipe(format))
+        if not cleanup:
+            _write(source, self.source)
+        if view:
+            import graphviz
+
+            graphviz.view(str(picture))
+        return str(picture)
+
+
+# Keyed by suffix, in the order in which the error lists them.
+_WRITERS = {
+    ".svg": Drawing.to_svg,
+    ".png": lambda drawing: drawing.pipe("png"),
+    ".pdf": lambda drawing: drawing.pipe("pdf"),
+    ".dot": Drawing.to_dot,
+    ".gv": Drawing.to_dot,
+    ".mmd": Drawing.to_mermaid,
+    ".txt": Drawing.to_text,
+    ".html": Drawing.to_html,
+}
+
+
+def _write(path: Path, content: str | bytes) -> Path:
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, for a file cannot be renamed across disks.
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_WITHOUT = "Without it, .dot, .mmd, .txt and .html files can be written, and to_text() printed."
+
+
+def _run_dot(source: str, format: str) -> bytes:
+    try:
+        import graphviz
+    except ImportError as error:
+        raise GraphvizMissingError(
+            f"drawing pictures needs the Python package graphviz: pip install graphviz. {_WITHOUT}"
+        ) from error
+    try:
+        return graphviz.pipe("dot", format, source.encode("utf-8"), quiet=True)  # type: ignore[no-any-return]
+    except graphviz.ExecutableNotFound as error:
+        raise GraphvizMissingError(
+            "drawing a picture needs the program `dot` of Graphviz, which is not on the PATH. "
+            "Install it with `apt install graphviz` (Debian, Ubuntu), `brew install graphviz` "
+            "(macOS), `choco install graphviz` (Windows) or `conda install graphviz`. " + _WITHOUT
+        ) from error
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or b"").decode("utf-8", "replace").strip().splitlines()
+        raise RuntimeError(
+            f"`dot` could not draw this graph as {format}: {said[0] if said else error}. {_WITHOUT}"
+        ) from None
+
+
+# --- functions -----------------------------------------------------------------------------------
+
+
+def draw(
+    output: Any,
+    model: Module | ScalarModule | Mapping[str, Node] | None = None,
+    *,
+    rankdir: str = "LR",
+    gradients: str = "output",
+) -> Drawing:
+    """Draw what `output` was computed from. Nothing is changed by it, no ``.grad`` either.
+
+    Parameters
+    ----------
+    output : Tensor, Value, or a list, tuple or dict of them
+        What the graph leads to.
+    model : Module, or mapping of str to Tensor or Value, optional
+        Gives parameters and modules their qualified names; all other leaves are then data.
+    rankdir : {"LR", "TB", "RL", "BT"}
+        The direction in which numbers flow: from left to right, from top to bottom...
+    gradients : {"output", "stored", "none"}
+        Show the derivative of the output with respect to every node; what stands in ``.grad``;
+        or no gradients. Where the first is impossible (more than one number as output, data
+        changed since), the ``.grad`` of leaves is shown and the drawing says so.
+
+    Returns
+    -------
+    Drawing
+
+    Raises
+    ------
+    TypeError
+        If `output` or `model` is something else.
+    ValueError
+        If there is no node in `output`, or for an unknown `rankdir` or `gradients`.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> from tinygrad_nn.draw import draw
+    >>> x = tg.Value(3.0, label="x")
+    >>> print(draw(x * x + 1.0).to_text())
+    n3 add  value 10.0  grad 1.0
+    ├─ n1 multiply  value 9.0  grad 1.0
+    │  ├─ n0 x  value 3.0  grad 6.0
+    │  └─ ↑ n0 x
+    └─ n2 1.0
+    """
+    if gradients not in GRADIENTS:
+        raise ValueError(f"gradients must be one of {', '.join(GRADIENTS)}, got {gradients!r}")
+    if rankdir not in RANKDIRS:
+        raise ValueError(f"rankdir must be one of {', '.join(RANKDIRS)}, got {rankdir!r}")
+    modules: dict[int, str] = {}
+    if isinstance(model, Module):
+        modules = {id(module): name for name, module in model.named_modules() if name}
+    names = None if model is None else _names(model)
+    return Drawing(describe(output, names, modules, gradients), rankdir)
+
+
+def _names(model: Any) -> dict[int, str]:
+    """Return the names of a model's parameters by serial number."""
+    if isinstance(model, Module):
+        return {tensor.serial: name for name, tensor in model.named_tensors()}
+    if isinstance(model, Mapping):
+        wrong = next((x for x in model.values() if not isinstance(x, Node)), None)
+        if wrong is None:
+            return {node.serial: str(name) for name, node in model.items()}
+        raise TypeError(f"model maps names to tensors, got a {type(wrong).__name__} among them")
+    if not isinstance(model, ScalarModule):
+        raise TypeError(
+            f"model must be a Module, or a dict of names and tensors such as "
+            f"dict(model.named_parameters()), got {type(model).__name__}"
+        )
+    found: dict[int, str] = {}
+    stack: list[tuple[str, Any]] = [("", model)]
+    while stack:
+        name, item = stack.pop()
+        if isinstance(item, Node):
+            found.setdefault(item.serial, name)
+            continue
+        below: list[tuple[str, Any]] = []
+        if isinstance(item, ScalarModule):
+            below = list(vars(item).items())
+        elif isinstance(item, list | tuple):
+            below = [(str(i), part) for i, part in enumerate(item)]
+        stack += [(f"{name}.{key}" if name else key, part) for key, part in reversed(below)]
+    return found
+
+
+def draw_dot(root: Any, format: str = "svg", rankdir: str = "LR") -> Drawing:
+    """Draw a graph as micrograd's notebook does: with the gradients that stand in ``.grad``.
+
+    Parameters
+    ----------
+    root : Value or Tensor
+    format : str
+        What ``.render()`` writes by default: ``"svg"``, ``"png"``, ``"pdf"``...
+    rankdir : {"LR", "TB"}
+        From left to right, or from top to bottom.
+
+    Returns
+    -------
+    Drawing
+        It shows itself in a notebook, and has the ``source`` and ``render`` of a
+        ``graphviz.Digraph``.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.scalar import Value
+    >>> from tinygrad_nn.draw import draw_dot
+    >>> draw_dot(Value(1.0) + 2.0)
+    <Drawing of 3 nodes, 2 edges, 0 clusters>
+    """
+    drawing = draw(root, rankdir=rankdir, gradients="stored")
+    drawing.format = format
+    return drawing
+
+
+def make_dot(var: Any, params: Mapping[str, Node] | None = None) -> Drawing:
+    """Draw a graph under torchviz's name.
+
+    Parameters
+    ----------
+    var : Tensor, Value, or a list, tuple or dict of them
+    params : mapping of str to Tensor or Value, optional
+        Names, as ``dict(model.named_parameters())`` gives them.
+
+    Returns
+    -------
+    Drawing
+    """
+    return draw(var, params, rankdir="TB")
+
+
+def trace(root: Node) -> tuple[set[Node], set[tuple[Node, Node]]]:
+    """Collect a graph as micrograd's notebook does, for code that draws by itself.
+
+    Parameters
+    ----------
+    root : Value or Tensor
+
+    Returns
+    -------
+    nodes : set of Node
+    edges : set of (Node, Node)
+        From each argument to what was made of it.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.scalar import Value
+    >>> from tinygrad_nn.draw import trace
+    >>> nodes, edges = trace(Value(2.0) * Value(3.0))
+    >>> len(nodes), len(edges)
+    (3, 2)
+    """
+    nodes = collect(node for _, node in outputs_of(root).values())
+    return set(nodes), {(a, node) for node in nodes for a in node.args if isinstance(a, Node)}

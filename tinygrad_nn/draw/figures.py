@@ -1,0 +1,128 @@
+"""The few numbers that say what an array holds, and how a drawing writes them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.graph import Node
+
+__all__ = ["Figures", "figures", "number"]
+
+#: Arrays of up to this many elements are written out.
+FEW = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What an array holds.
+
+    Attributes
+    ----------
+    text : str
+        The elements, where they are few; else empty.
+    low, mean, high : float, int, bool or None
+        Over the finite elements; None where there is none, or no order (complex numbers).
+    size, zeros, nan, inf : int
+        How many elements there are, and how many of them are 0, nan, and infinite.
+    """
+
+    text: str
+    low: Any
+    mean: float | None
+    high: Any
+    size: int
+    zeros: int
+    nan: int
+    inf: int
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether no element is nan or infinite."""
+        return not self.nan and not self.inf
+
+
+def number(x: Any) -> str:
+    """Write one number with 4 significant digits; whole ones in full.
+
+    Examples
+    --------
+    >>> [number(x) for x in (2.0, 0.9999999, 1234.56, 1e-7, 3, True, float("nan"))]
+    ['2.0', '1.0', '1235', '1e-07', '3', 'True', 'nan']
+    """
+    if isinstance(x, float):
+        if x.is_integer() and abs(x) < 1e5:
+            return f"{x:.1f}"
+        text = f"{x:.4g}"
+        return f"{text}.0" if text.lstrip("-").isdigit() and abs(x) < 100 else text
+    if isinstance(x, complex):
+        return f"{x:.4g}"
+    return str(x) if abs(x) < 10**9 else f"{x:.4g}"
+
+
+def figures(a: Any) -> Figures:
+    """Summarise a number, an array, or a node's data."""
+    if isinstance(a, float):
+        return _of_float(a)
+    array = np.asarray(a._data if isinstance(a, Node) else a)
+    if array.size <= FEW:
+        return _of_few(array)
+    flat = array.reshape(-1)
+    if array.dtype.kind == "c":
+        low = high = mean = None
+        nan = int(np.count_nonzero(np.isnan(flat)))
+        inf = int(np.count_nonzero(np.isinf(flat)))
+    else:
+        with np.errstate(all="ignore"):
+            low, high, mean = flat.min(), flat.max(), flat.mean(dtype=np.float64)
+            nan = inf = 0
+            if array.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
+                nan = int(np.count_nonzero(np.isnan(flat)))
+                inf = int(np.count_nonzero(np.isinf(flat)))
+                rest = flat[np.isfinite(flat)]
+                low = high = mean = None
+                if rest.size:
+                    low, high, mean = rest.min(), rest.max(), rest.mean(dtype=np.float64)
+        if low is not None:
+            # In float64 a float32's decimal digits are those that it was written with.
+            low, high, mean = low.item(), high.item(), float(mean)
+    zeros = flat.size - int(np.count_nonzero(flat))
+    return Figures("", low, mean, high, flat.size, zeros, nan, inf)
+
+
+def _of_float(x: float) -> Figures:
+    if math.isfinite(x):
+        return Figures(number(x), x, x, x, 1, int(x == 0.0), 0, 0)
+    nan = int(x != x)
+    return Figures(number(x), None, None, None, 1, 0, nan, 1 - nan)
+
+
+def _of_few(array: np.ndarray[Any, Any]) -> Figures:
+    items = array.reshape(-1).tolist()
+    if len(items) == 1 and isinstance(items[0], float):
+        one = _of_float(items[0])
+        if not array.ndim:
+            return one
+    nan = sum(x != x for x in items)
+    finite = [x for x in items if abs(x) < math.inf]
+    ordered = finite if array.dtype.kind != "c" else []
+    return Figures(
+        _written(array.tolist()) if items else "empty",
+        min(ordered, default=None),
+        sum(x / len(ordered) for x in ordered) if ordered else None,
+        max(ordered, default=None),
+        len(items),
+        sum(x == 0 for x in items),
+        nan,
+        len(items) - nan - len(finite),
+    )
+
+
+def _written(items: Any) -> str:
+    """Write nested lists, which are at most as deep as an array has axes."""
+    if isinstance(items, list):
+        return f"[{', '.join(map(_written, items))}]"
+    return number(items)

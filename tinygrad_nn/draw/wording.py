@@ -1,0 +1,90 @@
+"""What every output writes of a node, in the same words."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from tinygrad_nn.draw.describe import Cluster, Vertex
+from tinygrad_nn.draw.figures import Figures, number
+
+__all__ = ["cluster_title", "facts", "figures_text", "notes", "plain", "title"]
+
+#: A share of zeros below this is not worth a line.
+_NOTABLE = 0.1
+
+
+def plain(text: str) -> str:
+    """Make text of one line that no terminal or parser acts on: no control characters.
+
+    Line breaks and tabs become blanks. Other control characters (the escape of terminal colours
+    among them), marks that turn the direction of writing, and halves of surrogate pairs become
+    the replacement character.
+
+    Examples
+    --------
+    >>> plain("two\\nlines, \\x1b[31mred")
+    'two lines, �[31mred'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        " " if c in "\n\r\t\v\f\x85\u2028\u2029" else "\ufffd" if _is_active(c) else c for c in text
+    )
+
+
+def _is_active(c: str) -> bool:
+    return unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Co")
+
+
+def title(vertex: Vertex) -> tuple[str, str]:
+    """Return what a node is called and what computed it; the latter is empty for a leaf."""
+    label = plain(vertex.label)
+    if vertex.op:
+        return label, plain(vertex.op)
+    if not label.strip() and vertex.role == "constant" and vertex.value is not None:
+        return vertex.value.text, ""
+    return (label if label.strip() else vertex.role), ""
+
+
+def cluster_title(cluster: Cluster) -> str:
+    """Return the cluster's name in the model, if it has one, and what it is."""
+    return plain(f"{cluster.name}: {cluster.title}" if cluster.name else cluster.title)
+
+
+def facts(vertex: Vertex) -> list[tuple[str, str]]:
+    """Return (name, text) of what is known of a node: shape, settings, value, gradient."""
+    found = []
+    if vertex.shape:
+        found.append(("shape", f"{vertex.shape} {vertex.dtype}"))
+    if vertex.settings:
+        found.append(("with", plain(vertex.settings)))
+    if vertex.value is not None and not is_inline(vertex):
+        found.append(("value", figures_text(vertex.value)))
+    if vertex.grad is not None:
+        found.append(("grad", figures_text(vertex.grad)))
+    return [(name, text) for name, text in found if text]
+
+
+def is_inline(vertex: Vertex) -> bool:
+    """Whether a constant's number is all there is to it, and stands as its title."""
+    return vertex.role == "constant" and not vertex.label
+
+
+def figures_text(f: Figures) -> str:
+    """Write an array's figures in one line."""
+    parts = [f.text] if f.text else []
+    if not f.text and f.mean is not None:
+        parts.append(f"min {number(f.low)}, mean {number(f.mean)}, max {number(f.high)}")
+    return ", ".join(parts + notes(f))
+
+
+def notes(f: Figures) -> list[str]:
+    """Return what is notable about an array that is too large to be written out."""
+    if f.text:
+        return []
+    found = [f"{f.nan:,} nan" for _ in range(f.nan > 0)] + [f"{f.inf:,} inf" for _ in range(f.inf > 0)]
+    if f.zeros == f.size:
+        found.append("all zero")
+    elif f.zeros >= _NOTABLE * f.size:
+        found.append(f"{f.zeros / f.size:.0%} zero")
+    return found

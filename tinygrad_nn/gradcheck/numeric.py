@@ -1,0 +1,238 @@
+"""Derivatives from values alone, each with an error estimate that can be relied on.
+
+A function is sampled along a line at steps of both signs that shrink by a factor of 4. Central,
+forward and backward difference quotients are extrapolated to step zero (L. F. Richardson, Phil.
+Trans. R. Soc. A 226 (1927), 299-361, doi:10.1098/rsta.1927.0008), each estimate's error is read
+off the table of extrapolations, and no estimate is believed that a finer one contradicts. Where
+the forward and the backward derivative differ, there is a kink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["FIRST_STEP", "Slopes", "line_slopes", "noise_level"]
+
+Array = npt.NDArray[Any]
+
+#: The coarsest step, in units of the line's own scale (the size of what is moved). An eighth
+#: stays on the same side of zero, and is large enough for rounding to be invisible.
+FIRST_STEP = 0.125
+#: Each step is this much smaller than the one before: a power of two, so that scaling is exact.
+RATIO = 4.0
+#: 0.125 / 4^17 is 7e-12: below that, rounding leaves no digit of a difference quotient.
+RUNGS = 18
+#: Orders that extrapolation removes; more would only amplify rounding.
+COLUMNS = 4
+#: Refinement stops at this relative error; a wrong gradient is off by more than that.
+RESOLVED = 1e-7
+#: Forward and backward derivative differ, if they do so by this many times their errors.
+KINK = 6.0
+#: A finer estimate contradicts a coarser one beyond this many times their errors.
+CONTRADICTION = 3.0
+#: Samples for `noise_level`, and their relative spacing: so fine that a smooth function is a cubic
+#: there, so coarse that rounding differs from one sample to the next.
+NOISE_SAMPLES = 12
+NOISE_SPACING = {np.dtype(np.float64): 2.0**-34, np.dtype(np.float32): 2.0**-16}
+
+
+@dataclass(slots=True)
+class Slopes:
+    """Derivatives of K functions at one point along one line; every field has shape (K,).
+
+    Attributes
+    ----------
+    value, error : ndarray
+        The derivative from both sides together, and a bound of its error by estimate; the error
+        is inf where there is no estimate.
+    forward, forward_error, backward, backward_error : ndarray
+        The one-sided derivatives. Both are taken along the line's direction, so that they are
+        equal where the function is smooth.
+    kink : ndarray of bool
+        Whether the two differ, or one of them does not exist.
+    singular : ndarray of bool
+        Whether the difference quotients grow without bound, as those of sqrt at 0 do.
+    """
+
+    value: Array
+    error: Array
+    forward: Array
+    forward_error: Array
+    backward: Array
+    backward_error: Array
+    kink: Array
+    singular: Array
+
+
+class Ladder:
+    """One family of difference quotients, extrapolated to step zero as steps shrink.
+
+    Parameters
+    ----------
+    power : int
+        The quotient's error is a series in the step to this power: 2 for central differences,
+        1 for one-sided ones.
+    """
+
+    def __init__(self, power: int) -> None:
+        self.power = power
+        self.quotients: list[Array] = []
+        self._row: list[Array] = []
+        self._levels: list[tuple[Array, Array]] = []
+
+    def add(self, quotient: Array, noise: Array) -> None:
+        """Take the quotient at the next step; `noise` is the error that rounding gives it."""
+        row = [quotient]
+        value = np.full(quotient.shape, np.nan)
+        error = np.full(quotient.shape, np.inf)
+        for j, coarse in enumerate(self._row[:COLUMNS]):
+            row.append(row[j] + (row[j] - coarse) / (RATIO ** (self.power * (j + 1)) - 1.0))
+            e = np.maximum(abs(row[-1] - row[j]), abs(row[-1] - coarse)) + noise
+            better = e < error  # False where e is nan
+            value = np.where(better, row[-1], value)
+            error = np.where(better, e, error)
+        if self._row:
+            self._levels.append((value, error))
+        self._row = row
+        self.quotients.append(quotient)
+
+    def estimate(self) -> tuple[Array, Array]:
+        """Return the best value and its error, after finer steps have overruled coarser ones."""
+        values = np.array([value for value, _ in self._levels])
+        errors = np.array([error for _, error in self._levels])
+        corrected = errors.copy()
+        for i in range(len(values) - 1):
+            excess = abs(values[i] - values[i + 1 :])
+            excess -= CONTRADICTION * (errors[i] + errors[i + 1 :])
+            # A finer level without an estimate has nothing to say.
+            corrected[i] = np.fmax(errors[i], np.fmax.reduce(excess, axis=0))
+        best = corrected.argmin(axis=0), np.arange(values.shape[1])
+        return values[best], corrected[best]
+
+
+def _grows(ladder: Ladder, noise: Array) -> Array:
+    """Whether the last quotients that are not yet noise grow by half with every smaller step."""
+    sizes = abs(np.array(ladder.quotients[:8]))
+    if len(sizes) < 5:
+        return np.zeros(sizes.shape[1:], bool)
+    growing = (sizes[-3:] > 1.5 * sizes[-4:-1]).all(axis=0)
+    return growing & (sizes[-1] > 50 * noise)
+
+
+def line_slopes(
+    along: Callable[[float], tuple[float, Array]],
+    at_zero: Array,
+    noise: Array,
+    *,
+    first: float = FIRST_STEP,
+    patient: bool = False,
+) -> Slopes:
+    """Estimate the derivatives at 0 of K functions of one number.
+
+    Parameters
+    ----------
+    along : callable
+        ``along(t)`` returns the number at which it was really evaluated (t, as rounding has it)
+        and the K values there; nan where a function is not defined.
+    at_zero : ndarray, shape (K,)
+        The values at 0.
+    noise : ndarray, shape (K,)
+        How far rounding may put each value off.
+    first : float
+        The coarsest step.
+    patient : bool
+        Go through all steps even if a few of them agree.
+
+    Returns
+    -------
+    Slopes
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> s = line_slopes(lambda t: (t, np.array([np.exp(t), abs(t)])), np.array([1.0, 0.0]),
+    ...                 np.array([1e-16, 1e-16]))
+    >>> print(abs(s.value - [1.0, 0.0]) < 1e-10, s.kink)
+    [ True  True] [False  True]
+    """
+    ladders = central, forward, backward = Ladder(2), Ladder(1), Ladder(1)
+    early = noise
+    with np.errstate(all="ignore"):
+        for k in range(RUNGS):
+            step = first * RATIO**-k
+            plus, f_plus = along(step)
+            minus, f_minus = along(-step)
+            if not minus < 0.0 < plus:
+                break  # the step has drowned in the rounding of what it is added to
+            minus = -minus
+            ahead, behind = (f_plus - at_zero) / plus, (at_zero - f_minus) / minus
+            both = (ahead * minus + behind * plus) / (plus + minus)
+            rounding = 2.0 * noise / min(plus, minus)
+            early = rounding if k < 8 else early
+            for ladder, quotient in zip(ladders, (both, ahead, behind), strict=True):
+                ladder.add(quotient, rounding)
+            if k >= 2 and not patient and _resolved(ladders, rounding):
+                break
+        if len(central.quotients) < 2:
+            nothing = np.full(at_zero.shape, np.nan)
+            never, no = np.full(at_zero.shape, np.inf), np.zeros(at_zero.shape, bool)
+            return Slopes(nothing, never, nothing, never, nothing, never, no, no)
+        (c, c_error), (f, f_error), (b, b_error) = (ladder.estimate() for ladder in ladders)
+        kink = _differ(f, f_error, b, b_error) | ~np.isfinite(f_error + b_error)
+        singular = kink & (_grows(forward, early) | _grows(backward, early))
+    return Slopes(c, c_error, f, f_error, b, b_error, kink, singular)
+
+
+def _differ(f: Array, f_error: Array, b: Array, b_error: Array) -> Array:
+    """Whether the one-sided derivatives differ beyond their errors."""
+    size = np.maximum(abs(f), abs(b))
+    result: Array = abs(f - b) > KINK * (f_error + b_error) + RESOLVED * size
+    return result
+
+
+def _resolved(ladders: tuple[Ladder, Ladder, Ladder], rounding: Array) -> bool:
+    """Whether all K derivatives are known well enough, and no kink is in sight."""
+    (c, c_error), (f, f_error), (b, b_error) = (ladder.estimate() for ladder in ladders)
+    exact = (c_error <= RESOLVED * abs(c)) | (c_error <= 4.0 * rounding) & (c == 0.0)
+    return bool((exact & ~_differ(f, f_error, b, b_error)).all())
+
+
+def noise_level(
+    function: Callable[[Array], Array], x: Array, scale: Array, rng: np.random.Generator,
+    dtype: np.dtype[Any],
+) -> Array:  # fmt: skip
+    """Measure how far rounding puts a function's values off.
+
+    The fourth difference of a smooth function at tiny steps is zero but for rounding: its median
+    over a few steps, divided by the norm sqrt(70) of its coefficients (1, -4, 6, -4, 1), is the
+    rounding error of one value. After J. J. Moré and S. M. Wild, SIAM J. Sci. Comput. 33 (2011),
+    1292-1314, doi:10.1137/100786125.
+
+    Parameters
+    ----------
+    function : callable
+        From x to K values.
+    x, scale : ndarray, shape (n,)
+        The point, and the size of a move in each element.
+    rng : numpy.random.Generator
+        Draws the direction.
+    dtype : dtype
+        That the function computes in.
+
+    Returns
+    -------
+    ndarray, shape (K,)
+        At least half a unit in the last place.
+    """
+    spacing = NOISE_SPACING.get(dtype, NOISE_SPACING[np.dtype(np.float32)])
+    d = scale * rng.uniform(0.5, 1.0, x.shape) * rng.choice([-1.0, 1.0], x.shape)
+    with np.errstate(all="ignore"):
+        samples = np.array([function(x + k * spacing * d) for k in range(NOISE_SAMPLES)])
+        fourth = np.median(abs(np.diff(samples, n=4, axis=0)), axis=0) * (1.5 / 70.0**0.5)
+    rounding = 0.5 * float(np.finfo(dtype).eps) * abs(samples[0])
+    return np.fmax(np.where(np.isfinite(fourth), fourth, 0.0), rounding) + 1e-300

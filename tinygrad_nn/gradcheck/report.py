@@ -1,0 +1,218 @@
+"""What a gradient check found, as an object, as text, as a dict and as HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["KINK", "RIGHT", "WEAK", "WRONG", "Finding", "GradcheckReport"]
+
+WRONG = "wrong"
+KINK = "not differentiable here"
+WEAK = "weak"
+RIGHT = "right"
+
+_SEVERITY = {WRONG: 0, WEAK: 1, KINK: 2, RIGHT: 3}
+
+#: Rows that the printed table has room for.
+_ROWS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One element's derivative, computed twice.
+
+    Attributes
+    ----------
+    name : str
+        The element: ``x[3]``, ``layers.1.weight[3, 2]``.
+    analytic : float
+        The derivative that the rules give.
+    numeric : float
+        The derivative from differences of values. Where the function has a kink, the point
+        between the two one-sided derivatives that is closest to `analytic`.
+    error : float
+        ``|analytic - numeric|``.
+    tolerance : float
+        The error that rounding and the method of differences allow.
+    verdict : str
+        "wrong", "not differentiable here" (and the analytic value is a subgradient), "weak" (the
+        differences cannot tell at a relative precision of 1e-4) or "right".
+    order : int
+        1 for the gradient, 2 for the derivative of the gradient.
+    note : str
+        What else there is to say.
+    """
+
+    name: str
+    analytic: float
+    numeric: float
+    error: float
+    tolerance: float
+    verdict: str
+    order: int = 1
+    note: str = ""
+
+    @property
+    def relative_error(self) -> float:
+        """The error in units of the larger of the two derivatives."""
+        size = max(abs(self.analytic), abs(self.numeric))
+        return self.error / size if size else 0.0
+
+    @property
+    def _rank(self) -> tuple[int, float, float]:
+        excess = self.error / self.tolerance if self.tolerance else 0.0
+        return _SEVERITY[self.verdict], -excess, -self.relative_error
+
+
+def _printable(text: str) -> str:
+    """Show control characters as escapes: a label must not be able to steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
+@dataclass
+class GradcheckReport:
+    """The outcome of a check: true if the gradient is right.
+
+    Attributes
+    ----------
+    findings : list of Finding
+        One per element that was checked, the worst first.
+    problems : list of str
+        Broken contracts: not deterministic, an input modified, a result that is not finite, not
+        linear in the incoming gradient.
+    notes : list of str
+        What was not checked, and why.
+    inputs : dict of str to int
+        Number of elements of each input by name.
+    evaluations : int
+        How often the function was called.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    inputs: dict[str, int] = field(default_factory=dict)
+    evaluations: int = 0
+
+    def __bool__(self) -> bool:
+        return not self.problems and not self.of(WRONG)
+
+    def of(self, verdict: str) -> list[Finding]:
+        """Return the findings with this verdict, the worst first."""
+        return [finding for finding in self.findings if finding.verdict == verdict]
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Add findings and put the worst first."""
+        self.findings.extend(findings)
+        self.findings.sort(key=lambda finding: finding._rank)
+
+    @property
+    def worst_relative_error(self) -> float:
+        """The largest relative error among the derivatives that differences can resolve."""
+        resolved = (
+            f.relative_error
+            for f in self.findings
+            if f.verdict == WRONG
+            or (f.verdict == RIGHT and f.tolerance < 1e-3 * max(abs(f.analytic), abs(f.numeric)))
+        )
+        return max(resolved, default=0.0)
+
+    # --- words ---------------------------------------------------------------------------------
+
+    @property
+    def headline(self) -> str:
+        """The outcome in one line."""
+        wrong = len(self.of(WRONG))
+        if wrong:
+            return f"gradcheck: WRONG: {wrong:,} of {_count(len(self.findings), 'derivative')}"
+        if self.problems:
+            return "gradcheck: WRONG: " + self.problems[0]
+        return "gradcheck: right"
+
+    @property
+    def scope(self) -> list[str]:
+        """What was checked and what was not, a line each."""
+        elements = sum(self.inputs.values())
+        checked = sum(f.order == 1 and not f.name.endswith(")") for f in self.findings)
+        share = "all" if checked == elements else f"{checked:,} of"
+        lines = [
+            f"checked {share} {_count(elements, 'element')} of {_count(len(self.inputs), 'input')}"
+            f" in {_count(self.evaluations, 'evaluation')}; "
+            f"worst relative error {self.worst_relative_error:.1e}"
+        ]
+        second = sum(f.order == 2 for f in self.findings)
+        if second:
+            lines.append(f"second order: {_count(second, 'derivative')}")
+        kinks, weak = len(self.of(KINK)), len(self.of(WEAK))
+        if kinks:
+            lines.append(f"not differentiable at {_count(kinks, 'element')}, where any subgradient "
+                         f"is accepted")  # fmt: skip
+        if weak:
+            lines.append(f"too weak to tell: {_count(weak, 'element')}, see the tolerance")
+        return lines + self.notes
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        shown = self.findings[:_ROWS]
+        return [
+            (
+                f.name + (" (second order)" if f.order == 2 else ""),
+                f"{f.analytic:.8g}",
+                f"{f.numeric:.8g}",
+                f"{f.error:.1e}",
+                f"{f.tolerance:.1e}",
+                f.verdict + (f": {f.note}" if f.note else ""),
+            )
+            for f in shown
+        ]
+
+    _COLUMNS = ("element", "analytic", "numerical", "error", "tolerance", "verdict")
+
+    def __str__(self) -> str:
+        lines = [self.headline]
+        lines += [f"  broken: {problem}" for problem in self.problems]
+        if self.findings:
+            table = [self._COLUMNS, *self._rows()]
+            widths = [max(len(_printable(row[i])) for row in table) for i in range(5)]
+            for row in table:
+                cells = [_printable(cell) for cell in row]
+                numbers = "  ".join(f"{cells[i]:>{widths[i]}}" for i in range(1, 5))
+                lines.append(f"  {cells[0]:<{widths[0]}}  {numbers}  {cells[5]}")
+            more = len(self.findings) - _ROWS
+            if more > 0:
+                lines.append(f"  ... and {more:,} more, none of them worse")
+        lines += self.scope
+        return _printable("\n".join(lines))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain dicts, lists, strings and numbers."""
+        return {
+            "right": bool(self),
+            "findings": [asdict(finding) for finding in self.findings],
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+            "inputs": dict(self.inputs),
+            "evaluations": self.evaluations,
+            "worst_relative_error": self.worst_relative_error,
+        }
+
+    def _repr_html_(self) -> str:
+        def cells(tag: str, row: Iterable[str]) -> str:
+            return "".join(f"<{tag}>{html.escape(_printable(cell))}</{tag}>" for cell in row)
+
+        problems = "".join(
+            f"<li>{html.escape(_printable(problem))}</li>" for problem in self.problems
+        )
+        rows = "".join(f"<tr>{cells('td', row)}</tr>" for row in self._rows())
+        scope = "<br>".join(html.escape(_printable(line)) for line in self.scope)
+        return (
+            f"<div><p><b>{html.escape(_printable(self.headline))}</b></p><ul>{problems}</ul>"
+            f"<table><thead><tr>{cells('th', self._COLUMNS)}</tr></thead>"
+            f"<tbody>{rows}</tbody></table><p>{scope}</p></div>"
+        )

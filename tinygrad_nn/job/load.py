@@ -1,0 +1,92 @@
+"""Loading a function from a user's file: ``FILE.py:FUNCTION``."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tinygrad_nn.job.errors import JobError
+
+__all__ = ["blame", "load_function"]
+
+
+def load_function(spec: str) -> Callable[..., Any]:
+    """Run a Python file and return a function that it defines.
+
+    The file may import what lies beside it. Nothing is written: no byte code either.
+
+    Parameters
+    ----------
+    spec : str
+        ``FILE.py:FUNCTION``.
+
+    Raises
+    ------
+    JobError
+        If the file cannot be run or has no such function.
+    """
+    file, colon, name = spec.rpartition(":")
+    if not colon or not file or not name.isidentifier():
+        raise JobError(f"{spec}: expected FILE.py:FUNCTION, as in losses.py:focal_loss")
+    path = Path(file)
+    module = ModuleType(f"{path.stem} (user's file)")
+    module.__file__ = str(path)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        # At the end: a user's random.py must not take the place of Python's.
+        sys.path.append(folder)
+    # Dataclasses and pickle look their module up by name.
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(_source(path), str(path), "exec"), module.__dict__)
+    except SyntaxError as error:
+        raise JobError(f"{file}: line {error.lineno}: {error.msg}") from None
+    except (Exception, SystemExit) as error:
+        raise JobError(f"{file}: cannot be imported: {blame(error, path)}") from error
+    if name not in vars(module):
+        own = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        near = difflib.get_close_matches(name, own, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise JobError(f"{file}: no function {name!r}; {hint}It has: {', '.join(own) or 'none'}")
+    function = vars(module)[name]
+    if not callable(function):
+        raise JobError(f"{file}: {name!r} is a {type(function).__name__}, not a function")
+    return function  # type: ignore[no-any-return]  # callable() tells mypy too little
+
+
+def _source(path: Path) -> bytes:
+    try:
+        source = path.read_bytes()
+    except FileNotFoundError:
+        raise JobError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise JobError(f"{path}: is a directory, not a Python file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise JobError(f"{path}: cannot be read: {reason}") from None
+    return source
+
+
+def blame(error: BaseException, path: str | Path | None = None) -> str:
+    """Return what went wrong in one line, with the last line of the user's file that led to it.
+
+    Parameters
+    ----------
+    error : BaseException
+        As raised by the user's code.
+    path : str or Path, optional
+        The user's file.
+    """
+    message = " ".join(str(error).split()) or "no message"
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if path is not None and frame.filename == str(path)
+    ]
+    where = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {message}{where}"
