@@ -218,7 +218,7 @@ def activation(name: str | Activation | None) -> Activation | None:
     """
     if name is None or callable(name):
         return name
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ValueError(
             f"unknown activation {name!r}; known are {', '.join(ACTIVATIONS)}, a function, or None"
         )

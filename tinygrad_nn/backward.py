@@ -74,7 +74,7 @@ def accumulate(output: Node, seed: Any) -> None:
     live, cotangents = pull_back([(output, seed)], keep=output.keeps_gradients)
     for serial, g in cotangents.items():
         node = live[serial]
-        if node.primitive is not None:
+        if node.primitive is None:
+            node._store(g)
+        elif node.keeps_gradients:
             node.grad = g
-        else:
-            node.grad = g if node.grad is None else node.grad + g

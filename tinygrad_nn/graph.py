@@ -86,6 +86,7 @@ class Node:
         keeps_gradients: ClassVar[bool]  # whether results keep the gradient of the last pass
 
         def _receive(self, c: Any, primitive: Primitive, i: int) -> Any: ...
+        def _store(self, g: Any) -> None: ...
 
     # NumPy's own refusal to iterate or order nodes would be less helpful than ours.
     __hash__: ClassVar[Any] = object.__hash__
@@ -149,13 +150,15 @@ class Node:
             f"{asked} would drop the gradient of {self.name}: the number leaves the graph. {remedy}"
         )
 
-    def _check_fresh(self, user: Node) -> None:
-        if self._changed > user.serial:
-            raise StaleGraphError(
-                f"{self.name} was assigned to after {user.name} was computed from it, so the "
-                f"derivative at the old value is lost. Compute the result again before backward(), "
-                f"or change the data after it."
-            )
+    def _check_fresh(self) -> None:
+        """Refuse to differentiate at values that are gone."""
+        for node in (self, *(a for a in self.args if isinstance(a, Node))):
+            if node._changed > self.serial:
+                raise StaleGraphError(
+                    f"the data of {node.name} was assigned to after {self.name} was computed, so "
+                    f"the derivative at the old values is lost. Compute the result again before "
+                    f"backward(), or change the data after it"
+                )
 
 
 def is_grad_enabled() -> bool:

@@ -30,6 +30,8 @@ def _array(x: Any) -> Any:
 
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     prediction, target = _array(prediction), _array(target)
+    if not isinstance(target, Node) and prediction.dtype.kind == "f":
+        target = target.astype(prediction.dtype, copy=False)
     if prediction.shape != target.shape:
         raise ShapeError(
             f"{name}: prediction has shape {prediction.shape}, target {target.shape}; they must "
@@ -41,9 +43,9 @@ def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
 
 def _reduce(loss: Any, reduction: str) -> Any:
     if reduction == "mean":
-        return loss.mean()
+        return np.mean(loss) if loss.ndim else loss
     if reduction == "sum":
-        return loss.sum()
+        return np.sum(loss) if loss.ndim else loss
     if reduction == "none":
         return loss
     raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
@@ -133,10 +135,9 @@ def huber_loss(prediction: Any, target: Any, reduction: str = "mean", delta: flo
     if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}")
     prediction, target = _pair("huber_loss", prediction, target)
-    error = prediction - target
-    size = abs(error)
-    loss = where(size <= delta, error * error * 0.5, (size - 0.5 * delta) * delta)
-    return _reduce(loss, reduction)
+    size = abs(prediction - target)
+    small = np.minimum(size, delta)  # both pieces in one, so that no large error is squared
+    return _reduce(small * (size - small * 0.5), reduction)
 
 
 def hinge_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
@@ -251,6 +252,16 @@ def nll_loss(
     return _nll("nll_loss", scores, indices, weight, ignore_index, reduction)
 
 
+def _weights(name: str, weight: npt.ArrayLike, scores: Any) -> npt.NDArray[Any]:
+    weights = np.asarray(weight, dtype=scores.dtype)
+    if weights.shape != scores.shape[-1:]:
+        raise ShapeError(
+            f"{name}: weight must have a factor for each class, shape {scores.shape[-1:]}, got "
+            f"{weights.shape}"
+        )
+    return weights
+
+
 def _nll(
     name: str,
     scores: Any,
@@ -266,11 +277,7 @@ def _nll(
         indices = np.where(ignored, 0, indices)
         factors = np.where(ignored, 0.0, 1.0).astype(scores.dtype)
     if weight is not None:
-        weights = np.asarray(weight, dtype=scores.dtype)
-        if weights.shape != (n_classes,):
-            raise ShapeError(
-                f"{name}: weight must have shape ({n_classes},), got {weights.shape}"
-            )
+        weights = _weights(name, weight, scores)
         factors = weights[indices] if factors is None else factors * weights[indices]
     if factors is None and reduction == "mean" and isinstance(scores, Tensor):
         return nll(scores, indices)
@@ -351,11 +358,13 @@ def cross_entropy(
             scores, indices, weight, ignore_index, reduction, label_smoothing
         )
     scores = log_softmax(logits)
+    if not isinstance(target, Node):
+        target = target.astype(scores.dtype, copy=False)
     if label_smoothing:
         target = target * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
     terms = where(target == 0, 0.0, scores) * target
     if weight is not None:
-        terms = terms * np.asarray(weight, dtype=scores.dtype)
+        terms = terms * _weights("cross_entropy", weight, scores)
     return _reduce(-terms.sum(axis=-1), reduction)
 
 
@@ -372,13 +381,20 @@ def _smoothed(
     hard = _nll(name, scores, indices, weight, ignore_index, "none")
     weights = np.ones(scores.shape[-1], scores.dtype)
     if weight is not None:
-        weights = np.asarray(weight, dtype=scores.dtype)
+        weights = _weights(name, weight, scores)
     kept = indices != ignore_index
     uniform = where(kept, -(scores * weights).sum(axis=-1), 0.0)
     loss = hard * (1.0 - label_smoothing) + uniform * (label_smoothing / scores.shape[-1])
     if reduction == "mean":
         return loss.sum() / (weights[np.where(kept, indices, 0)] * kept).sum()
     return _reduce(loss, reduction)
+
+
+def _check_probabilities(message: str, x: Any) -> None:
+    numbers = np.asarray(x._data if isinstance(x, Node) else x)
+    # nan passes: it is the computation's, and shows in the loss.
+    if numbers.size and (np.any(numbers < 0) or np.any(numbers > 1)):
+        raise LossError(f"{message}, got {numbers.min():.6g} to {numbers.max():.6g}")
 
 
 def binary_cross_entropy(probability: Any, target: Any, reduction: str = "mean") -> Any:
@@ -398,7 +414,7 @@ def binary_cross_entropy(probability: Any, target: Any, reduction: str = "mean")
     ShapeError
         If the shapes differ.
     LossError
-        If a probability is outside [0, 1].
+        If a probability or a target is outside [0, 1].
 
     Notes
     -----
@@ -413,12 +429,12 @@ def binary_cross_entropy(probability: Any, target: Any, reduction: str = "mean")
     tensor(100.)
     """
     p, t = _pair("binary_cross_entropy", probability, target)
-    numbers = p._data if isinstance(p, Node) else p
-    if numbers.size and not (numbers.min() >= 0 and numbers.max() <= 1):
-        raise LossError(
-            "binary_cross_entropy: probabilities must be from 0 to 1; for logits use "
-            "binary_cross_entropy_with_logits"
-        )
+    _check_probabilities(
+        "binary_cross_entropy: probabilities must be from 0 to 1; for logits use "
+        "binary_cross_entropy_with_logits",
+        p,
+    )
+    _check_probabilities("binary_cross_entropy: targets must be from 0 to 1", t)
     return _reduce(cross_entropy_of_probability(p, t), reduction)
 
 
@@ -438,6 +454,8 @@ def binary_cross_entropy_with_logits(logits: Any, target: Any, reduction: str = 
     ------
     ShapeError
         If the shapes differ.
+    LossError
+        If a target is outside [0, 1].
 
     Examples
     --------
@@ -446,4 +464,5 @@ def binary_cross_entropy_with_logits(logits: Any, target: Any, reduction: str = 
     tensor([  -0., 1000.])
     """
     x, t = _pair("binary_cross_entropy_with_logits", logits, target)
+    _check_probabilities("binary_cross_entropy_with_logits: targets must be from 0 to 1", t)
     return _reduce((1.0 - t) * x - log_sigmoid(x), reduction)

@@ -41,22 +41,22 @@ class _Part:
             g = p.grad
             if g is None or p._data is not view:
                 return None
-            if g.shape != view.shape:
+            if g.__class__ is not np.ndarray or g.shape != view.shape:
                 raise ShapeError(
-                    f"the gradient of {p.name} has shape {g.shape}, its data {view.shape}; "
-                    f"was .grad set by hand?"
+                    f"the gradient of {p.name} must be an array of shape {view.shape}, got "
+                    f"{type(g).__name__} of shape {np.shape(g)}; was .grad set by hand?"
                 )
             gradients.append(g)
-        if len(gradients) == 1:
+        if len(gradients) == 1 and gradients[0].dtype == self.array.dtype:
             return gradients[0].reshape(-1)
         return np.concatenate(gradients, axis=None, out=self.gradient, casting="same_kind")
 
-    def split(self) -> dict[int, tuple[Array, ...]]:
-        """Return the state of each parameter, by its id."""
+    def split(self) -> dict[Tensor, tuple[Array, ...]]:
+        """Return the state of each parameter."""
         pieces = {}
         start = 0
         for p in self.parameters:
-            pieces[id(p)] = tuple(s[start : start + p.size] for s in self.state)
+            pieces[p] = tuple(s[start : start + p.size] for s in self.state)
             start += p.size
         return pieces
 
@@ -81,6 +81,8 @@ class Optimizer:
     """
 
     def __init__(self, params: Iterable[Tensor] | Iterable[Group], defaults: Group) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError("params must be a list of tensors: [p]")
         items = list(params)
         if not items:
             raise ValueError("the optimizer got no parameters; pass model.parameters()")
@@ -90,8 +92,8 @@ class Optimizer:
         # Per group: the parts that were updated by the last step, and the parameters that were not.
         self._parts: list[list[_Part]] = []
         self._idle: list[list[Tensor]] = []
-        # What is kept for parameters that are in no part at present, by id.
-        self._pieces: dict[int, tuple[Array, ...]] = {}
+        # What is kept for parameters that are in no part at present.
+        self._pieces: dict[Tensor, tuple[Array, ...]] = {}
         for group in groups:
             self.add_param_group(group)  # type: ignore[arg-type]  # narrowed above
 
@@ -176,11 +178,11 @@ class Optimizer:
         kinds: dict[Any, list[Tensor]] = {}
         for p in params:  # what has another dtype, or has not been updated yet, goes by itself
             if p.grad is not None:
-                kinds.setdefault((p.dtype, bool(self._pieces.get(id(p)))), []).append(p)
+                kinds.setdefault((p.dtype, bool(self._pieces.get(p))), []).append(p)
         parts = self._parts[i] = []
         for (_, started), members in kinds.items():
             for run in runs(members):
-                pieces = [self._pieces[id(p)] for p in run.parameters] if started else []
+                pieces = [self._pieces[p] for p in run.parameters] if started else []
                 parts.append(_Part(run, tuple(map(np.concatenate, zip(*pieces, strict=True)))))
         return parts
 
@@ -227,7 +229,7 @@ class Optimizer:
         for group in self.param_groups:
             entry = {key: value for key, value in group.items() if key != "params"}
             entry["state"] = [
-                [s.reshape(p.shape).copy() for s in self._pieces.get(id(p), ())]
+                [s.reshape(p.shape).copy() for s in self._pieces.get(p, ())]
                 for p in group["params"]
             ]
             groups.append(entry)
@@ -256,7 +258,7 @@ class Optimizer:
                         f"the state for {p.name} has shapes {[np.shape(a) for a in arrays]}, "
                         f"the parameter {p.shape}"
                     )
-                pieces[id(p)] = tuple(np.array(a, p.dtype).reshape(-1) for a in arrays)
+                pieces[p] = tuple(np.array(a, p.dtype).reshape(-1) for a in arrays)
         for group, entry in zip(self.param_groups, groups, strict=True):
             group.update({key: value for key, value in entry.items() if key != "state"})
         self._pieces = pieces

@@ -45,8 +45,8 @@ class Primitive:
     ----------
     forward : callable
         ``forward(*arrays, **static)`` on raw arrays. Keyword-only parameters are the static ones.
-    rules : sequence of callable or None
-        One ``rule(g, y, *inputs, **static)`` per array input; None where the function is constant
+    rules : sequence of callable or None, optional
+        Those of `defvjp`; without them the primitive refuses inputs that require a gradient. One ``rule(g, y, *inputs, **static)`` per array input; None where the function is constant
         in that input. A variadic primitive has a single rule, called with the input's position
         first: ``rule(i, g, y, *inputs, **static)``.
     name : str, optional
@@ -67,7 +67,7 @@ class Primitive:
     def __init__(
         self,
         forward: Callable[..., Any],
-        rules: Sequence[Rule | None] = (),
+        rules: Sequence[Rule | None] | None = None,
         *,
         name: str | None = None,
         numpy: Sequence[Callable[..., Any]] = (),
@@ -87,7 +87,10 @@ class Primitive:
         self.__module__ = getattr(forward, "__module__", None) or __name__
         self.__qualname__ = getattr(forward, "__qualname__", self.name)
         self.arity, self.static_names = _signature(forward, variadic)
-        self.defvjp(*rules)
+        self.rules: tuple[Rule | None, ...] | None = None
+        self.differentiable = True  # until the rules say otherwise
+        if rules is not None:
+            self.defvjp(*rules)
         for function in self.numpy:
             BY_FUNCTION[function] = self
 
@@ -112,20 +115,25 @@ class Primitive:
         array(12.)
         """
         expected = 1 if self.variadic else self.arity
-        if rules and expected is not None and len(rules) != expected:
+        if expected is not None and len(rules) != expected:
             raise TypeError(
                 f"primitive {self.name!r} has {expected} array input(s), got {len(rules)} rule(s); "
                 f"give one per input, None where it is not differentiable"
             )
-        self.rules: tuple[Rule | None, ...] = rules or (None,) * (expected or 0)
+        self.rules = rules
         self.differentiable = any(rule is not None for rule in rules)
 
     def rule(self, i: int) -> Rule | None:
         """Return the rule for input `i`, or None where the primitive is constant in it."""
+        rules = self.rules
+        if rules is None:
+            raise NotDifferentiableError(
+                f"primitive {self.name!r} has no derivative rules: give it one per input with "
+                f"{self.name}.defvjp(...), None for an input that it is constant in"
+            )
         if self.variadic:
-            rule = self.rules[0] if self.rules else None
-            return rule and partial(rule, i)
-        return self.rules[i]
+            return rules[0] and partial(rules[0], i)
+        return rules[i]
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         for a in args:
@@ -193,7 +201,7 @@ def primitive(
     *,
     name: str | None = None,
     numpy: Sequence[Callable[..., Any]] = (),
-    rules: Sequence[Rule | None] = (),
+    rules: Sequence[Rule | None] | None = None,
     scalar: Callable[..., float] | None = None,
     elementwise: bool = False,
     variadic: bool = False,
@@ -259,7 +267,11 @@ def _is_default(value: Any, default: Any) -> bool:
 
 
 def bind(
-    function: Callable[..., Any], target: Primitive, args: Sequence[Any], keywords: dict[str, Any]
+    function: Callable[..., Any],
+    target: Primitive,
+    args: Sequence[Any],
+    keywords: dict[str, Any],
+    name: str | None = None,
 ) -> tuple[Sequence[Any], dict[str, Any]]:
     """Turn the arguments of a NumPy function into those of the primitive behind it.
 
@@ -278,16 +290,16 @@ def bind(
     arrays = list(args[:n])
     static = dict(zip(names[n:], args[n:], strict=False)) | keywords
     arrays += [static.pop(name) for name in names[len(arrays) : n] if name in static]
-    for name, value in list(static.items()):
-        if name in target.static_names and name != "out":
+    for key, value in list(static.items()):
+        if key in target.static_names and key != "out":
             if value is np._NoValue:
-                del static[name]
-        elif _is_default(value, defaults.get(name)):
-            del static[name]
+                del static[key]
+        elif _is_default(value, defaults.get(key)):
+            del static[key]
         else:
             raise NotDifferentiableError(
-                f"np.{function.__name__}(..., {name}=...) is not supported on tensors: `{name}` "
-                f"has no derivative rule here. Leave it out, or compute on `t.data` where no "
+                f"np.{name or function.__name__}(..., {key}=...) is not supported on tensors: "
+                f"`{key}` has no derivative rule here. Leave it out, or compute on `t.data` where no "
                 f"gradient is needed"
             )
     return (list(arrays[0]) if target.variadic else arrays), static

@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.value import Value, add_n
 
 __all__ = ["MLP", "Layer", "Module", "Neuron", "Value"]
@@ -73,7 +74,9 @@ class Neuron(Module):
 
     def __call__(self, x: Sequence[Any]) -> Value:
         # One sum of many terms, in the order of a chain of additions that starts with the bias.
-        act: Value = add_n([self.b, *(wi * xi for wi, xi in zip(self.w, x, strict=False))])
+        if len(x) != len(self.w):
+            raise ShapeError(f"{self!r} takes {len(self.w)} inputs, got {len(x)}")
+        act: Value = add_n([self.b, *(wi * xi for wi, xi in zip(self.w, x, strict=True))])
         return act.relu() if self.nonlin else act
 
     def parameters(self) -> list[Value]:

@@ -24,10 +24,10 @@ ndarray = np.ndarray
 # from the data.
 _PLAIN: frozenset[Callable[..., Any]] = frozenset(
     [np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj,
-     np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.array_equal, np.allclose,
+     np.zeros_like, np.ones_like, np.empty_like, np.array_equal, np.allclose,
      np.isclose, np.array_repr, np.array_str, np.array2string, np.may_share_memory,
      np.shares_memory, np.argsort, np.nonzero, np.count_nonzero, np.flatnonzero, np.argwhere,
-     np.searchsorted, np.digitize, np.bincount, np.unique, np.histogram, np.common_type,
+     np.searchsorted, np.digitize, np.common_type,
      np.min_scalar_type, np.isin]
 )  # fmt: skip
 
@@ -101,9 +101,9 @@ class Tensor(Node):
             raise TypeError(
                 f"a tensor holds numbers, got {type(data).__name__} of dtype {array.dtype}"
             )
-        if requires_grad and array.dtype.kind not in "fc":
+        if requires_grad and array.dtype.kind != "f":
             raise TypeError(
-                f"only floating tensors can require gradients, got dtype {array.dtype}; "
+                f"only real floating tensors can require gradients, got dtype {array.dtype}; "
                 f"pass dtype=float"
             )
         self._data = array
@@ -126,7 +126,13 @@ class Tensor(Node):
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
         if value is not self._data:  # `t.data -= x` changes the array in place and hands it back
-            array = np.array(value, dtype=self._data.dtype)
+            array = np.asarray(value)
+            if not np.can_cast(array.dtype, self._data.dtype, "same_kind"):
+                raise TypeError(
+                    f"cannot assign data of dtype {array.dtype} to {self.name}, which has dtype "
+                    f"{self._data.dtype}; convert it first"
+                )
+            array = np.array(array, dtype=self._data.dtype)
             if array.shape != self._data.shape:
                 raise ShapeError(
                     f"cannot assign data of shape {array.shape} to {self.name}, "
@@ -194,8 +200,8 @@ class Tensor(Node):
             raise NotDifferentiableError(
                 f"{self.name} is a result, not a leaf: use detach() to cut it off its graph"
             )
-        if requires_grad and self._data.dtype.kind not in "fc":
-            raise TypeError(f"only floating tensors can require gradients, got {self.dtype}")
+        if requires_grad and self._data.dtype.kind != "f":
+            raise TypeError(f"only real floating tensors can require gradients, got {self.dtype}")
         self.requires_grad = requires_grad
         return self
 
@@ -308,14 +314,15 @@ class Tensor(Node):
             y = self._data
             inputs = [a._data if isinstance(a, Node) else a for a in args]
         serial = self.serial
+        stale = self._changed > serial
         for i, a in enumerate(args):
-            if not (isinstance(a, Node) and a.requires_grad):
+            if not isinstance(a, Node):
                 continue
-            rule = primitive.rule(i)
+            if stale or a._changed > serial:
+                self._check_fresh()
+            rule = primitive.rule(i) if a.requires_grad else None
             if rule is None:
                 continue
-            if a._changed > serial:
-                a._check_fresh(self)
             c = rule(g, y, *inputs, **static)
             data = a._data
             if not (
@@ -339,8 +346,13 @@ class Tensor(Node):
         if not isinstance(c, ndarray | Tensor):
             c = lift(c) if isinstance(c, Node) else np.asarray(c)
         data = self._data
+        if c.dtype.kind not in "fiub":
+            raise TypeError(
+                f"rule {i} of primitive {primitive.name!r} returned an array of dtype {c.dtype}, "
+                f"expected the cotangent of an input of dtype {data.dtype}"
+            )
         if c.shape != data.shape:
-            if not primitive.elementwise:
+            if not primitive.elementwise or not _broadcasts(data.shape, c.shape):
                 raise ShapeError(
                     f"rule {i} of primitive {primitive.name!r} returned a cotangent of shape "
                     f"{c.shape} for an input of shape {data.shape}; they must be equal"
@@ -349,6 +361,10 @@ class Tensor(Node):
         if c.dtype != data.dtype:
             c = c.astype(data.dtype)
         return c
+
+    def _store(self, g: Any) -> None:
+        # Of 0-d arrays NumPy's sums are scalars, not arrays.
+        self.grad = np.asarray(g if self.grad is None else self.grad + g)
 
     def _clone(self, args: tuple[Any, ...]) -> Tensor:
         node = _constant(self._data.copy())
@@ -498,6 +514,18 @@ class Tensor(Node):
     def __itruediv__(self, other: Any) -> Tensor:
         return self._in_place(other, "/=", Tensor.__truediv__)
 
+    def __ifloordiv__(self, other: Any) -> Tensor:
+        return self._in_place(other, "//=", Tensor.__floordiv__)
+
+    def __imod__(self, other: Any) -> Tensor:
+        return self._in_place(other, "%=", Tensor.__mod__)
+
+    def __ipow__(self, other: Any) -> Tensor:
+        return self._in_place(other, "**=", Tensor.__pow__)
+
+    def __imatmul__(self, other: Any) -> Tensor:
+        return self._in_place(other, "@=", Tensor.__matmul__)
+
     # --- methods that arrays have: the primitives of the same names ----------------------------
 
     @property
@@ -588,25 +616,36 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     raw = []
     needs = False
     for a in args:
-        if a.__class__ is Tensor:
+        kind = a.__class__
+        if kind is Tensor:
             raw.append(a._data)
             if a.requires_grad:
                 needs = True
+        elif kind is ndarray or kind is float or kind is int:
+            raw.append(a)
         elif isinstance(a, Node):
             if not primitive.elementwise:  # a scalar node is a 0-d array to what is not elementwise
                 return apply(primitive, tuple(map(_as_tensor, args)), static)
             raw.append(a._data)
             needs = True
+        elif isinstance(a, list | tuple):
+            return apply(primitive, tuple(map(_as_array, args)), static)
         else:
             raw.append(a)
+    if static and static.get("out") is not None:
+        raise _no_out(primitive.name)
     data = primitive.forward(*raw, **static)
+    if data.__class__ is not ndarray:
+        data = _result(primitive, data)
     node = _new(Tensor)
-    node._data = data if data.__class__ is ndarray else np.asarray(data)
+    node._data = data
     if needs and primitive.differentiable and (not _grad_modes or is_grad_enabled()):
+        if data.dtype.kind != "f":
+            _check_real(primitive, data)
         node.primitive = primitive
         node.args = args
         node.static = static
-        node.requires_grad = node._data.dtype.kind in "fc"
+        node.requires_grad = data.dtype.kind == "f"
     else:
         node.primitive = None
         node.args = ()
@@ -631,6 +670,46 @@ def _as_tensor(a: Any) -> Any:
 
 
 lift.elementwise = True  # so that it takes the scalar node itself
+
+
+def _as_array(a: Any) -> Any:
+    return np.asarray(a) if isinstance(a, list | tuple) else a
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether an array of `shape` broadcasts to the shape `to`."""
+    tail = to[len(to) - len(shape) :]
+    return len(shape) <= len(to) and all(
+        n in (1, m) for n, m in zip(shape, tail, strict=True)
+    )
+
+
+def _result(primitive: Primitive, data: Any) -> npt.NDArray[Any]:
+    """Make an array of what a primitive returned: NumPy gives scalars where arrays are 0-d."""
+    array = np.asarray(data)
+    if array.dtype.kind not in "fiubc" or isinstance(data, list | tuple):
+        raise TypeError(
+            f"primitive {primitive.name!r} must return one array of numbers, got "
+            f"{type(data).__name__}"
+        )
+    return array
+
+
+def _check_real(primitive: Primitive, data: npt.NDArray[Any]) -> None:
+    if data.dtype.kind == "c":
+        raise NotDifferentiableError(
+            f"{primitive.name} of a tensor that requires a gradient gave a complex result; "
+            f"derivatives of complex numbers are not supported. Compute on t.data, or under "
+            f"no_grad()"
+        )
+
+
+def _no_out(name: str) -> NotDifferentiableError:
+    return NotDifferentiableError(
+        f"{name} cannot write a recorded result into an existing array (`out=`, or an in-place "
+        f"operator such as `array += tensor`). Use the result as a new tensor: "
+        f"`array = array + tensor`"
+    )
 
 
 def _operand(other: Any) -> Any:
@@ -666,22 +745,18 @@ def dispatch_ufunc(
     function: np.ufunc, method: str, inputs: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any:
     """Answer a NumPy ufunc that met a node."""
-    if any(o is not None for o in keywords.get("out", ())):
-        raise NotDifferentiableError(
-            f"np.{function.__name__} cannot write a recorded result into an existing array "
-            f"(`out=`, or an in-place operator such as `array += tensor`). Use the result as a "
-            f"new tensor: `array = array + tensor`"
-        )
-    if method == "reduce":
+    name = function.__name__ if method == "__call__" else f"{function.__name__}.{method}"
+    if any(o is not None for o in keywords.pop("out", ())):
+        raise _no_out(f"np.{name}")
+    if method == "reduce" and getattr(function, method) in BY_FUNCTION:
         keywords.setdefault("axis", 0)
-        return dispatch_function(getattr(function, method), inputs, keywords, function.__name__)
+        return dispatch_function(getattr(function, method), inputs, keywords, name)
     target = BY_FUNCTION.get(function)
     if target is None or method != "__call__":
-        raise _unsupported(function.__name__ + ("" if method == "__call__" else "." + method))
-    keywords.pop("out", None)
+        raise _unsupported(name)
     if keywords:
         raise NotDifferentiableError(
-            f"np.{function.__name__} on tensors does not take {', '.join(keywords)}; use np.where "
+            f"np.{name} on tensors does not take {', '.join(keywords)}; use np.where "
             f"to select, and t.astype to convert"
         )
     return target(*inputs)
@@ -696,14 +771,15 @@ def dispatch_function(
     """Answer a NumPy function that met a node."""
     target = BY_FUNCTION.get(function)
     if target is not None:
-        arrays, static = bind(function, target, args, keywords)
+        arrays, static = bind(function, target, args, keywords, name)
         return apply(target, tuple(arrays), static)
     composite = COMPOSITES.get(function)
     if composite is not None:
         return composite(*args, **keywords)
     if function in _PLAIN:
         return function(*_raw(args), **_raw(keywords))
-    raise _unsupported(name or function.__name__)
+    module = function.__module__.removeprefix("numpy").lstrip(".")
+    raise _unsupported(name or f"{module}.{function.__name__}".lstrip("."))
 
 
 def _raw(value: Any) -> Any:

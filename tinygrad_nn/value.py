@@ -80,7 +80,7 @@ def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., A
 
 def _mixed(primitive: Primitive, self: Value, other: Any, a: Any, b: Any) -> Any:
     """Apply a binary primitive to a Value and what is no Value, in the order `a`, `b`."""
-    if isinstance(other, float | int | np.number):
+    if isinstance(other, float | int | np.floating | np.integer):
         other = float(other)
         return Value.__primitive__(primitive, (self, other) if a is self else (other, self), {})
     return NotImplemented  # an array or a tensor knows what to do; anything else is an error
@@ -139,6 +139,9 @@ class Value(Node):
     # woken by the number of containers: a tuple to each node would double its work, which is most
     # of what a large graph of scalars costs. More than two arguments are a tuple in the first.
     __slots__ = ("_left", "_right")
+
+    _left: Any
+    _right: Any
 
     keeps_gradients: ClassVar[bool] = True
     requires_grad: ClassVar[bool] = True  # type: ignore[misc]
@@ -249,13 +252,21 @@ class Value(Node):
     def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
         a = self._left
         b = self._right
-        rules = self.primitive.rules  # type: ignore[union-attr]
+        rules = self.primitive.rules
+        serial = self.serial
         a_is_value = a.__class__ is Value
         b_is_value = b.__class__ is Value
-        if record or b is _IN_LEFT or not (a_is_value or b_is_value):
+        if (
+            record
+            or not (a_is_value or b_is_value)
+            or self._changed > serial
+            or (a_is_value and a._changed > serial)
+            or (b_is_value and b._changed > serial)
+        ):
             self._pull_any(g, cotangents, record)
             return
         # Two arguments at most, all of them floats: the hot path of a graph of scalars.
+        c = d = 0.0
         try:
             if b is None:
                 c = rules[0](g, self._data, a._data)
@@ -267,24 +278,31 @@ class Value(Node):
                 if b_is_value:
                     d = rules[1](g, self._data, x, y)
         except _SINGULAR:
+            c = None
+        if c.__class__ is not float or d.__class__ is not float:
+            # An exception, a rule that goes through NumPy, or Python's complex root of a negative.
             self._pull_any(g, cotangents, record)
             return
         if a_is_value:
-            if a._changed > self.serial:
-                a._check_fresh(self)
-            serial = a.serial
-            cotangents[serial] = cotangents[serial] + c if serial in cotangents else c
+            key = a.serial
+            cotangents[key] = cotangents[key] + c if key in cotangents else c
         if b_is_value:
-            if b._changed > self.serial:
-                b._check_fresh(self)
-            serial = b.serial
-            cotangents[serial] = cotangents[serial] + d if serial in cotangents else d
+            key = b.serial
+            cotangents[key] = cotangents[key] + d if key in cotangents else d
 
     def _pull_any(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
         """Pull back through any primitive, in NumPy's arithmetic: with inf and nan, not errors."""
         primitive = self.primitive
         assert primitive is not None
+        self._check_fresh()
         args = self.args
+        if primitive is elementwise.add_n and not record:
+            # The sum of a neuron's terms: long, and its rule is the identity.
+            for a in args:
+                if isinstance(a, Node):
+                    key = a.serial
+                    cotangents[key] = cotangents[key] + g if key in cotangents else g
+            return
         if record:
             y: Any = self
             inputs: Any = args
@@ -297,7 +315,6 @@ class Value(Node):
             rule = primitive.rule(i) if isinstance(a, Node) and a.requires_grad else None
             if rule is None:
                 continue
-            a._check_fresh(self)
             c = a._receive(rule(g, y, *inputs), primitive, i)
             serial = a.serial
             cotangents[serial] = cotangents[serial] + c if serial in cotangents else c
@@ -307,6 +324,9 @@ class Value(Node):
         if isinstance(c, Tensor):
             return item(np.sum(c))
         return c if isinstance(c, Value) else float(np.sum(c))
+
+    def _store(self, g: Any) -> None:
+        self.grad += g
 
     def _clone(self, args: tuple[Any, ...]) -> Value:
         node = Value(self._data, label=self.label)
@@ -328,7 +348,7 @@ class Value(Node):
         for a in args:
             if a.__class__ is Value:
                 numbers.append(a._data)
-            elif isinstance(a, float | int | np.number):
+            elif isinstance(a, float | int | np.floating | np.integer | np.bool):
                 numbers.append(float(a))
             elif isinstance(a, Tensor | np.ndarray):
                 return apply(primitive, args, static)
@@ -385,7 +405,7 @@ _new = Value.__new__
 
 
 def _set_args(node: Value, args: tuple[Any, ...]) -> None:
-    if len(args) > 2:
+    if len(args) > 2 or (node.primitive is not None and node.primitive.variadic):
         node._left, node._right = args, _IN_LEFT
     else:
         node._left = args[0] if args else None

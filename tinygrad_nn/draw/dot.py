@@ -18,6 +18,11 @@ SYMBOLS = {"add": "+", "add_n": "+", "subtract": "−", "multiply": "×", "divid
            "matmul": "@", "negative": "−", "sum": "Σ", "power": "^"}  # fmt: skip
 
 
+# Between columns, where Graphviz knows only padding on all sides; and between a matrix's rows.
+_GAP = "&#160;&#160;"
+_BREAK = '<BR ALIGN="RIGHT"/>'
+
+
 def to_dot(graph: Description, rankdir: str = "LR", dpi: int | None = None) -> str:
     """Write the description in DOT.
 
@@ -41,8 +46,15 @@ def to_dot(graph: Description, rankdir: str = "LR", dpi: int | None = None) -> s
         lines.append(f"  label={_quoted(graph.note)}")
     lines += _nested(graph)
     for e in graph.edges:
-        place = f' [headlabel="{e.place}", labeldistance=1.3, labelangle=-30]' if e.place else ""
-        lines.append(f"  n{e.source} -> n{e.target}{place}")
+        # Results flow in straight lines; what else they need comes in from the side.
+        source, target = graph.nodes[e.source], graph.nodes[e.target]
+        options = ["weight=8"] if source.op else []
+        if source.op and source.cluster != target.cluster >= 0:
+            # Leaves room for the parameters beside `target`, so that clusters stand in a row.
+            options.append("minlen=2")
+        if e.place:
+            options += [f'headlabel="{e.place}"', "labeldistance=1.6", "labelangle=-35"]
+        lines.append(f"  n{e.source} -> n{e.target}" + (f" [{', '.join(options)}]" if options else ""))
     return "\n".join([*lines, "}", ""])
 
 
@@ -113,25 +125,27 @@ def _label(vertex: Vertex) -> str:
         rows.append(_row(f"<TD></TD>{heads}"))
     for what, f in given:
         rows += _figures(what, f)
-    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{"".join(rows)}</TABLE>'
+    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{"".join(rows)}</TABLE>'
 
 
 def _figures(what: str, f: Figures) -> list[str]:
     rows = []
     head = f'<TD ALIGN="LEFT">{_small(what)}</TD>'
     if f.text:
-        text = _text(f.text) if f.is_finite else _red(f.text)
-        rows.append(_row(f'{head}<TD COLSPAN="3" ALIGN="RIGHT">{text}</TD>'))
+        text = (_text if f.is_finite else _red)(f.text)
+        if "], [" in text:
+            text = text.replace("], [", f"],{_BREAK}[") + _BREAK
+        rows.append(_row(f'{head}<TD COLSPAN="3" ALIGN="RIGHT">{_GAP}{text}</TD>'))
         head = ""
     elif f.mean is not None:
-        cells = "".join(f'<TD ALIGN="RIGHT">{_text(number(x))}</TD>' for x in (f.low, f.mean, f.high))
+        cells = "".join(f'<TD ALIGN="RIGHT">{_GAP}{_text(number(x))}</TD>' for x in (f.low, f.mean, f.high))
         rows.append(_row(head + cells))
         head = ""
     found = notes(f)
     if found:
         text = ", ".join(found)
         text = _small(text) if f.is_finite else _red(text)
-        rows.append(_row(f'{head or "<TD></TD>"}<TD COLSPAN="3" ALIGN="RIGHT">{text}</TD>'))
+        rows.append(_row(f'{head or "<TD></TD>"}<TD COLSPAN="3" ALIGN="RIGHT">{_GAP}{text}</TD>'))
     return rows
 
 

@@ -12,7 +12,14 @@ import numpy.typing as npt
 from tinygrad_nn.errors import GradcheckError, NotDifferentiableError, ShapeError
 from tinygrad_nn.gradcheck.numeric import FIRST_STEP, Slopes, line_slopes, noise_level
 from tinygrad_nn.gradcheck.report import KINK, RIGHT, WEAK, WRONG, Finding, GradcheckReport
-from tinygrad_nn.gradcheck.subject import UNDEFINED, Subject, function_subject, model_subject
+from tinygrad_nn.gradcheck.subject import (
+    UNDEFINED,
+    Subject,
+    flat,
+    function_subject,
+    model_subject,
+    precision,
+)
 
 __all__ = ["check_grads", "gradcheck"]
 
@@ -151,6 +158,7 @@ class Rows:
         with np.errstate(all="ignore"):
             meaning = NEGLIGIBLE * np.maximum(self.row_size, abs(self.at_x))
             judged.weak = ~judged.kink & (judged.error > np.maximum(WEAK_AT * abs(a), meaning))
+            judged.weak &= (a != 0.0) | (judged.numeric != 0.0)
         return judged
 
 
@@ -247,7 +255,8 @@ def _contracts(subject: Subject, report: GradcheckReport, rng: np.random.Generat
     except Exception as error:
         error.add_note("gradcheck met this when it called the function on the inputs as given")
         raise
-    y = subject.flat(outputs)
+    y = flat(outputs)
+    subject.dtype = precision(outputs)
     modified = subject.modified(nodes, x)
     if modified:
         report.problems.append(f"the function modifies its input: {', '.join(modified)}")
@@ -259,7 +268,9 @@ def _contracts(subject: Subject, report: GradcheckReport, rng: np.random.Generat
         return None
     if not np.isfinite(y).all():
         bad = int((~np.isfinite(y)).sum())
-        report.problems.append(f"the result is not finite: {bad} of {y.size} numbers are inf or nan")
+        report.problems.append(
+            f"the result is not finite: {bad} of {y.size} numbers are inf or nan"
+        )
         return None
     if y.size and not any(node.requires_grad for node in outputs):
         raise NotDifferentiableError(
@@ -316,9 +327,7 @@ def _signs(rng: np.random.Generator, size: Any) -> Array:
 # --- what is probed ------------------------------------------------------------------------------
 
 
-def _projections(
-    subject: Subject, y: Array, rng: np.random.Generator
-) -> tuple[Array, list[str]]:
+def _projections(subject: Subject, y: Array, rng: np.random.Generator) -> tuple[Array, list[str]]:
     """Return cotangents (K, m) to check with, and a name for each."""
     m = y.size
     if m == 1:
@@ -373,9 +382,7 @@ def _elements(rows: Rows, chosen: Array, rule: Rule) -> Iterator[tuple[int, Find
         yield i, finding
 
 
-def _directions(
-    rows: Rows, rest: Array, rule: Rule, rng: np.random.Generator
-) -> Iterator[Finding]:
+def _directions(rows: Rows, rest: Array, rule: Rule, rng: np.random.Generator) -> Iterator[Finding]:
     """Check random directions through elements that were not checked one by one."""
     subject = rows.subject
     everything = [(name, part) for name, part in zip(subject.names, subject.slices, strict=True)]

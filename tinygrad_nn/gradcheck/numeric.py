@@ -155,8 +155,11 @@ def line_slopes(
     Examples
     --------
     >>> import numpy as np
-    >>> s = line_slopes(lambda t: (t, np.array([np.exp(t), abs(t)])), np.array([1.0, 0.0]),
-    ...                 np.array([1e-16, 1e-16]))
+    >>> s = line_slopes(
+    ...     lambda t: (t, np.array([np.exp(t), abs(t)])),
+    ...     np.array([1.0, 0.0]),
+    ...     np.array([1e-16, 1e-16]),
+    ... )
     >>> print(abs(s.value - [1.0, 0.0]) < 1e-10, s.kink)
     [ True  True] [False  True]
     """

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_nn.backward import pull_back
-from tinygrad_nn.errors import LossError, NotDifferentiableError
+from tinygrad_nn.backward import pull_back, reachable
+from tinygrad_nn.errors import LossError
 from tinygrad_nn.graph import Node, enable_grad, strict
 from tinygrad_nn.nn.module import Module
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.value import Value
 
-__all__ = ["Leaf", "Subject", "function_subject", "model_subject"]
+__all__ = ["Leaf", "Subject", "flat", "function_subject", "model_subject", "precision"]
 
 Array = npt.NDArray[Any]
 
@@ -55,13 +55,9 @@ class Subject:
         Names of floating inputs that are not checked.
     evaluations : int
         How often the function was called.
-    dtype : dtype
-        The least precise of the output; float64 unless the function converts to another.
     """
 
-    def __init__(
-        self, call: Callable[[list[Node]], Any], inputs: _Inputs
-    ) -> None:
+    def __init__(self, call: Callable[[list[Node]], Any], inputs: _Inputs) -> None:
         leaves = inputs.leaves
         if not leaves:
             raise TypeError(
@@ -105,14 +101,7 @@ class Subject:
 
     def value(self, x: Array) -> Array:
         """Return all numbers of the output at `x`, shape (m,)."""
-        return self.flat(self.run(x)[1])
-
-    def flat(self, outputs: list[Node]) -> Array:
-        """Return all numbers of the output, and note the least precise dtype among them."""
-        for node in outputs:
-            if np.finfo(node.dtype).eps > np.finfo(self.dtype).eps:  # type: ignore[attr-defined]
-                self.dtype = node.dtype  # type: ignore[attr-defined]
-        return _flat(outputs)
+        return flat(self.run(x)[1])
 
     def try_value(self, x: Array, m: int) -> Array:
         """Return the output at `x`, or m times nan where the function is not defined."""
@@ -181,9 +170,10 @@ class Subject:
 def _outputs(output: Any) -> Iterator[Node]:
     """Yield the nodes of an output: one, or a tuple, list or dict of them."""
     if isinstance(output, Node):
-        if output.dtype.kind != "f":
+        dtype = _dtype(output)
+        if dtype.kind != "f":
             raise LossError(
-                f"the function returned a {type(output).__name__} of dtype {output.dtype}, and "
+                f"the function returned a {type(output).__name__} of dtype {dtype}, and "
                 f"only floating numbers have a derivative; a comparison, a count or an index is "
                 f"constant"
             )
@@ -208,17 +198,27 @@ def _outputs(output: Any) -> Iterator[Node]:
         )
 
 
-def _flat(outputs: list[Node]) -> Array:
+def flat(outputs: list[Node]) -> Array:
     if not outputs:
         return np.zeros(0)
     return np.concatenate([np.ravel(np.asarray(o._data, np.float64)) for o in outputs])
+
+
+def precision(outputs: list[Node]) -> np.dtype[Any]:
+    """Return the least precise dtype that the outputs were computed in: the graph shows it."""
+    dtypes = {_dtype(node) for node in reachable(outputs).values()} | {np.dtype(np.float64)}
+    return max(dtypes, key=lambda dtype: np.finfo(dtype).eps)
+
+
+def _dtype(node: Node) -> np.dtype[Any]:
+    return node.dtype if isinstance(node, Tensor) else np.dtype(np.float64)
 
 
 def _like(node: Node, g: Array) -> Any:
     """Give numbers the form of a cotangent of `node`."""
     if isinstance(node, Value):
         return float(g[0])
-    return Tensor(g.reshape(node.shape), dtype=node.dtype)  # type: ignore[attr-defined]
+    return Tensor(g.reshape(node.shape), dtype=_dtype(node))
 
 
 def _seeds(outputs: list[Node], g: Array) -> list[tuple[Node, Any]]:
@@ -401,7 +401,7 @@ def model_subject(
     inputs: Any,
     names: Sequence[str] | None = None,
 ) -> Subject:
-    """See ``loss(model(x), *targets)`` as a function of the parameters of a float64 copy of `model`.
+    """See ``loss(model(x), *targets)`` as a function of the model's parameters, in a float64 copy.
 
     Of the inputs, tensors that say that they require a gradient are checked as well.
     """

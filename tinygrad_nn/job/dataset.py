@@ -22,6 +22,8 @@ MAX_CLASSES = 20
 #: Fewer rows leave nothing to learn from once a part is held out.
 MIN_ROWS = 10
 
+_QUANTITY = "; a regression needs numbers as its target, --task classify takes text"
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -156,7 +158,7 @@ def prepare(
         train, test = _split([np.flatnonzero(y == k) for k in range(len(classes))], test_share, rng)
         target_scale = Scale(np.zeros(()), np.ones(()))
     else:
-        quantity = table.numbers([target])[:, 0]
+        quantity = table.numbers([target], _QUANTITY)[:, 0]
         train, test = _split([np.arange(len(table))], test_share, rng)
         target_scale = Scale.of(quantity[train])
         if len(np.unique(quantity[train])) == 1:

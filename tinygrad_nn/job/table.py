@@ -25,10 +25,7 @@ from tinygrad_nn.job.errors import JobError
 __all__ = ["Table", "read_table"]
 
 _GZIP = b"\x1f\x8b"
-
-
-_EMPTY = "; fill it in, or remove the row"
-_FILL = "fill it in or remove the row, since there is no telling what it should be"
+_GAP = "; fill it in, or remove the row"
 _NUMERIC = (
     "; columns other than the target must be numeric: write numbers, or leave this one out with "
     "--ignore"
@@ -88,8 +85,8 @@ class Table:
         i = self.index(name)
         cells = [row[i] for row in self.rows]
         for line, cell in zip(self.lines, cells, strict=True):
-            if not cell or cell in ("nan", "NaN", "NAN"):
-                raise JobError(f"{self._where(line, name)} is {_missing(cell)}; {_FILL}")
+            if _is_missing(cell):
+                raise JobError(f"{self._where(line, name)}{_complaint(cell)}{_GAP}")
         return cells
 
     def numbers(self, names: Sequence[str], remedy: str = _NUMERIC) -> npt.NDArray[np.float64]:
@@ -114,20 +111,22 @@ class Table:
                     result[k, j] = _number(row[i])
                 except ValueError:
                     where = self._where(self.lines[k], names[j])
-                    raise JobError(f"{where}{_complaint(row[i])}{remedy if row[i] else _EMPTY}") from None
+                    advice = _GAP if _is_missing(row[i]) else remedy
+                    raise JobError(f"{where}{_complaint(row[i])}{advice}") from None
         return result
 
     def _where(self, line: int, name: str) -> str:
         return f"{self.path}: line {line}, column {name!r}"
 
 
-def _missing(cell: str) -> str:
-    return f"missing ({cell})" if cell else "empty"
+def _is_missing(cell: str) -> bool:
+    return cell.casefold() in ("", "nan")
 
 
 def _complaint(cell: str) -> str:
-    if not cell or cell.casefold() == "nan":
-        return f" is {_missing(cell)}"
+    """Return what is wrong with a cell that is no number, to go behind where it is."""
+    if _is_missing(cell):
+        return f" is missing ({cell})" if cell else " is empty"
     return f": {_short(cell)} is not {'finite' if _is_number(cell) else 'a number'}"
 
 

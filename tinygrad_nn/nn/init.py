@@ -34,14 +34,14 @@ def uniform(
     shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32", *, bound: float = 1.0
 ) -> Array:
     """Draw uniformly from [-bound, bound)."""
-    return np.random.default_rng(rng).uniform(-bound, bound, shape).astype(dtype)
+    return np.asarray(np.random.default_rng(rng).uniform(-bound, bound, shape), dtype)
 
 
 def normal(
     shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32", *, std: float = 1.0
 ) -> Array:
     """Draw from a normal distribution of mean 0 and standard deviation `std`."""
-    return (std * np.random.default_rng(rng).standard_normal(shape)).astype(dtype)
+    return np.asarray(std * np.random.default_rng(rng).standard_normal(shape), dtype)
 
 
 def he_uniform(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Array:
@@ -122,6 +122,8 @@ def truncated_normal(
     True
     """
     rng = np.random.default_rng(rng)
+    if not std > 0:
+        raise ValueError(f"truncated_normal: std must be positive, got {std}")
     lo, hi = (low - mean) / std, (high - mean) / std
     inside = 0.5 * (math.erf(hi / math.sqrt(2)) - math.erf(lo / math.sqrt(2)))
     if not inside > 1e-3:
@@ -129,10 +131,10 @@ def truncated_normal(
             f"truncated_normal: only {inside:.2g} of a normal distribution of mean {mean} and "
             f"standard deviation {std} lies in [{low}, {high}]"
         )
-    x = rng.standard_normal(shape)
+    x = np.asarray(rng.standard_normal(shape))
     while (outside := (x < lo) | (x > hi)).any():
         x[outside] = rng.standard_normal(np.count_nonzero(outside))
-    return (mean + std * x).astype(dtype)
+    return np.asarray(mean + std * x, dtype)
 
 
 def constant(
@@ -165,7 +167,7 @@ def initializer(name: str | Initializer) -> Initializer:
     """
     if callable(name):
         return name
-    if name not in INITIALIZERS:
+    if not isinstance(name, str) or name not in INITIALIZERS:
         raise ValueError(
             f"unknown initializer {name!r}; known are {', '.join(INITIALIZERS)}, or a function "
             f"(shape, rng, dtype) -> array"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tinygrad_nn.activations import ACTIVATIONS, Activation, activation
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.flat import flatten
+from tinygrad_nn.graph import Node
 from tinygrad_nn.nn.init import RNG, Initializer, initializer
 from tinygrad_nn.nn.module import Module
 from tinygrad_nn.rules.linalg import linear
@@ -30,7 +31,7 @@ def _draw(
     dtype: npt.DTypeLike,
 ) -> npt.NDArray[Any]:
     if init is None:
-        init = "he_uniform" if function in _RECTIFIERS else "glorot_uniform"
+        init = "he_uniform" if _name(function) in _RECTIFIERS else "glorot_uniform"
     values = np.asarray(initializer(init)(shape, rng, dtype), dtype)
     if values.shape != shape:
         raise ShapeError(f"the initializer returned shape {values.shape}, asked for {shape}")
@@ -98,8 +99,8 @@ def _plain(x: Any, dtype: Any) -> Any:
     """Make an array of plain data; a list of nodes is joined, so that no gradient is lost."""
     if x.__class__ is np.ndarray:
         return x if x.dtype is dtype else x.astype(dtype, copy=False)
-    if isinstance(x, list | tuple) and any(not isinstance(i, int | float | np.generic) for i in x):
-        return np.stack(x) if not isinstance(x[0], list | tuple) else np.asarray(x, dtype)
+    if isinstance(x, list | tuple) and any(isinstance(item, Node) for item in x):
+        return np.stack(x)  # type: ignore[call-overload]  # NumPy hands nodes back to the engine
     return np.asarray(x, dtype)
 
 
@@ -345,9 +346,9 @@ class MLP(Module):
         rng: RNG = 0,
         dtype: npt.DTypeLike = "float32",
     ) -> None:
+        if isinstance(n_outs, int) or not n_outs:
+            raise ValueError(f"n_outs lists each layer's size, as in MLP(2, [16, 1]); got {n_outs}")
         sizes = [n_in, *n_outs]
-        if len(sizes) < 2:
-            raise ValueError("an MLP needs at least one layer: MLP(n_in, [..., n_out])")
         generator = np.random.default_rng(rng)
         self.layers = [
             Layer(
@@ -395,9 +396,10 @@ class Sequential(Module):
     """
 
     def __init__(self, *steps: Module | Callable[[Any], Any] | str) -> None:
-        for step in steps:
-            if not callable(step):
-                activation(step)
+        for i, step in enumerate(steps):
+            if step is None:
+                raise TypeError(f"step {i} is None; give modules, functions or activation names")
+            activation(step)
         self.steps = list(steps)
 
     def forward(self, x: Any) -> Any:

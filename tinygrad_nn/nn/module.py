@@ -76,7 +76,7 @@ class Module:
     def named_tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Yield parameters and buffers, each once, with their qualified names."""
         for name, item in _walk(self, prefix):
-            if isinstance(item, Tensor):
+            if isinstance(item, Tensor) and item.is_leaf:  # a result kept by forward() is neither
                 yield name, item
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -146,7 +146,7 @@ class Module:
             raise KeyError(
                 f"state does not fit {type(self).__name__}: missing {missing}, surplus {surplus}"
             )
-        arrays = {name: np.asarray(state[name]) for name in own if name in state}
+        arrays = {name: np.asarray(state[name], own[name].dtype) for name in own if name in state}
         wrong = [
             f"{name} has shape {own[name].shape}, the state {array.shape}"
             for name, array in arrays.items()
@@ -235,14 +235,15 @@ def _walk(root: Module, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(module: Module) -> Iterator[tuple[str, Any]]:
-    """Yield the modules and functions directly in `module`, through lists and dicts."""
-    for name, value in vars(module).items():
-        if isinstance(value, Module):
-            yield name, value
-        elif isinstance(value, list | tuple | dict):
-            for key, item in _children(value):
-                if isinstance(item, Module):
-                    yield f"{name}.{key}", item
+    """Yield the modules directly in `module`, through lists, tuples and dicts."""
+    stack = list(reversed(list(_children(module))))
+    while stack:
+        name, item = stack.pop()
+        if isinstance(item, Module):
+            yield name, item
+        else:
+            below = [(f"{name}.{key}", value) for key, value in _children(item)]
+            stack.extend(reversed(below))
 
 
 def _nodes(output: Any) -> Iterator[Node]:

@@ -30,6 +30,12 @@ from tinygrad_nn.primitive import (
 
 # --- selection and comparison: the other rules are written with these ---------------------------
 
+def floating(x: Any) -> Any:
+    """Return `x` as an array of a floating (or complex) dtype; integers become float64."""
+    x = np.asarray(x)
+    return x.astype(float) if x.dtype.kind in "iub" else x
+
+
 def _where(c: Any, a: Any, b: Any, *, out: Any = None) -> Any:
     """Take `a` where the condition `c` holds, `b` elsewhere."""
     if out is None:
@@ -116,6 +122,12 @@ remainder   = ufunc(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * 
 
 # --- exponentials and logarithms ----------------------------------------------------------------
 
+def _below(a: Any, y: Any) -> Any:
+    """Return a - y for y >= a, and 0 where both are plus infinity."""
+    infinite = a == math.inf
+    return where(infinite, 0.0, a) - where(infinite, 0.0, y)
+
+
 sqrt      = ufunc(np.sqrt,  lambda g, y, x: 0.5 * g / y,                        scalar=math.sqrt,  domain=POSITIVE)
 cbrt      = ufunc(np.cbrt,  lambda g, y, x: g / (3.0 * y * y),                  scalar=math.cbrt,  domain=POSITIVE)
 exp       = ufunc(np.exp,   lambda g, y, x: g * y,                              scalar=math.exp)
@@ -125,8 +137,8 @@ log       = ufunc(np.log,   lambda g, y, x: g / x,                              
 log2      = ufunc(np.log2,  lambda g, y, x: g / (x * math.log(2.0)),            scalar=math.log2,  domain=POSITIVE)
 log10     = ufunc(np.log10, lambda g, y, x: g / (x * math.log(10.0)),           scalar=math.log10, domain=POSITIVE)
 log1p     = ufunc(np.log1p, lambda g, y, x: g / (1.0 + x),                      scalar=math.log1p, domain=UNIT)
-logaddexp = ufunc(np.logaddexp,  lambda g, y, a, b: g * exp(a - y),  lambda g, y, a, b: g * exp(b - y))
-logaddexp2 = ufunc(np.logaddexp2, lambda g, y, a, b: g * exp2(a - y), lambda g, y, a, b: g * exp2(b - y))
+logaddexp = ufunc(np.logaddexp,   lambda g, y, a, b: g * exp(_below(a, y)),  lambda g, y, a, b: g * exp(_below(b, y)))
+logaddexp2 = ufunc(np.logaddexp2, lambda g, y, a, b: g * exp2(_below(a, y)), lambda g, y, a, b: g * exp2(_below(b, y)))
 
 # --- trigonometry and hyperbolic functions -------------------------------------------------------
 
@@ -207,8 +219,15 @@ clip = Primitive(
 
 @implements(np.clip)
 def _np_clip(
-    a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
+    a: Any,
+    a_min: Any = None,
+    a_max: Any = None,
+    out: Any = None,
+    *,
+    min: Any = None,
+    max: Any = None,
 ) -> Any:
+    a = a if hasattr(a, "dtype") else np.asarray(a)
     lo = a_min if min is None else min
     hi = a_max if max is None else max
     limits = np.iinfo(a.dtype) if a.dtype.kind in "iu" else None
@@ -216,7 +235,7 @@ def _np_clip(
         lo = limits.min if limits else -math.inf
     if hi is None:
         hi = limits.max if limits else math.inf
-    return clip(a, lo, hi)
+    return clip(a, lo, hi) if out is None else clip(a, lo, hi, out=out)
 
 
 @implements(np.where)
@@ -253,6 +272,7 @@ def _sigmoid_scalar(x: float) -> float:
 )
 def sigmoid(x: Any, *, out: Any = None) -> Any:
     """Logistic function 1 / (1 + exp(-x)), exact in both tails and free of overflow."""
+    x = floating(x)
     e = np.exp(-np.abs(x))
     return np.divide(np.where(np.greater_equal(x, 0), 1.0, e), 1.0 + e, out=out)
 
@@ -285,7 +305,7 @@ def _erfc_positive(x: Any) -> Any:
 
 
 def _erf(x: Any, *, complement: bool) -> Any:
-    dtype = np.result_type(x, np.float16)
+    dtype = floating(x).dtype
     x = np.asarray(x, np.result_type(dtype, np.float64))
     a = np.abs(x)
     b = np.minimum(a, 1.0)
@@ -340,7 +360,7 @@ def add_n(*xs: Any, out: Any = None) -> Any:
 
 
 def _clamped_log(x: Any) -> Any:
-    return maximum(log(x), -100.0)
+    return maximum(log(where(x == 0, 1e-45, x)), -100.0)  # log(1e-45) is below the limit
 
 
 def _bce_target(g: Any, y: Any, p: Any, t: Any) -> Any:

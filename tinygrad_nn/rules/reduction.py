@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.primitive import REAL, primitive
-from tinygrad_nn.rules.elementwise import exp, logical_or, where
+from tinygrad_nn.rules.elementwise import exp, floating, logical_or, where
 from tinygrad_nn.rules.shape import arange, broadcast_to, one_hot, ones
 
 Axis = int | tuple[int, ...] | None
@@ -121,25 +121,25 @@ def std(
     return np.std(x, axis=axis, ddof=ddof, keepdims=keepdims, out=out)
 
 
-@primitive(numpy=[np.argmax])
+@primitive(numpy=[np.argmax], rules=[None])
 def argmax(x: Any, *, axis: int | None = None, keepdims: bool = False, out: Any = None) -> Any:
     """Position of the first largest element; constant."""
     return np.argmax(x, axis=axis, keepdims=keepdims, out=out)
 
 
-@primitive(numpy=[np.argmin])
+@primitive(numpy=[np.argmin], rules=[None])
 def argmin(x: Any, *, axis: int | None = None, keepdims: bool = False, out: Any = None) -> Any:
     """Position of the first smallest element; constant."""
     return np.argmin(x, axis=axis, keepdims=keepdims, out=out)
 
 
-@primitive(name="all", numpy=[np.all, np.logical_and.reduce])
+@primitive(name="all", numpy=[np.all, np.logical_and.reduce], rules=[None])
 def all_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """Whether all elements over `axis` are true; constant."""
     return np.all(x, axis=axis, keepdims=keepdims, out=out)
 
 
-@primitive(name="any", numpy=[np.any, np.logical_or.reduce])
+@primitive(name="any", numpy=[np.any, np.logical_or.reduce], rules=[None])
 def any_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """Whether any element over `axis` is true; constant."""
     return np.any(x, axis=axis, keepdims=keepdims, out=out)
@@ -173,7 +173,7 @@ def logsumexp(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = N
     >>> print(tg.logsumexp(tg.tensor([1000.0, 1000.0])).item())
     1000.6931471805599
     """
-    x = np.asarray(x)
+    x = floating(x)
     peak = np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf)
     peak = np.where(np.isfinite(peak), peak, 0.0)
     total = np.add.reduce(np.exp(x - peak), axis=axis, keepdims=keepdims)
@@ -218,7 +218,7 @@ def softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     >>> tg.softmax(tg.tensor([1000.0, 0.0, -1000.0]))
     tensor([1., 0., 0.])
     """
-    x = np.asarray(x)
+    x = floating(x)
     e = np.exp(x - _peak(x, axis))
     return np.divide(e, _total(e, axis), out=out)
 
@@ -244,7 +244,7 @@ def log_softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     >>> tg.log_softmax(tg.tensor([1000.0, 0.0, -1000.0]))
     tensor([    0., -1000., -2000.])
     """
-    x = np.asarray(x)
+    x = floating(x)
     shifted = x - _peak(x, axis)
     return np.subtract(shifted, np.log(_total(np.exp(shifted), axis)), out=out)
 

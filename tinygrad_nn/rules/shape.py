@@ -247,6 +247,8 @@ def _take_along_axis_rule(g: Any, y: Any, x: Any, indices: Any, *, axis: int = -
 )
 def take_along_axis(x: Any, indices: Any, *, axis: int = -1, out: Any = None) -> Any:
     """Pick elements along `axis` by an index array of the same number of dimensions."""
+    if axis is None:
+        raise TypeError("take_along_axis on tensors needs an axis; ravel() the tensor first")
     y = np.take_along_axis(x, indices, axis)
     return y if out is None else np.positive(y, out=out)
 
@@ -283,6 +285,11 @@ def put_along_zeros(x: Any, indices: Any, *, axis: int, length: int, out: Any = 
 def pick(x: Any, indices: Any, *, out: Any = None) -> Any:
     """Take one element along the last axis: `x` (..., n), integer `indices` (...)."""
     x = np.asarray(x)
+    if np.shape(indices) != x.shape[:-1]:
+        raise ShapeError(
+            f"pick: an array of shape {x.shape} needs indices of shape {x.shape[:-1]}, got "
+            f"{np.shape(indices)}"
+        )
     rows = x.reshape(-1, x.shape[-1])
     y = rows[arange(len(rows)), np.reshape(indices, -1)].reshape(np.shape(indices))
     return y if out is None else np.positive(y, out=out)
@@ -303,7 +310,7 @@ def unpick(x: Any, indices: Any, *, length: int, out: Any = None) -> Any:
     return out
 
 
-@primitive
+@primitive(rules=[None])
 def one_hot(
     indices: Any, *, length: int, value: float = 1.0, dtype: Any = float, out: Any = None
 ) -> Any:
