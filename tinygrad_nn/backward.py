@@ -19,13 +19,12 @@ def reachable(outputs: Iterable[Node]) -> dict[int, Node]:
     stack = list(live.values())
     pop, push = stack.pop, stack.append
     while stack:
-        for a in pop().args:
-            if isinstance(a, Node) and a.requires_grad:
-                serial = a.serial
-                if serial not in live:
-                    live[serial] = a
-                    if a.primitive is not None:
-                        push(a)
+        for a in pop()._parents():
+            serial = a.serial
+            if serial not in live and a.requires_grad:
+                live[serial] = a
+                if a.primitive is not None:
+                    push(a)
     return live
 
 

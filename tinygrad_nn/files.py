@@ -18,8 +18,8 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
     Parameters
     ----------
     path : path-like
-        Where to; missing folders are made. Through a symbolic link, what it points to is replaced. A
-        device or a pipe is written to directly.
+        Where to; missing folders are made. Through a symbolic link, what it points to is replaced.
+        A device or a pipe is written to directly.
     data : bytes or str
         Its content; text is encoded as UTF-8, line ends as they are.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterable
 from contextlib import ContextDecorator
 from itertools import count
 from types import TracebackType
@@ -90,6 +91,10 @@ class Node:
 
     # NumPy's own refusal to iterate or order nodes would be less helpful than ours.
     __hash__: ClassVar[Any] = object.__hash__
+
+    def _parents(self) -> Iterable[Node]:
+        """Return the nodes among the arguments."""
+        return [a for a in self.args if isinstance(a, Node)]
 
     def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
         """Add to `cotangents` what the cotangent `g` of this node means for its arguments."""

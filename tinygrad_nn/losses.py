@@ -354,9 +354,7 @@ def cross_entropy(
         scores = log_softmax(logits)
         if not label_smoothing:
             return _nll("cross_entropy", scores, indices, weight, ignore_index, reduction)
-        return _smoothed(
-            scores, indices, weight, ignore_index, reduction, label_smoothing
-        )
+        return _smoothed(scores, indices, weight, ignore_index, reduction, label_smoothing)
     scores = log_softmax(logits)
     if not isinstance(target, Node):
         target = target.astype(scores.dtype, copy=False)

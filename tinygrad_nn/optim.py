@@ -49,7 +49,7 @@ class _Part:
             gradients.append(g)
         if len(gradients) == 1 and gradients[0].dtype == self.array.dtype:
             return gradients[0].reshape(-1)
-        return np.concatenate(gradients, axis=None, out=self.gradient, casting="same_kind")
+        return np.concatenate(gradients, axis=None, out=self.gradient)
 
     def split(self) -> dict[Tensor, tuple[Array, ...]]:
         """Return the state of each parameter."""
@@ -157,19 +157,28 @@ class Optimizer:
         """
         loss = closure() if closure is not None else None
         for i, group in enumerate(self.param_groups):
-            parts = self._parts[i]
-            gathered = [part.gather() for part in parts]
-            if any(g is None for g in gathered) or any(
-                p.grad is not None for p in self._idle[i]
-            ):
-                parts = self._arrange(i)
-                gathered = [part.gather() for part in parts]
-            for part, g in zip(parts, gathered, strict=True):
-                assert g is not None
+            gathered = self._gather(i)
+            if gathered is None:
+                self._arrange(i)
+                gathered = self._gather(i) or []
+            for part, g in gathered:
                 self._update(part, g, group)
         return loss
 
-    def _arrange(self, i: int) -> list[_Part]:
+    def _gather(self, i: int) -> list[tuple[_Part, Array]] | None:
+        """Return the parts of group `i` with their gradients; None if they must be made anew."""
+        for p in self._idle[i]:
+            if p.grad is not None:
+                return None
+        gathered = []
+        for part in self._parts[i]:
+            g = part.gather()
+            if g is None:
+                return None
+            gathered.append((part, g))
+        return gathered
+
+    def _arrange(self, i: int) -> None:
         """Make the parts of group `i` anew, and carry over what was kept for each parameter."""
         for part in self._parts[i]:
             self._pieces.update(part.split())
@@ -184,7 +193,6 @@ class Optimizer:
             for run in runs(members):
                 pieces = [self._pieces[p] for p in run.parameters] if started else []
                 parts.append(_Part(run, tuple(map(np.concatenate, zip(*pieces, strict=True)))))
-        return parts
 
     def _update(self, part: _Part, g: Array, group: Group) -> None:
         p = part.array
@@ -376,10 +384,10 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        options = dict(
-            lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
-            nesterov=nesterov, maximize=maximize,
-        )  # fmt: skip
+        options = {
+            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
+            "nesterov": nesterov, "maximize": maximize,
+        }  # fmt: skip
         super().__init__(params, options)
 
     def validate(self, group: Group) -> None:
@@ -392,9 +400,16 @@ class SGD(Optimizer):
 
     def rule(self, p: Array, g: Array, state: tuple[Array, ...], group: Group) -> Any:
         """Apply `sgd_rule`."""
-        options = {k: group[k] for k in _SGD_OPTIONS}
-        p, velocity = sgd_rule(p, g, group["lr"], *state, **options)
+        p, velocity = sgd_rule(
+            p,
+            g,
+            # Python floats, whatever a schedule computed: a NumPy scalar would widen float32.
+            float(group["lr"]),
+            *state,
+            momentum=float(group["momentum"]),
+            dampening=float(group["dampening"]),
+            weight_decay=float(group["weight_decay"]),
+            nesterov=group["nesterov"],
+            maximize=group["maximize"],
+        )
         return p, () if velocity is None else (velocity,)
-
-
-_SGD_OPTIONS = ("momentum", "dampening", "weight_decay", "nesterov", "maximize")

@@ -46,9 +46,10 @@ class Primitive:
     forward : callable
         ``forward(*arrays, **static)`` on raw arrays. Keyword-only parameters are the static ones.
     rules : sequence of callable or None, optional
-        Those of `defvjp`; without them the primitive refuses inputs that require a gradient. One ``rule(g, y, *inputs, **static)`` per array input; None where the function is constant
+        One ``rule(g, y, *inputs, **static)`` per array input; None where the function is constant
         in that input. A variadic primitive has a single rule, called with the input's position
-        first: ``rule(i, g, y, *inputs, **static)``.
+        first: ``rule(i, g, y, *inputs, **static)``. Without rules the primitive refuses inputs
+        that require a gradient.
     name : str, optional
         Shown in drawings and errors; the function's own name by default.
     numpy : sequence of callable
@@ -87,7 +88,9 @@ class Primitive:
         self.__module__ = getattr(forward, "__module__", None) or __name__
         self.__qualname__ = getattr(forward, "__qualname__", self.name)
         self.arity, self.static_names = _signature(forward, variadic)
-        self.rules: tuple[Rule | None, ...] | None = None
+        self.rules: tuple[Rule | None, ...] = ()
+        #: ``rule(i)`` is the rule for input `i`, None where the primitive is constant in it.
+        self.rule: Callable[[int], Rule | None] = self._no_rule
         self.differentiable = True  # until the rules say otherwise
         if rules is not None:
             self.defvjp(*rules)
@@ -121,23 +124,23 @@ class Primitive:
                 f"give one per input, None where it is not differentiable"
             )
         self.rules = rules
+        self.rule = self._variadic_rule if self.variadic else rules.__getitem__
         self.differentiable = any(rule is not None for rule in rules)
 
-    def rule(self, i: int) -> Rule | None:
-        """Return the rule for input `i`, or None where the primitive is constant in it."""
-        rules = self.rules
-        if rules is None:
-            raise NotDifferentiableError(
-                f"primitive {self.name!r} has no derivative rules: give it one per input with "
-                f"{self.name}.defvjp(...), None for an input that it is constant in"
-            )
-        if self.variadic:
-            return rules[0] and partial(rules[0], i)
-        return rules[i]
+    def _no_rule(self, i: int) -> Rule | None:
+        raise NotDifferentiableError(
+            f"primitive {self.name!r} has no derivative rules: give it one per input with "
+            f"{self.name}.defvjp(...), None for an input that it is constant in"
+        )
+
+    def _variadic_rule(self, i: int) -> Rule | None:
+        rule = self.rules[0]
+        return rule and partial(rule, i)
 
     def __call__(self, *args: Any, **static: Any) -> Any:
+        """Compute, and record where an argument is a node."""
         for a in args:
-            kind = type(a)
+            kind = a.__class__
             if kind is np.ndarray or kind is float:
                 continue
             # A node's class knows how to record; a private hook keeps this file free of both.
@@ -162,9 +165,7 @@ def _signature(forward: Callable[..., Any], variadic: bool) -> tuple[int | None,
         return forward.nin, frozenset({"out"})
     parameters = inspect.signature(forward).parameters.values()
     static = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-    positional = [
-        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     return None if variadic or rest else len(positional), static
 
@@ -188,7 +189,7 @@ def ufunc(
         numpy=[function],
         scalar=scalar,
         elementwise=True,
-        domain=per_input,  # type: ignore[arg-type]  # narrowed by the line above, not for mypy
+        domain=per_input,
     )
     result.__module__ = "tinygrad_nn.rules.elementwise"  # where all of these are declared
     return result
@@ -240,7 +241,9 @@ def primitive(forward: Callable[..., Any] | None = None, /, **options: Any) -> A
     return Primitive(forward, **options)
 
 
-def implements(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def implements(
+    *functions: Callable[..., Any],
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare what stands behind NumPy functions that are compositions of primitives.
 
     The decorated function is called with the arguments of the NumPy function, as they come.
@@ -299,7 +302,7 @@ def bind(
         else:
             raise NotDifferentiableError(
                 f"np.{name or function.__name__}(..., {key}=...) is not supported on tensors: "
-                f"`{key}` has no derivative rule here. Leave it out, or compute on `t.data` where no "
-                f"gradient is needed"
+                f"`{key}` has no derivative rule here. Leave it out, or compute on `t.data` where "
+                f"no gradient is needed"
             )
     return (list(arrays[0]) if target.variadic else arrays), static

@@ -27,7 +27,7 @@ class Uniform(Protocol):
 def _source(rng: int | Uniform | None) -> Uniform:
     # micrograd draws from the module `random`, so that random.seed(...) governs it.
     if rng is None:
-        return random  # type: ignore[return-value]
+        return random
     return random.Random(rng) if isinstance(rng, int) else rng
 
 
@@ -73,6 +73,7 @@ class Neuron(Module):
         self.nonlin = nonlin
 
     def __call__(self, x: Sequence[Any]) -> Value:
+        """Return the unit's output for the inputs `x`."""
         # One sum of many terms, in the order of a chain of additions that starts with the bias.
         if len(x) != len(self.w):
             raise ShapeError(f"{self!r} takes {len(self.w)} inputs, got {len(x)}")
@@ -105,6 +106,7 @@ class Layer(Module):
         self.neurons = [Neuron(nin, nonlin, rng=source) for _ in range(nout)]
 
     def __call__(self, x: Sequence[Any]) -> Any:
+        """Return the outputs for the inputs `x`: a list, or the only one."""
         out = [n(x) for n in self.neurons]
         return out[0] if len(out) == 1 else out
 
@@ -138,9 +140,7 @@ class MLP(Module):
     'Value'
     """
 
-    def __init__(
-        self, nin: int, nouts: Sequence[int], *, rng: int | Uniform | None = None
-    ) -> None:
+    def __init__(self, nin: int, nouts: Sequence[int], *, rng: int | Uniform | None = None) -> None:
         source = _source(rng)
         sizes = [nin, *nouts]
         self.layers = [
@@ -149,6 +149,7 @@ class MLP(Module):
         ]
 
     def __call__(self, x: Sequence[Any]) -> Any:
+        """Return the outputs for the inputs `x`: a list, or the only one."""
         for layer in self.layers:
             x = layer(x)
         return x

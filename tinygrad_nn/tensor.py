@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any, ClassVar, SupportsIndex, final
@@ -10,26 +11,42 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.backward import accumulate
+from tinygrad_nn.dispatch import dispatch_function, dispatch_ufunc, no_out
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.graph import Node, _grad_modes, is_grad_enabled, next_serial
-from tinygrad_nn.primitive import BY_FUNCTION, COMPOSITES, Primitive, bind, primitive
+from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.rules import elementwise, linalg, reduction
 from tinygrad_nn.rules import shape as shaping
 
-__all__ = ["Tensor", "apply", "dispatch_function", "dispatch_ufunc", "tensor"]
+__all__ = ["Tensor", "apply", "tensor"]
 
 ndarray = np.ndarray
 
-# Harmless functions of an array that are about its layout or its plain numbers: they are answered
-# from the data.
-_PLAIN: frozenset[Callable[..., Any]] = frozenset(
-    [np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj,
-     np.zeros_like, np.ones_like, np.empty_like, np.array_equal, np.allclose,
-     np.isclose, np.array_repr, np.array_str, np.array2string, np.may_share_memory,
-     np.shares_memory, np.argsort, np.nonzero, np.count_nonzero, np.flatnonzero, np.argwhere,
-     np.searchsorted, np.digitize, np.common_type,
-     np.min_scalar_type, np.isin]
-)  # fmt: skip
+
+def _operand(other: Any) -> Any:
+    """Return what an operator can work on, or NotImplemented."""
+    if isinstance(other, Node | ndarray | np.generic | float | int | complex):
+        return other
+    if isinstance(other, list | tuple):
+        return np.asarray(other)
+    return NotImplemented
+
+
+def _operator(primitive: Primitive) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    """Make a binary operator and its reflection."""
+
+    def forward(self: Any, other: Any) -> Any:
+        if other.__class__ is not Tensor and other.__class__ is not float:
+            other = _operand(other)
+            if other is NotImplemented:
+                return NotImplemented
+        return apply(primitive, (self, other), {})
+
+    def reflected(self: Any, other: Any) -> Any:
+        other = _operand(other)
+        return other if other is NotImplemented else apply(primitive, (other, self), {})
+
+    return forward, reflected
 
 
 def _method(primitive: Primitive, *static: str) -> Callable[..., Tensor]:
@@ -83,9 +100,15 @@ class Tensor(Node):
     array([2., 4., 6.])
     """
 
-    __slots__ = ("args", "requires_grad", "static")
+    # `_raw` are the arrays that the primitive was applied to, `_nodes` the positions of the nodes
+    # among the arguments: what the walk back needs, so that it need not work it out again.
+    __slots__ = ("_nodes", "_raw", "args", "requires_grad", "static")
+
+    _raw: list[Any]
+    _nodes: list[int]
 
     keeps_gradients: ClassVar[bool] = False
+    __primitive__: ClassVar[Callable[..., Any]]  # `apply`, which is defined below
     __array_priority__: ClassVar[float] = 1000.0
 
     def __init__(
@@ -93,7 +116,7 @@ class Tensor(Node):
         data: npt.ArrayLike,
         requires_grad: bool = False,
         *,
-        dtype: npt.DTypeLike = None,
+        dtype: npt.DTypeLike | None = None,
         label: str | None = None,
     ) -> None:
         array = np.array(data, dtype=dtype)
@@ -111,6 +134,8 @@ class Tensor(Node):
         self.primitive = None
         self.args: tuple[Any, ...] = ()
         self.static: dict[str, Any] = {}
+        self._raw = []
+        self._nodes = []
         self.serial = next_serial()
         self.grad: npt.NDArray[Any] | None = None
         self.label = label
@@ -121,6 +146,7 @@ class Tensor(Node):
 
     @property
     def data(self) -> npt.NDArray[Any]:
+        """The numbers."""
         return self._data  # type: ignore[no-any-return]
 
     @data.setter
@@ -184,7 +210,9 @@ class Tensor(Node):
                     f"{self._data.shape}; reduce it (.sum(), .mean()), or pass gradient= of that "
                     f"shape"
                 )
-            seed = np.array(1, self._data.dtype).reshape(self._data.shape)
+            seed = np.array(1, self._data.dtype)
+            if self._data.ndim:
+                seed = seed.reshape(self._data.shape)
         else:
             seed = np.array(gradient, dtype=self._data.dtype)
             if seed.shape != self._data.shape:
@@ -282,10 +310,6 @@ class Tensor(Node):
 
     # --- NumPy's protocols ---------------------------------------------------------------------
 
-    @staticmethod
-    def __primitive__(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
-        return apply(primitive, args, static)
-
     def __array_ufunc__(
         self, function: np.ufunc, method: str, *inputs: Any, **keywords: Any
     ) -> Any:
@@ -302,6 +326,10 @@ class Tensor(Node):
 
     # --- derivative of one node ----------------------------------------------------------------
 
+    def _parents(self) -> list[Node]:
+        args = self.args
+        return [args[i] for i in self._nodes]
+
     def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
         primitive = self.primitive
         assert primitive is not None
@@ -312,29 +340,30 @@ class Tensor(Node):
             inputs: Any = args
         else:
             y = self._data
-            inputs = [a._data if isinstance(a, Node) else a for a in args]
+            inputs = self._raw
         serial = self.serial
         stale = self._changed > serial
-        for i, a in enumerate(args):
-            if not isinstance(a, Node):
-                continue
+        for i in self._nodes:
+            a = args[i]
             if stale or a._changed > serial:
                 self._check_fresh()
             rule = primitive.rule(i) if a.requires_grad else None
             if rule is None:
                 continue
-            c = rule(g, y, *inputs, **static)
+            c = rule(g, y, *inputs, **static) if static else rule(g, y, *inputs)
             data = a._data
             if not (
                 c.__class__ is data.__class__ is ndarray
-                and c.shape == data.shape
                 and c.dtype is data.dtype
+                and c.shape == data.shape
             ):
                 c = a._receive(c, primitive, i)
             key = a.serial
             if key in cotangents:
                 cotangents[key] = cotangents[key] + c
-            elif a.primitive is None and (c is g or getattr(c, "base", None) is not None):
+            elif a.primitive is None and (
+                c is g or (c.__class__ is ndarray and c.base is not None)
+            ):
                 # A leaf keeps what it gets, so it gets its own: not the cotangent of another
                 # node, nor a view of one.
                 cotangents[key] = c.copy()
@@ -342,7 +371,7 @@ class Tensor(Node):
                 cotangents[key] = c
 
     def _receive(self, c: Any, primitive: Primitive, i: int) -> Any:
-        """Give the cotangent `c`, made by rule `i` of `primitive`, this tensor's shape and dtype."""
+        """Give the cotangent `c`, made by rule `i` of `primitive`, this tensor's form."""
         if not isinstance(c, ndarray | Tensor):
             c = lift(c) if isinstance(c, Node) else np.asarray(c)
         data = self._data
@@ -363,14 +392,17 @@ class Tensor(Node):
         return c
 
     def _store(self, g: Any) -> None:
-        # Of 0-d arrays NumPy's sums are scalars, not arrays.
-        self.grad = np.asarray(g if self.grad is None else self.grad + g)
+        if self.grad is not None:
+            g = self.grad + g
+        self.grad = g if g.__class__ is ndarray else np.asarray(g)  # sums of 0-d arrays are scalars
 
     def _clone(self, args: tuple[Any, ...]) -> Tensor:
         node = _constant(self._data.copy())
         node.primitive = self.primitive
         node.args = args
         node.static = self.static
+        node._raw = [a._data if isinstance(a, Node) else a for a in args]
+        node._nodes = self._nodes
         node.requires_grad = self.requires_grad
         node.grad = None if self.grad is None else self.grad.copy()
         node.label = self.label
@@ -380,93 +412,27 @@ class Tensor(Node):
         return _rebuild, (self._data, self.requires_grad, self.label, self.grad)
 
     # --- operators -----------------------------------------------------------------------------
-    # Written out: they are the hot path, and type checkers and readers see them.
 
     __hash__ = Node.__hash__
 
-    def __add__(self, other: Any) -> Tensor:
-        return _binary(elementwise.add, self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return _binary(elementwise.add, other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return _binary(elementwise.subtract, self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return _binary(elementwise.subtract, other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return _binary(elementwise.multiply, self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return _binary(elementwise.multiply, other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return _binary(elementwise.divide, self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return _binary(elementwise.divide, other, self)
-
-    def __floordiv__(self, other: Any) -> Tensor:
-        return _binary(elementwise.floor_divide, self, other)
-
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return _binary(elementwise.floor_divide, other, self)
-
-    def __mod__(self, other: Any) -> Tensor:
-        return _binary(elementwise.remainder, self, other)
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return _binary(elementwise.remainder, other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return _binary(elementwise.power, self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return _binary(elementwise.power, other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return _binary(linalg.matmul, self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return _binary(linalg.matmul, other, self)
-
-    def __and__(self, other: Any) -> Tensor:
-        return _binary(elementwise.bitwise_and, self, other)
-
-    def __rand__(self, other: Any) -> Tensor:
-        return _binary(elementwise.bitwise_and, other, self)
-
-    def __or__(self, other: Any) -> Tensor:
-        return _binary(elementwise.bitwise_or, self, other)
-
-    def __ror__(self, other: Any) -> Tensor:
-        return _binary(elementwise.bitwise_or, other, self)
-
-    def __xor__(self, other: Any) -> Tensor:
-        return _binary(elementwise.bitwise_xor, self, other)
-
-    def __rxor__(self, other: Any) -> Tensor:
-        return _binary(elementwise.bitwise_xor, other, self)
-
-    def __eq__(self, other: object) -> Any:
-        return _binary(elementwise.equal, self, other)
-
-    def __ne__(self, other: object) -> Any:
-        return _binary(elementwise.not_equal, self, other)
-
-    def __lt__(self, other: Any) -> Tensor:
-        return _binary(elementwise.less, self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return _binary(elementwise.less_equal, self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return _binary(elementwise.greater, self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return _binary(elementwise.greater_equal, self, other)
+    __add__, __radd__ = _operator(elementwise.add)
+    __sub__, __rsub__ = _operator(elementwise.subtract)
+    __mul__, __rmul__ = _operator(elementwise.multiply)
+    __truediv__, __rtruediv__ = _operator(elementwise.divide)
+    __floordiv__, __rfloordiv__ = _operator(elementwise.floor_divide)
+    __mod__, __rmod__ = _operator(elementwise.remainder)
+    __pow__, __rpow__ = _operator(elementwise.power)
+    __matmul__, __rmatmul__ = _operator(linalg.matmul)
+    __and__, __rand__ = _operator(elementwise.bitwise_and)
+    __or__, __ror__ = _operator(elementwise.bitwise_or)
+    __xor__, __rxor__ = _operator(elementwise.bitwise_xor)
+    __eq__, _ = _operator(elementwise.equal)
+    __ne__, _ = _operator(elementwise.not_equal)
+    __lt__, _ = _operator(elementwise.less)
+    __le__, _ = _operator(elementwise.less_equal)
+    __gt__, _ = _operator(elementwise.greater)
+    __ge__, _ = _operator(elementwise.greater_equal)
+    del _
 
     def __neg__(self) -> Tensor:
         return apply(elementwise.negative, (self,), {})
@@ -503,28 +469,28 @@ class Tensor(Node):
         return self
 
     def __iadd__(self, other: Any) -> Tensor:
-        return self._in_place(other, "+=", Tensor.__add__)
+        return self._in_place(other, "+=", operator.add)
 
     def __isub__(self, other: Any) -> Tensor:
-        return self._in_place(other, "-=", Tensor.__sub__)
+        return self._in_place(other, "-=", operator.sub)
 
     def __imul__(self, other: Any) -> Tensor:
-        return self._in_place(other, "*=", Tensor.__mul__)
+        return self._in_place(other, "*=", operator.mul)
 
     def __itruediv__(self, other: Any) -> Tensor:
-        return self._in_place(other, "/=", Tensor.__truediv__)
+        return self._in_place(other, "/=", operator.truediv)
 
     def __ifloordiv__(self, other: Any) -> Tensor:
-        return self._in_place(other, "//=", Tensor.__floordiv__)
+        return self._in_place(other, "//=", operator.floordiv)
 
     def __imod__(self, other: Any) -> Tensor:
-        return self._in_place(other, "%=", Tensor.__mod__)
+        return self._in_place(other, "%=", operator.mod)
 
     def __ipow__(self, other: Any) -> Tensor:
-        return self._in_place(other, "**=", Tensor.__pow__)
+        return self._in_place(other, "**=", operator.pow)
 
     def __imatmul__(self, other: Any) -> Tensor:
-        return self._in_place(other, "@=", Tensor.__matmul__)
+        return self._in_place(other, "@=", operator.matmul)
 
     # --- methods that arrays have: the primitives of the same names ----------------------------
 
@@ -561,7 +527,7 @@ class Tensor(Node):
 
     def clip(self, lo: Any = None, hi: Any = None) -> Tensor:
         """Limit the elements to [lo, hi]."""
-        return np.clip(self, lo, hi)  # type: ignore[no-any-return, call-overload]
+        return np.clip(self, lo, hi)  # type: ignore[return-value]
 
     flatten = ravel = _method(shaping.ravel)
     squeeze = _method(shaping.squeeze, "axis")
@@ -596,6 +562,7 @@ def _constant(data: Any) -> Tensor:
     node.primitive = None
     node.args = ()
     node.static = {}
+    node._raw = node._nodes = []
     node.requires_grad = False
     node.serial = next_serial()
     node.grad = None
@@ -613,11 +580,13 @@ def _rebuild(data: Any, requires_grad: bool, label: str | None, grad: Any) -> Te
 
 def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Tensor:
     """Compute a primitive of tensors, numbers and arrays, and record it if a gradient is needed."""
-    raw = []
+    raw: list[Any] = []
+    nodes = []
     needs = False
     for a in args:
         kind = a.__class__
         if kind is Tensor:
+            nodes.append(len(raw))
             raw.append(a._data)
             if a.requires_grad:
                 needs = True
@@ -626,6 +595,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
         elif isinstance(a, Node):
             if not primitive.elementwise:  # a scalar node is a 0-d array to what is not elementwise
                 return apply(primitive, tuple(map(_as_tensor, args)), static)
+            nodes.append(len(raw))
             raw.append(a._data)
             needs = True
         elif isinstance(a, list | tuple):
@@ -633,8 +603,8 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
         else:
             raw.append(a)
     if static and static.get("out") is not None:
-        raise _no_out(primitive.name)
-    data = primitive.forward(*raw, **static)
+        raise no_out(primitive.name)
+    data = primitive.forward(*raw, **static) if static else primitive.forward(*raw)
     if data.__class__ is not ndarray:
         data = _result(primitive, data)
     node = _new(Tensor)
@@ -645,11 +615,14 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
         node.primitive = primitive
         node.args = args
         node.static = static
+        node._raw = raw
+        node._nodes = nodes
         node.requires_grad = data.dtype.kind == "f"
     else:
         node.primitive = None
         node.args = ()
         node.static = {}
+        node._raw = node._nodes = []
         node.requires_grad = False
     node.serial = next_serial()
     node.grad = None
@@ -657,6 +630,9 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     node._changed = 0
     node._scopes = ()
     return node
+
+
+Tensor.__primitive__ = staticmethod(apply)
 
 
 @primitive(rules=[lambda g, y, x: g])
@@ -679,9 +655,7 @@ def _as_array(a: Any) -> Any:
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
     """Whether an array of `shape` broadcasts to the shape `to`."""
     tail = to[len(to) - len(shape) :]
-    return len(shape) <= len(to) and all(
-        n in (1, m) for n, m in zip(shape, tail, strict=True)
-    )
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(shape, tail, strict=True))
 
 
 def _result(primitive: Primitive, data: Any) -> npt.NDArray[Any]:
@@ -704,105 +678,14 @@ def _check_real(primitive: Primitive, data: npt.NDArray[Any]) -> None:
         )
 
 
-def _no_out(name: str) -> NotDifferentiableError:
-    return NotDifferentiableError(
-        f"{name} cannot write a recorded result into an existing array (`out=`, or an in-place "
-        f"operator such as `array += tensor`). Use the result as a new tensor: "
-        f"`array = array + tensor`"
-    )
-
-
-def _operand(other: Any) -> Any:
-    """Return what an operator can work on, or NotImplemented."""
-    if isinstance(other, Node | ndarray | np.generic | float | int | complex):
-        return other
-    if isinstance(other, list | tuple):
-        return np.asarray(other)
-    return NotImplemented
-
-
-def _binary(primitive: Primitive, a: Any, b: Any) -> Any:
-    if b.__class__ is not Tensor and b.__class__ is not float:
-        b = _operand(b)
-        if b is NotImplemented:
-            return NotImplemented
-    elif a.__class__ is not Tensor and a.__class__ is not float:
-        a = _operand(a)
-        if a is NotImplemented:
-            return NotImplemented
-    return apply(primitive, (a, b), {})
-
-
 def _sequence(lengths: tuple[Any, ...]) -> Any:
     """Take ``f(2, 3)`` and ``f((2, 3))`` for the same."""
     return lengths[0] if len(lengths) == 1 else lengths
 
 
-# --- what NumPy hands back to us -----------------------------------------------------------------
-
-
-def dispatch_ufunc(
-    function: np.ufunc, method: str, inputs: tuple[Any, ...], keywords: dict[str, Any]
-) -> Any:
-    """Answer a NumPy ufunc that met a node."""
-    name = function.__name__ if method == "__call__" else f"{function.__name__}.{method}"
-    if any(o is not None for o in keywords.pop("out", ())):
-        raise _no_out(f"np.{name}")
-    if method == "reduce" and getattr(function, method) in BY_FUNCTION:
-        keywords.setdefault("axis", 0)
-        return dispatch_function(getattr(function, method), inputs, keywords, name)
-    target = BY_FUNCTION.get(function)
-    if target is None or method != "__call__":
-        raise _unsupported(name)
-    if keywords:
-        raise NotDifferentiableError(
-            f"np.{name} on tensors does not take {', '.join(keywords)}; use np.where "
-            f"to select, and t.astype to convert"
-        )
-    return target(*inputs)
-
-
-def dispatch_function(
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    keywords: dict[str, Any],
-    name: str | None = None,
-) -> Any:
-    """Answer a NumPy function that met a node."""
-    target = BY_FUNCTION.get(function)
-    if target is not None:
-        arrays, static = bind(function, target, args, keywords, name)
-        return apply(target, tuple(arrays), static)
-    composite = COMPOSITES.get(function)
-    if composite is not None:
-        return composite(*args, **keywords)
-    if function in _PLAIN:
-        return function(*_raw(args), **_raw(keywords))
-    module = function.__module__.removeprefix("numpy").lstrip(".")
-    raise _unsupported(name or f"{module}.{function.__name__}".lstrip("."))
-
-
-def _raw(value: Any) -> Any:
-    if isinstance(value, Node):
-        return value._data
-    if isinstance(value, tuple | list):
-        return type(value)(map(_raw, value))
-    if isinstance(value, dict):
-        return {key: _raw(item) for key, item in value.items()}
-    return value
-
-
-def _unsupported(name: str) -> NotDifferentiableError:
-    return NotDifferentiableError(
-        f"np.{name} has no derivative rule for tensors. Write it with functions that have one, "
-        f"give it one with @tinygrad_nn.primitive, or call it on `t.data` where no gradient is "
-        f"needed"
-    )
-
-
 def tensor(
     x: npt.ArrayLike,
-    dtype: npt.DTypeLike = None,
+    dtype: npt.DTypeLike | None = None,
     *,
     requires_grad: bool = False,
     label: str | None = None,

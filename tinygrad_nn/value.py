@@ -9,11 +9,12 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from tinygrad_nn.backward import accumulate
+from tinygrad_nn.dispatch import dispatch_function, dispatch_ufunc
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.graph import Node, _grad_modes, is_grad_enabled, next_serial
-from tinygrad_nn.primitive import BY_FUNCTION, Primitive, primitive
+from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.rules import elementwise
-from tinygrad_nn.tensor import Tensor, apply, dispatch_function, dispatch_ufunc
+from tinygrad_nn.tensor import Tensor, apply
 
 __all__ = ["Value", "add_n"]
 
@@ -249,10 +250,17 @@ class Value(Node):
 
     # --- derivative of one node ----------------------------------------------------------------
 
+    def _parents(self) -> list[Node]:
+        a = self._left
+        b = self._right
+        if b.__class__ is Value and a.__class__ is Value:
+            return [a, b]
+        return [node for node in self.args if isinstance(node, Node)]
+
     def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
         a = self._left
         b = self._right
-        rules = self.primitive.rules
+        rules: Any = self.primitive.rules  # type: ignore[union-attr]  # a result has a primitive
         serial = self.serial
         a_is_value = a.__class__ is Value
         b_is_value = b.__class__ is Value
@@ -266,7 +274,8 @@ class Value(Node):
             self._pull_any(g, cotangents, record)
             return
         # Two arguments at most, all of them floats: the hot path of a graph of scalars.
-        c = d = 0.0
+        c: Any = 0.0
+        d: Any = 0.0
         try:
             if b is None:
                 c = rules[0](g, self._data, a._data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
@@ -13,11 +13,11 @@ from tinygrad_nn.backward import pull_back
 from tinygrad_nn.draw.clusters import Call, calls_around
 from tinygrad_nn.draw.figures import Figures, figures
 from tinygrad_nn.graph import Node
-from tinygrad_nn.nn.module import Module
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.value import Value
 
-__all__ = ["Cluster", "Description", "Edge", "Vertex", "collect", "describe", "outputs_of"]
+__all__ = ["Cluster", "Description", "Edge", "Vertex", "collect", "describe", "nested",
+           "outputs_of"]  # fmt: skip
 
 # In these the order of the arguments says nothing, so that their edges need no number.
 _COMMUTATIVE = frozenset(
@@ -95,6 +95,35 @@ class Description:
     note: str
 
 
+def nested(graph: Description) -> Iterator[tuple[str, int, int]]:
+    """Yield the drawing's parts as a writer needs them, clusters inside clusters. No recursion.
+
+    Yields
+    ------
+    what : {"node", "open", "close"}
+        A node, or the beginning or end of a cluster.
+    index : int
+        Of the node or cluster.
+    depth : int
+        In how many clusters it stands.
+    """
+    inside: list[list[int]] = [[] for _ in range(len(graph.clusters) + 1)]  # the last: outside all
+    for i, vertex in enumerate(graph.nodes):
+        inside[vertex.cluster].append(i)
+    parts: list[list[int]] = [[] for _ in inside]
+    for c, cluster in enumerate(graph.clusters):
+        parts[cluster.parent].append(c)
+    todo = [("open", -1, -1)]
+    while todo:
+        what, c, depth = todo.pop()
+        if c >= 0:
+            yield what, c, depth
+        if what == "open":
+            yield from (("node", i, depth + 1) for i in inside[c])
+            todo.append(("close", c, depth))
+            todo += [("open", part, depth + 1) for part in reversed(parts[c])]
+
+
 def outputs_of(output: Any) -> dict[int, tuple[str, Node]]:
     """Return the nodes in `output` by serial number, with the dict keys that they stand under."""
     found: dict[int, tuple[str, Node]] = {}
@@ -142,7 +171,9 @@ def collect(outputs: Iterable[Node]) -> list[Node]:
                 live[a.serial] = a
                 stack.append(a)
                 if a.serial >= node.serial:
-                    raise ValueError(f"not a graph: {node.name} depends on itself, or on the future")
+                    raise ValueError(
+                        f"not a graph: {node.name} depends on itself, or on the future"
+                    )
     return [live[serial] for serial in sorted(live)]
 
 
@@ -163,6 +194,17 @@ def describe(
     """
     outputs = outputs_of(output)
     nodes = collect(node for _, node in outputs.values())
+    with np.errstate(all="ignore"):
+        return _describe(nodes, outputs, names, modules, gradients)
+
+
+def _describe(
+    nodes: list[Node],
+    outputs: dict[int, tuple[str, Node]],
+    names: Mapping[int, str] | None,
+    modules: Mapping[int, str],
+    gradients: str,
+) -> Description:
     grads, note = _gradients([node for _, node in outputs.values()], nodes, gradients)
     calls, around = calls_around(nodes, lambda leaf: _is_parameter(leaf, names))
     cluster_of = {id(call): i for i, call in enumerate(calls)}
@@ -171,6 +213,7 @@ def describe(
     drawn: list[Vertex] = []
     edges: list[Edge] = []
     index: dict[int, int] = {}  # by serial number
+    dtypes: dict[Any, str] = {}  # writing a dtype is slow
     arrays: dict[int, int] = {}  # by id: an array used twice is drawn once
     for node in nodes:
         call = around[node.serial]
@@ -198,15 +241,20 @@ def describe(
         i = index[node.serial] = len(drawn)
         edges += [Edge(source, i, place if ordered else 0) for source, place in sources]
         g = grads.get(node.serial)
-        scalar = node.__class__ is Value
+        shape = dtype = ""
+        if node.__class__ is not Value:
+            shape = str(node.shape)
+            dtype = dtypes.get(node._data.dtype) or dtypes.setdefault(
+                node._data.dtype, str(node._data.dtype)
+            )
         drawn.append(
             Vertex(
                 _role(node, outputs, names),
                 _label(node, outputs, names),
                 primitive.name if primitive is not None else "",
                 _settings(node.static) if node.static else "",
-                "" if scalar else str(node.shape),
-                "" if scalar else str(node._data.dtype),
+                shape,
+                dtype,
                 figures(node._data),
                 None if g is None else figures(g),
                 cluster,
@@ -224,9 +272,7 @@ def _cluster(call: Call, cluster_of: dict[int, int], modules: Mapping[int, str])
 # --- gradients -----------------------------------------------------------------------------------
 
 
-def _gradients(
-    outputs: list[Node], nodes: list[Node], which: str
-) -> tuple[dict[int, Any], str]:
+def _gradients(outputs: list[Node], nodes: list[Node], which: str) -> tuple[dict[int, Any], str]:
     """Return gradients by serial number, and a note where they are not what was asked for."""
     if which == "none":
         return {}, ""
@@ -242,8 +288,7 @@ def _gradients(
     else:
         seed = np.ones_like(root._data) if isinstance(root, Tensor) else 1.0
         try:
-            with np.errstate(all="ignore"):
-                return pull_back([(root, seed)], keep=True)[1], ""
+            return pull_back([(root, seed)], keep=True)[1], ""
         except Exception as error:  # a drawing is how one looks for the fault: it must not fail too
             reason = str(error)
     stored = {

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from html import escape
 
-from tinygrad_nn.draw.describe import Description, Vertex
+from tinygrad_nn.draw.describe import Description, Edge, Vertex, nested
 from tinygrad_nn.draw.figures import Figures, number
-from tinygrad_nn.draw.palette import EDGE, FRAME, INK, MUTED, RED, ROLES
+from tinygrad_nn.draw.palette import EDGE, FRAME, INK, MUTED, RED, ROLES, SHADE
 from tinygrad_nn.draw.wording import cluster_title, facts, is_inline, notes, plain, title
 
 __all__ = ["to_dot"]
 
 _FONT = "Helvetica,Arial,sans-serif"
 
-#: How operations are written in mathematics, where that is short.
-SYMBOLS = {"add": "+", "add_n": "+", "subtract": "−", "multiply": "×", "divide": "÷",
-           "matmul": "@", "negative": "−", "sum": "Σ", "power": "^"}  # fmt: skip
-
+#: How operations are written in mathematics, where that is one sign.
+SYMBOLS = {
+    "add": "+",
+    "add_n": "+",
+    "subtract": "−",
+    "multiply": "×",
+    "divide": "÷",
+    "matmul": "@",
+}
 
 # Between columns, where Graphviz knows only padding on all sides; and between a matrix's rows.
 _GAP = "&#160;&#160;"
 _BREAK = '<BR ALIGN="RIGHT"/>'
+
+
+#: What comes in along the drawing's direction; parameters and constants come in from the side.
+_FLOWING = ("data", "result", "output")
 
 
 def to_dot(graph: Description, rankdir: str = "LR", dpi: int | None = None) -> str:
@@ -43,48 +52,52 @@ def to_dot(graph: Description, rankdir: str = "LR", dpi: int | None = None) -> s
         f" arrowsize=0.6, penwidth=1.1]",
     ]
     if graph.note:
-        lines.append(f"  label={_quoted(graph.note)}")
-    lines += _nested(graph)
-    for e in graph.edges:
-        # Results flow in straight lines; what else they need comes in from the side.
-        source, target = graph.nodes[e.source], graph.nodes[e.target]
-        options = ["weight=8"] if source.op else []
-        if source.op and source.cluster != target.cluster >= 0:
-            # Leaves room for the parameters beside `target`, so that clusters stand in a row.
-            options.append("minlen=2")
-        if e.place:
-            options += [f'headlabel="{e.place}"', "labeldistance=1.6", "labelangle=-35"]
-        lines.append(f"  n{e.source} -> n{e.target}" + (f" [{', '.join(options)}]" if options else ""))
+        lines.append(f"  label=<{_text(plain(graph.note))}>")
+    stream = _streams(graph) if graph.clusters else list(range(len(graph.nodes)))
+    for what, i, depth in nested(graph):
+        indent = "  " * (depth + 1)
+        if what == "node":
+            group = f"group={stream[i]}, " if graph.clusters else ""
+            lines.append(f"{indent}n{i} [{group}{_attributes(graph.nodes[i])}]")
+        elif what == "open":
+            lines += [
+                f"{indent}subgraph cluster_{i} {{",
+                f"{indent}  label=<{_text(cluster_title(graph.clusters[i])) or ' '}>; labeljust=l;"
+                f' style="rounded,filled"; fillcolor="{SHADE}"; color="{FRAME}"; margin=10',
+            ]
+        else:
+            lines.append(f"{indent}}}")
+    lines += [f"  n{e.source} -> n{e.target}{_edge(e, graph, stream)}" for e in graph.edges]
     return "\n".join([*lines, "}", ""])
 
 
-def _nested(graph: Description) -> list[str]:
-    """Write nodes inside their clusters, and clusters inside clusters, without recursion."""
-    inside: list[list[int]] = [[] for _ in range(len(graph.clusters) + 1)]  # the last: outside all
-    for i, vertex in enumerate(graph.nodes):
-        inside[vertex.cluster].append(i)
-    parts: list[list[int]] = [[] for _ in inside]
-    for c, cluster in enumerate(graph.clusters):
-        parts[cluster.parent].append(c)
+def _edge(e: Edge, graph: Description, stream: list[int]) -> str:
+    source, target = graph.nodes[e.source], graph.nodes[e.target]
+    options = ["weight=20"] if stream[e.source] == stream[e.target] else []
+    if source.cluster != target.cluster >= 0 and source.role in _FLOWING:
+        # Leaves room for the parameters beside `target`, so that clusters stand in a row.
+        options.append("minlen=2")
+    if e.place:
+        options += [f'headlabel="{e.place}"', "labeldistance=1.6", "labelangle=-35"]
+    return f" [{', '.join(options)}]" if options else ""
 
-    lines = [f"  n{i} [{_attributes(graph.nodes[i])}]" for i in inside[-1]]
-    todo: list[tuple[int, bool, int]] = [(c, True, 1) for c in reversed(parts[-1])]
-    while todo:
-        c, opens, depth = todo.pop()
-        indent = "  " * depth
-        if not opens:
-            lines.append(f"{indent}}}")
-            continue
-        text = _quoted(cluster_title(graph.clusters[c]))
-        lines += [
-            f"{indent}subgraph cluster_{c} {{",
-            f'{indent}  label={text}; tooltip={text}; labeljust=l; style="rounded,filled";'
-            f' fillcolor="{FRAME}14"; color="{FRAME}"; margin=10',
-        ]
-        lines += [f"{indent}  n{i} [{_attributes(graph.nodes[i])}]" for i in inside[c]]
-        todo.append((c, False, depth))
-        todo += [(part, True, depth + 1) for part in reversed(parts[c])]
-    return lines
+
+def _streams(graph: Description) -> list[int]:
+    """Find lines of nodes, each computed from the one before, that a picture can draw straight.
+
+    A node continues the line of its first argument that is data or a result, unless another node
+    has done so before. Lines are numbered by the node that they begin with.
+    """
+    stream = list(range(len(graph.nodes)))
+    taken = set()
+    continued = set()
+    for e in graph.edges:
+        free = e.target not in continued and e.source not in taken
+        if free and graph.nodes[e.source].role in _FLOWING:
+            taken.add(e.source)
+            continued.add(e.target)
+            stream[e.target] = stream[e.source]
+    return stream
 
 
 def _attributes(vertex: Vertex) -> str:
@@ -93,22 +106,21 @@ def _attributes(vertex: Vertex) -> str:
     if bad:
         line = RED
     name, op = title(vertex)
-    tip = "\n".join([" ".join(filter(None, (vertex.role, name, op))),
-                     *(f"{what} {text}" for what, text in facts(vertex))])  # fmt: skip
+    tip = [" ".join(filter(None, (vertex.role, name, op)))]
+    tip += [f"{what} {text}" for what, text in facts(vertex)]
     width = ", penwidth=2.5" if bad else ""
     return (
         f'label=<{_label(vertex)}>, fillcolor="{fill}", color="{line}"{width}, '
-        f"tooltip={_quoted(tip)}"
+        f"tooltip={_tooltip(tip)}"
     )
 
 
 def _label(vertex: Vertex) -> str:
     name, op = title(vertex)
-    heading = []
-    if name.strip():
-        heading.append(f"<B>{_text(name)}</B>" if vertex.label or not op else _text(name))
-    if op:
-        heading.append(_text(SYMBOLS.get(op, op)) if name.strip() else f"<B>{_text(SYMBOLS.get(op, op))}</B>")
+    op = SYMBOLS.get(op, op)
+    heading = [f"<B>{_text(name if name.strip() else op)}</B>"]
+    if name.strip() and op:
+        heading.append(_text(op))
     if is_inline(vertex):
         return heading[0]
     rows = [_row(f'<TD COLSPAN="4">{"   ".join(heading)}</TD>')]
@@ -125,7 +137,9 @@ def _label(vertex: Vertex) -> str:
         rows.append(_row(f"<TD></TD>{heads}"))
     for what, f in given:
         rows += _figures(what, f)
-    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{"".join(rows)}</TABLE>'
+    return (
+        f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{"".join(rows)}</TABLE>'
+    )
 
 
 def _figures(what: str, f: Figures) -> list[str]:
@@ -138,7 +152,9 @@ def _figures(what: str, f: Figures) -> list[str]:
         rows.append(_row(f'{head}<TD COLSPAN="3" ALIGN="RIGHT">{_GAP}{text}</TD>'))
         head = ""
     elif f.mean is not None:
-        cells = "".join(f'<TD ALIGN="RIGHT">{_GAP}{_text(number(x))}</TD>' for x in (f.low, f.mean, f.high))
+        cells = "".join(
+            f'<TD ALIGN="RIGHT">{_GAP}{_text(number(x))}</TD>' for x in (f.low, f.mean, f.high)
+        )
         rows.append(_row(head + cells))
         head = ""
     found = notes(f)
@@ -154,22 +170,23 @@ def _row(cells: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(text)
+    r"""Escape text for an HTML-like label, where Graphviz still replaces ``\N`` and the like."""
+    return escape(text).replace("\\", "\\\\")
 
 
 def _small(text: str) -> str:
-    return f'<FONT COLOR="{MUTED}" POINT-SIZE="8.5">{escape(text)}</FONT>'
+    return f'<FONT COLOR="{MUTED}" POINT-SIZE="8.5">{_text(text)}</FONT>'
 
 
 def _red(text: str) -> str:
-    return f'<FONT COLOR="{RED}"><B>{escape(text)}</B></FONT>'
+    return f'<FONT COLOR="{RED}"><B>{_text(text)}</B></FONT>'
 
 
-def _quoted(text: str) -> str:
-    r"""Quote text for DOT, in which a backslash begins an escape and & an entity.
+def _tooltip(lines: list[str]) -> str:
+    """Quote clean lines for what a reader sees on hover.
 
-    Line breaks are kept; the text itself is cleaned by `plain`.
+    Versions of Graphviz differ in how often they undo backslashes here, so the sign that looks
+    like one takes their place.
     """
-    text = "\n".join(map(plain, text.split("\n")))
-    text = text.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + text.replace("\n", "\\n") + '"'
+    text = "\n".join(lines).replace("&", "&amp;").replace("\\", "\N{REVERSE SOLIDUS OPERATOR}")
+    return '"' + text.replace('"', '\\"').replace("\n", "\\n") + '"'

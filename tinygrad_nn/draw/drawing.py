@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from tinygrad_nn.draw.mermaid import to_mermaid
 from tinygrad_nn.draw.page import to_page
 from tinygrad_nn.draw.text import to_text
 from tinygrad_nn.errors import MissingExtraError
+from tinygrad_nn.files import atomic_write, write_together
 from tinygrad_nn.graph import Node
 from tinygrad_nn.nn.module import Module
 from tinygrad_nn.scalar import Module as ScalarModule
@@ -48,9 +48,7 @@ class Drawing:
         What `render` writes by default.
     """
 
-    def __init__(
-        self, description: Description, rankdir: str = "LR", format: str = "svg"
-    ) -> None:
+    def __init__(self, description: Description, rankdir: str = "LR", format: str = "svg") -> None:
         if rankdir not in RANKDIRS:
             raise ValueError(f"rankdir must be one of {', '.join(RANKDIRS)}, got {rankdir!r}")
         self.description = description
@@ -162,7 +160,8 @@ class Drawing:
                 f"cannot tell from {path.name!r} what to write; give a name that ends in "
                 f"{', '.join(_WRITERS)}"
             )
-        return _write(path, write(self))
+        atomic_write(path, write(self))
+        return path
 
     def render(
         self,
@@ -194,9 +193,11 @@ class Drawing:
         """
         format = format or self.format
         source = Path(directory or "") / filename
-        picture = _write(Path(f"{source}.{format}"), self.pipe(format))
+        picture = Path(f"{source}.{format}")
+        files: dict[Path, bytes | str] = {picture: self.pipe(format)}
         if not cleanup:
-            _write(source, self.source)
+            files[source] = self.source
+        write_together(files)
         if view:
             import graphviz
 
@@ -215,28 +216,6 @@ _WRITERS = {
     ".txt": Drawing.to_text,
     ".html": Drawing.to_html,
 }
-
-
-def _write(path: Path, content: str | bytes) -> Path:
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, for a file cannot be renamed across disks.
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 _WITHOUT = "Without it, .dot, .mmd, .txt and .html files can be written, and to_text() printed."
@@ -314,8 +293,6 @@ def draw(
     """
     if gradients not in GRADIENTS:
         raise ValueError(f"gradients must be one of {', '.join(GRADIENTS)}, got {gradients!r}")
-    if rankdir not in RANKDIRS:
-        raise ValueError(f"rankdir must be one of {', '.join(RANKDIRS)}, got {rankdir!r}")
     modules: dict[int, str] = {}
     if isinstance(model, Module):
         modules = {id(module): name for name, module in model.named_modules() if name}

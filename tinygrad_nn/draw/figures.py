@@ -54,6 +54,7 @@ def number(x: Any) -> str:
     ['2.0', '1.0', '1235', '1e-07', '3', 'True', 'nan']
     """
     if isinstance(x, float):
+        x += 0.0  # the sign of a negative zero would only puzzle the reader
         if x.is_integer() and abs(x) < 1e5:
             return f"{x:.1f}"
         text = f"{x:.4g}"
@@ -64,33 +65,32 @@ def number(x: Any) -> str:
 
 
 def figures(a: Any) -> Figures:
-    """Summarise a number, an array, or a node's data."""
+    """Summarise a number, an array, or a node's data.
+
+    The mean of huge numbers overflows with a warning: callers switch those off, once for all.
+    """
     if isinstance(a, float):
         return _of_float(a)
     array = np.asarray(a._data if isinstance(a, Node) else a)
     if array.size <= FEW:
         return _of_few(array)
     flat = array.reshape(-1)
-    if array.dtype.kind == "c":
-        low = high = mean = None
-        nan = int(np.count_nonzero(np.isnan(flat)))
-        inf = int(np.count_nonzero(np.isinf(flat)))
-    else:
-        with np.errstate(all="ignore"):
-            low, high, mean = flat.min(), flat.max(), flat.mean(dtype=np.float64)
-            nan = inf = 0
-            if array.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
-                nan = int(np.count_nonzero(np.isnan(flat)))
-                inf = int(np.count_nonzero(np.isinf(flat)))
-                rest = flat[np.isfinite(flat)]
-                low = high = mean = None
-                if rest.size:
-                    low, high, mean = rest.min(), rest.max(), rest.mean(dtype=np.float64)
-        if low is not None:
-            # In float64 a float32's decimal digits are those that it was written with.
-            low, high, mean = low.item(), high.item(), float(mean)
     zeros = flat.size - int(np.count_nonzero(flat))
-    return Figures("", low, mean, high, flat.size, zeros, nan, inf)
+    kind = array.dtype.kind
+    if kind != "c":
+        low = np.minimum.reduce(flat).item()
+        high = np.maximum.reduce(flat).item()
+        # Both are nan as soon as one element is.
+        if kind != "f" or (math.isfinite(low) and math.isfinite(high)):
+            mean = float(np.add.reduce(flat, dtype=np.float64)) / flat.size
+            return Figures("", low, mean, high, flat.size, zeros, 0, 0)
+    nan = int(np.count_nonzero(np.isnan(flat)))
+    inf = int(np.count_nonzero(np.isinf(flat)))
+    rest = flat[np.isfinite(flat)]
+    if kind == "c" or not rest.size:
+        return Figures("", None, None, None, flat.size, zeros, nan, inf)
+    low, high = rest.min().item(), rest.max().item()
+    return Figures("", low, float(rest.mean(dtype=np.float64)), high, flat.size, zeros, nan, inf)
 
 
 def _of_float(x: float) -> Figures:

@@ -4,44 +4,34 @@ from __future__ import annotations
 
 import re
 
-from tinygrad_nn.draw.describe import Description, Vertex
-from tinygrad_nn.draw.palette import FRAME, INK, RED, ROLES
+from tinygrad_nn.draw.describe import Description, Vertex, nested
+from tinygrad_nn.draw.palette import FRAME, INK, RED, ROLES, SHADE
 from tinygrad_nn.draw.wording import cluster_title, facts, plain, title
 
 __all__ = ["to_mermaid"]
 
 # Mermaid reads quotes, markup, Markdown and its own keywords even inside quoted text. Whatever is
-# not surely plain text is written as a character code: a hyphen or an underscore is plain between
-# letters and digits, a hyphen also as a sign.
+# not surely plain text is written as a character code. Plain are letters, digits, some punctuation,
+# a hyphen or an underscore within a word, a hyphen as a sign, and a percent sign after a number.
 _UNSURE = re.compile(
-    r"[^\w .,()=%/\[\]-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<![\w \[(])-|^-|-(?!\w)"
-    r"|(?<=^\d)\.|^ ",
-    re.ASCII,
+    r"[^\w .,()=/%\[\]-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<![\w \[(])-|-(?!\w)"
+    r"|(?<!\d)%|(?<=\])\("
 )
+# A number, a full stop or bracket, a blank: the first item of a list.
+_LIST = re.compile(r"^(\d+)([.)])(?= |$)")
 
 
 def to_mermaid(graph: Description, rankdir: str = "LR") -> str:
     """Write the description as a Mermaid flowchart."""
     lines = [f"flowchart {rankdir}"]
-    inside: list[list[int]] = [[] for _ in range(len(graph.clusters) + 1)]  # the last: outside all
-    for i, vertex in enumerate(graph.nodes):
-        inside[vertex.cluster].append(i)
-    parts: list[list[int]] = [[] for _ in inside]
-    for c, cluster in enumerate(graph.clusters):
-        parts[cluster.parent].append(c)
-
-    lines += [f"  {_vertex(i, graph.nodes[i])}" for i in inside[-1]]
-    todo: list[tuple[int, bool, int]] = [(c, True, 1) for c in reversed(parts[-1])]
-    while todo:
-        c, opens, depth = todo.pop()
-        indent = "  " * depth
-        if not opens:
+    for what, i, depth in nested(graph):
+        indent = "  " * (depth + 1)
+        if what == "node":
+            lines.append(indent + _vertex(i, graph.nodes[i]))
+        elif what == "open":
+            lines.append(f'{indent}subgraph c{i}["{_text(cluster_title(graph.clusters[i]))}"]')
+        else:
             lines.append(f"{indent}end")
-            continue
-        lines.append(f'{indent}subgraph c{c}["{_text(cluster_title(graph.clusters[c]))}"]')
-        lines += [f"{indent}  {_vertex(i, graph.nodes[i])}" for i in inside[c]]
-        todo.append((c, False, depth))
-        todo += [(part, True, depth + 1) for part in reversed(parts[c])]
     for e in graph.edges:
         lines.append(f"  n{e.source} -->{f'|{e.place}|' if e.place else ''} n{e.target}")
     if graph.note:
@@ -52,9 +42,7 @@ def to_mermaid(graph: Description, rankdir: str = "LR") -> str:
     if bad:
         lines.append(f"  classDef bad stroke:{RED},stroke-width:3px,color:{RED}")
         lines.append(f"  class {','.join(bad)} bad")
-    lines += [
-        f"  style c{c} fill:{FRAME}14,stroke:{FRAME}" for c in range(len(graph.clusters))
-    ]
+    lines += [f"  style c{c} fill:{SHADE},stroke:{FRAME}" for c in range(len(graph.clusters))]
     return "\n".join([*lines, ""])
 
 
@@ -71,4 +59,9 @@ def _is_bad(vertex: Vertex) -> bool:
 
 
 def _text(text: str) -> str:
-    return _UNSURE.sub(lambda match: f"#{ord(match.group())};", text)
+    encoded = _UNSURE.sub(lambda match: _code(match.group()), text)
+    return _LIST.sub(lambda match: match[1] + _code(match[2]), encoded)
+
+
+def _code(character: str) -> str:
+    return f"#{ord(character)};"

@@ -6,7 +6,7 @@ apart [1]_, each with dark text (contrast above 7:1) and a line in the full colo
 .. [1] Okabe, M., Ito, K. Color Universal Design. https://jfly.uni-koeln.de/color/
 """
 
-__all__ = ["EDGE", "FRAME", "INK", "MUTED", "RED", "ROLES"]
+__all__ = ["EDGE", "FRAME", "INK", "MUTED", "RED", "ROLES", "SHADE"]
 
 INK = "#1a1a1a"
 MUTED = "#505050"
@@ -15,6 +15,9 @@ RED = "#b00020"
 #: Greys in the middle, which show on white and on black alike.
 EDGE = "#7d7d7d"
 FRAME = "#7d7d7d"
+
+#: Behind a cluster: a breath of that grey, which adds up where clusters nest.
+SHADE = "#7d7d7d10"
 
 #: Role -> (fill, line).
 ROLES = {

@@ -12,9 +12,12 @@ __all__ = ["cluster_title", "facts", "figures_text", "notes", "plain", "title"]
 #: A share of zeros below this is not worth a line.
 _NOTABLE = 0.1
 
+#: Names are cut off after this many characters: a drawing is not the place for an essay.
+_LONGEST = 120
+
 
 def plain(text: str) -> str:
-    """Make text of one line that no terminal or parser acts on: no control characters.
+    r"""Make text of one line that no terminal or parser acts on: no control characters.
 
     Line breaks and tabs become blanks. Other control characters (the escape of terminal colours
     among them), marks that turn the direction of writing, and halves of surrogate pairs become
@@ -22,7 +25,7 @@ def plain(text: str) -> str:
 
     Examples
     --------
-    >>> plain("two\\nlines, \\x1b[31mred")
+    >>> plain("two\nlines, \x1b[31mred")
     'two lines, �[31mred'
     """
     if text.isascii() and text.isprintable():
@@ -38,7 +41,7 @@ def _is_active(c: str) -> bool:
 
 def title(vertex: Vertex) -> tuple[str, str]:
     """Return what a node is called and what computed it; the latter is empty for a leaf."""
-    label = plain(vertex.label)
+    label = _shortened(plain(vertex.label))
     if vertex.op:
         return label, plain(vertex.op)
     if not label.strip() and vertex.role == "constant" and vertex.value is not None:
@@ -46,9 +49,14 @@ def title(vertex: Vertex) -> tuple[str, str]:
     return (label if label.strip() else vertex.role), ""
 
 
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
 def cluster_title(cluster: Cluster) -> str:
     """Return the cluster's name in the model, if it has one, and what it is."""
-    return plain(f"{cluster.name}: {cluster.title}" if cluster.name else cluster.title)
+    text = f"{cluster.name}: {cluster.title}" if cluster.name else cluster.title
+    return _shortened(plain(text))
 
 
 def facts(vertex: Vertex) -> list[tuple[str, str]]:
@@ -82,7 +90,9 @@ def notes(f: Figures) -> list[str]:
     """Return what is notable about an array that is too large to be written out."""
     if f.text:
         return []
-    found = [f"{f.nan:,} nan" for _ in range(f.nan > 0)] + [f"{f.inf:,} inf" for _ in range(f.inf > 0)]
+    found = [f"{f.nan:,} nan" for _ in range(f.nan > 0)] + [
+        f"{f.inf:,} inf" for _ in range(f.inf > 0)
+    ]
     if f.zeros == f.size:
         found.append("all zero")
     elif f.zeros >= _NOTABLE * f.size:

@@ -31,10 +31,15 @@ RUNGS = 18
 COLUMNS = 4
 #: Refinement stops at this relative error; a wrong gradient is off by more than that.
 RESOLVED = 1e-7
+#: ... and once the one-sided derivatives are known to this part of their first quotients, so that
+#: a difference between them would show.
+SETTLED = 1e-2
 #: Forward and backward derivative differ, if they do so by this many times their errors.
 KINK = 6.0
 #: A finer estimate contradicts a coarser one beyond this many times their errors.
 CONTRADICTION = 3.0
+#: A quotient this many times its noise is certain to be no noise.
+STANDS_OUT = 50.0
 #: Samples for `noise_level`, and their relative spacing: so fine that a smooth function is a cubic
 #: there, so coarse that rounding differs from one sample to the next.
 NOISE_SAMPLES = 12
@@ -82,6 +87,7 @@ class Ladder:
     def __init__(self, power: int) -> None:
         self.power = power
         self.quotients: list[Array] = []
+        self.noise: list[Array] = []
         self._row: list[Array] = []
         self._levels: list[tuple[Array, Array]] = []
 
@@ -100,6 +106,7 @@ class Ladder:
             self._levels.append((value, error))
         self._row = row
         self.quotients.append(quotient)
+        self.noise.append(noise)
 
     def estimate(self) -> tuple[Array, Array]:
         """Return the best value and its error, after finer steps have overruled coarser ones."""
@@ -115,13 +122,26 @@ class Ladder:
         return values[best], corrected[best]
 
 
-def _grows(ladder: Ladder, noise: Array) -> Array:
-    """Whether the last quotients that are not yet noise grow by half with every smaller step."""
-    sizes = abs(np.array(ladder.quotients[:8]))
-    if len(sizes) < 5:
-        return np.zeros(sizes.shape[1:], bool)
-    growing = (sizes[-3:] > 1.5 * sizes[-4:-1]).all(axis=0)
-    return growing & (sizes[-1] > 50 * noise)
+def _grows(ladder: Ladder) -> Array:
+    """Whether the quotients that stand out from noise grow by half with every smaller step.
+
+    Those of a jump grow by 4, of a square root by 2. Finer ones that drown in noise must not
+    contradict: what is merely steep levels off.
+    """
+    sizes = abs(np.array(ladder.quotients))
+    noise = np.array(ladder.noise)
+    clear = np.isfinite(sizes) & (sizes > STANDS_OUT * noise)
+    result = np.zeros(sizes.shape[1:], bool)
+    for j in range(result.size):
+        seen = np.flatnonzero(clear[:, j])[-4:]
+        if len(seen) < 4 or seen[-1] - seen[0] != 3:
+            continue
+        q = sizes[seen, j]
+        later = slice(seen[-1] + 1, None)
+        result[j] = (q[1:] > 1.5 * q[:-1]).all() and not (
+            sizes[later, j] + 3.0 * noise[later, j] < q[-1]
+        ).any()
+    return result
 
 
 def line_slopes(
@@ -164,7 +184,6 @@ def line_slopes(
     [ True  True] [False  True]
     """
     ladders = central, forward, backward = Ladder(2), Ladder(1), Ladder(1)
-    early = noise
     with np.errstate(all="ignore"):
         for k in range(RUNGS):
             step = first * RATIO**-k
@@ -176,7 +195,6 @@ def line_slopes(
             ahead, behind = (f_plus - at_zero) / plus, (at_zero - f_minus) / minus
             both = (ahead * minus + behind * plus) / (plus + minus)
             rounding = 2.0 * noise / min(plus, minus)
-            early = rounding if k < 8 else early
             for ladder, quotient in zip(ladders, (both, ahead, behind), strict=True):
                 ladder.add(quotient, rounding)
             if k >= 2 and not patient and _resolved(ladders, rounding):
@@ -186,23 +204,27 @@ def line_slopes(
             never, no = np.full(at_zero.shape, np.inf), np.zeros(at_zero.shape, bool)
             return Slopes(nothing, never, nothing, never, nothing, never, no, no)
         (c, c_error), (f, f_error), (b, b_error) = (ladder.estimate() for ladder in ladders)
-        kink = _differ(f, f_error, b, b_error) | ~np.isfinite(f_error + b_error)
-        singular = kink & (_grows(forward, early) | _grows(backward, early))
+        singular = _grows(forward) | _grows(backward)
+        one_side = np.isfinite(f_error) ^ np.isfinite(b_error)
+        kink = _differ(f, f_error, b, b_error) | one_side | singular
     return Slopes(c, c_error, f, f_error, b, b_error, kink, singular)
 
 
 def _differ(f: Array, f_error: Array, b: Array, b_error: Array) -> Array:
     """Whether the one-sided derivatives differ beyond their errors."""
     size = np.maximum(abs(f), abs(b))
-    result: Array = abs(f - b) > KINK * (f_error + b_error) + RESOLVED * size
-    return result
+    differ: Array = abs(f - b) > KINK * (f_error + b_error) + RESOLVED * size
+    return differ
 
 
 def _resolved(ladders: tuple[Ladder, Ladder, Ladder], rounding: Array) -> bool:
     """Whether all K derivatives are known well enough, and no kink is in sight."""
     (c, c_error), (f, f_error), (b, b_error) = (ladder.estimate() for ladder in ladders)
     exact = (c_error <= RESOLVED * abs(c)) | (c_error <= 4.0 * rounding) & (c == 0.0)
-    return bool((exact & ~_differ(f, f_error, b, b_error)).all())
+    # A function that is even about the point has the central derivative 0, whatever the sides do.
+    sides = abs(ladders[1].quotients[0]) + abs(ladders[2].quotients[0])
+    settled = f_error + b_error <= SETTLED * sides + 4.0 * rounding
+    return bool((exact & settled & ~_differ(f, f_error, b, b_error)).all())
 
 
 def noise_level(
@@ -238,4 +260,5 @@ def noise_level(
         samples = np.array([function(x + k * spacing * d) for k in range(NOISE_SAMPLES)])
         fourth = np.median(abs(np.diff(samples, n=4, axis=0)), axis=0) * (1.5 / 70.0**0.5)
     rounding = 0.5 * float(np.finfo(dtype).eps) * abs(samples[0])
-    return np.fmax(np.where(np.isfinite(fourth), fourth, 0.0), rounding) + 1e-300
+    level: Array = np.fmax(np.where(np.isfinite(fourth), fourth, 0.0), rounding)
+    return level + 1e-300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -42,6 +43,11 @@ class Finding:
         differences cannot tell at a relative precision of 1e-4) or "right".
     order : int
         1 for the gradient, 2 for the derivative of the gradient.
+    kink : bool
+        Whether the derivatives from the left and from the right are finite and differ; a value
+        outside of them is wrong even so.
+    elements : int
+        1, or the number of elements that were moved together.
     note : str
         What else there is to say.
     """
@@ -53,11 +59,15 @@ class Finding:
     tolerance: float
     verdict: str
     order: int = 1
+    kink: bool = False
+    elements: int = 1
     note: str = ""
 
     @property
     def relative_error(self) -> float:
         """The error in units of the larger of the two derivatives."""
+        if not math.isfinite(self.error):
+            return math.inf
         size = max(abs(self.analytic), abs(self.numeric))
         return self.error / size if size else 0.0
 
@@ -140,7 +150,7 @@ class GradcheckReport:
     def scope(self) -> list[str]:
         """What was checked and what was not, a line each."""
         elements = sum(self.inputs.values())
-        checked = sum(f.order == 1 and not f.name.endswith(")") for f in self.findings)
+        checked = sum(f.order == 1 and f.elements == 1 for f in self.findings)
         share = "all" if checked == elements else f"{checked:,} of"
         lines = [
             f"checked {share} {_count(elements, 'element')} of {_count(len(self.inputs), 'input')}"
@@ -150,7 +160,8 @@ class GradcheckReport:
         second = sum(f.order == 2 for f in self.findings)
         if second:
             lines.append(f"second order: {_count(second, 'derivative')}")
-        kinks, weak = len(self.of(KINK)), len(self.of(WEAK))
+        kinks = sum(f.elements == 1 for f in self.of(KINK))
+        weak = len(self.of(WEAK))
         if kinks:
             lines.append(f"not differentiable at {_count(kinks, 'element')}, where any subgradient "
                          f"is accepted")  # fmt: skip

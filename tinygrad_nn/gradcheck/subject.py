@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from tinygrad_nn.backward import pull_back, reachable
 from tinygrad_nn.errors import LossError
 from tinygrad_nn.graph import Node, enable_grad, strict
 from tinygrad_nn.nn.module import Module
+from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.value import Value
 
@@ -121,7 +123,7 @@ class Subject:
 
     def _pull(self, leaves: list[Node], outputs: list[Node], g: Array) -> Array:
         with np.errstate(all="ignore"):
-            _, cotangents = pull_back(_seeds(outputs, g))
+            _, cotangents = pull_back(_seeds(outputs, g, _like))
         return self._gather(leaves, cotangents)
 
     def _gather(self, leaves: list[Node], cotangents: dict[int, Any]) -> Array:
@@ -136,7 +138,7 @@ class Subject:
         leaves, outputs = self.run(x)
         result = np.zeros(directions.shape)
         with np.errstate(all="ignore"), enable_grad():
-            _, first = pull_back(_seeds(outputs, g), record=True)
+            _, first = pull_back(_seeds(outputs, g, _node_like), record=True)
             # Without a node the gradient is constant, and its derivative zero.
             recorded = [
                 (first[node.serial], part)
@@ -199,6 +201,7 @@ def _outputs(output: Any) -> Iterator[Node]:
 
 
 def flat(outputs: list[Node]) -> Array:
+    """Return all numbers of the outputs, one behind the other, in float64."""
     if not outputs:
         return np.zeros(0)
     return np.concatenate([np.ravel(np.asarray(o._data, np.float64)) for o in outputs])
@@ -216,21 +219,26 @@ def _dtype(node: Node) -> np.dtype[Any]:
 
 def _like(node: Node, g: Array) -> Any:
     """Give numbers the form of a cotangent of `node`."""
-    if isinstance(node, Value):
-        return float(g[0])
-    return Tensor(g.reshape(node.shape), dtype=_dtype(node))
+    return g.reshape(node.shape).astype(_dtype(node)) if isinstance(node, Tensor) else float(g[0])
 
 
-def _seeds(outputs: list[Node], g: Array) -> list[tuple[Node, Any]]:
-    seeds = []
-    start = 0
-    for node in outputs:
-        size = int(np.prod(node.shape))
-        if node.requires_grad:
-            c = _like(node, g[start : start + size])
-            seeds.append((node, c))
-        start += size
-    return seeds
+def _node_like(node: Node, g: Array) -> Any:
+    """Give numbers the form of a recorded cotangent of `node`."""
+    c = _like(node, g)
+    return Tensor(c) if isinstance(node, Tensor) else c
+
+
+def _seeds(
+    outputs: list[Node], g: Array, form: Callable[[Node, Array], Any]
+) -> list[tuple[Node, Any]]:
+    """Cut `g` into a cotangent for each output that has a gradient."""
+    sizes = [math.prod(node.shape) for node in outputs]
+    parts = np.split(g, np.cumsum(sizes)[:-1])
+    return [
+        (node, form(node, part))
+        for node, part in zip(outputs, parts, strict=True)
+        if node.requires_grad
+    ]
 
 
 # --- what the user gave --------------------------------------------------------------------------
@@ -340,9 +348,9 @@ def _as_arguments(inputs: Any) -> list[Any]:
 
 def _parameter_names(f: Callable[..., Any], arguments: list[Any]) -> list[str]:
     """Name arguments as the signature of `f` does, where it can be read; check their number."""
-    names = [f"input {i}" for i in range(len(arguments))]
+    names = [f"inputs[{i}]" for i in range(len(arguments))] if len(arguments) != 1 else ["x"]
     try:
-        signature = inspect.signature(f)
+        signature = inspect.signature(f.forward if isinstance(f, Primitive) else f)
     except (TypeError, ValueError):
         return names
     try:

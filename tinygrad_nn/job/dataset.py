@@ -43,9 +43,11 @@ class Scale:
     @classmethod
     def of(cls, x: Array) -> Scale:
         """Return the scale of the columns of `x`."""
-        constant = (x == x[:1]).all(axis=0)
         with np.errstate(over="ignore", invalid="ignore"):
-            return cls(x.mean(axis=0), np.where(constant, np.inf, x.std(axis=0)))
+            std = x.std(axis=0)
+            # Overflow shall not look like a constant: nan is found by whoever uses the scale.
+            std = np.where(np.isfinite(std) & (std > 0.0), std, np.nan)
+            return cls(x.mean(axis=0), np.where((x == x[:1]).all(axis=0), np.inf, std))
 
     def apply(self, x: Array) -> npt.NDArray[np.float32]:
         """Return `x` standardised."""
@@ -53,7 +55,7 @@ class Scale:
 
     def undo(self, x: Array) -> Array:
         """Return standardised values in the columns' own units."""
-        return x * self.std + self.mean
+        return x * np.where(np.isinf(self.std), 0.0, self.std) + self.mean
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def prepare(
     if task == "auto":
         task = "classify" if _are_classes(cells) else "regress"
     classes: tuple[str, ...] = ()
+    y: Array
     if task == "classify":
         classes, y = _encode(cells)
         if len(classes) < 2:
@@ -206,7 +209,7 @@ def _are_classes(cells: Sequence[str]) -> bool:
 
 
 def _encode(cells: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """Number the classes: integers in their order (1 and 1.0 are the same), others as text."""
+    """Return the classes, integers in order (1 and 1.0 are one) or text, and their numbers."""
     integers = {cell: _as_integer(cell) for cell in set(cells)}
     if None not in integers.values():
         cells = [str(integers[cell]) for cell in cells]

@@ -38,5 +38,5 @@ def focal_loss(prediction, target, gamma=2.0):  # type: ignore[no-untyped-def]
 
 
 # Read by the command line: what the loss is measured in, and inputs to check and draw it with.
-focal_loss.unit = "nats"
-focal_loss.shapes = "8,10; int:8:10"
+focal_loss.unit = "nats"  # type: ignore[attr-defined]
+focal_loss.shapes = "8,10; int:8:10"  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +48,19 @@ class Input:
     array : ndarray
     origin : str
         How it came about, for the user to read.
+    is_constant : bool
+        Whether no gradient is taken for it; integers have none anyway.
     """
 
     name: str
     array: Array
     origin: str
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether no gradient is taken for it: integers have none."""
-        return self.array.dtype.kind != "f"
+    is_constant: bool = False
 
     def tensor(self) -> Tensor:
         """Return a new tensor."""
-        return Tensor(self.array, requires_grad=not self.is_constant, label=self.name)
+        requires_grad = self.array.dtype.kind == "f" and not self.is_constant
+        return Tensor(self.array, requires_grad=requires_grad, label=self.name)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.array.dtype} of shape {self.array.shape}, {self.origin}"
@@ -80,7 +79,7 @@ def find_inputs(
     From `file`, else of the given `shapes`, else of the function's own attribute ``shapes``. If
     there is none of these, a function of one argument or of two (a prediction and a target: class
     numbers, or numbers of the same shape) is tried with a few shapes, and the first that it
-    accepts are taken.
+    accepts are taken. The target is a constant then; otherwise all floats are variables.
 
     Parameters
     ----------
@@ -129,6 +128,8 @@ def _guess(
     complaints = []
     for shapes in guesses:
         found = parse_shapes(shapes, names, rng)
+        # A target is data: losses need not be differentiable in it.
+        found[1:] = [replace(item, is_constant=True) for item in found[1:]]
         try:
             accept(found)
         except JobError as error:
@@ -137,8 +138,8 @@ def _guess(
             return found
     # A function that raised was given the wrong shapes, perhaps; one that returned the wrong thing
     # would hardly do better with others.
-    shapes, error = next((c for c in complaints if c[1].__cause__ is None), complaints[0])
-    raise JobError(f'{error} (tried with --shapes "{shapes}"; give --shapes to choose them)')
+    shapes, first = next((c for c in complaints if c[1].__cause__ is None), complaints[0])
+    raise JobError(f'{first} (tried with --shapes "{shapes}"; give --shapes to choose them)')
 
 
 def _parameters(function: UserFunction) -> list[str]:

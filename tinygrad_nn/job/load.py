@@ -34,6 +34,7 @@ def load_function(spec: str) -> Callable[..., Any]:
     if not colon or not file or not name.isidentifier():
         raise JobError(f"{spec}: expected FILE.py:FUNCTION, as in losses.py:focal_loss")
     path = Path(file)
+    source = _source(path)
     module = ModuleType(f"{path.stem} (user's file)")
     module.__file__ = str(path)
     folder = str(path.resolve().parent)
@@ -43,7 +44,7 @@ def load_function(spec: str) -> Callable[..., Any]:
     # Dataclasses and pickle look their module up by name.
     sys.modules[module.__name__] = module
     try:
-        exec(compile(_source(path), str(path), "exec"), module.__dict__)
+        exec(compile(source, str(path), "exec"), module.__dict__)
     except SyntaxError as error:
         raise JobError(f"{file}: line {error.lineno}: {error.msg}") from None
     except (Exception, SystemExit) as error:
@@ -55,7 +56,7 @@ def load_function(spec: str) -> Callable[..., Any]:
         raise JobError(f"{file}: no function {name!r}; {hint}It has: {', '.join(own) or 'none'}")
     function = vars(module)[name]
     if not callable(function):
-        raise JobError(f"{file}: {name!r} is a {type(function).__name__}, not a function")
+        raise JobError(f"{file}: {name!r} is no function but of type {type(function).__name__}")
     return function  # type: ignore[no-any-return]  # callable() tells mypy too little
 
 

@@ -1,4 +1,4 @@
-"""Losses by name or from a file, called with care: what comes back must be one number to descend."""
+"""Losses by name or from a file, called with care: what comes back must be one number."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class UserFunction:
 
     @classmethod
     def load(cls, spec: str) -> UserFunction:
-        """Load ``FILE.py:FUNCTION``; its attribute `unit`, if there is one, says what it returns."""
+        """Load ``FILE.py:FUNCTION``; its attribute `unit`, if any, says what it returns."""
         function = load_function(spec)
         name = spec.rpartition(":")[2]
         return cls(function, name, spec, unit=str(getattr(function, "unit", "")))
@@ -131,7 +131,5 @@ def find_loss(spec: str) -> UserFunction:
         function, task, unit = LOSSES[spec]
         return UserFunction(function, spec, spec, task, unit)
     if ":" not in spec:
-        raise JobError(
-            f"unknown loss {spec!r}; known are {', '.join(LOSSES)}, or FILE.py:FUNCTION"
-        )
+        raise JobError(f"unknown loss {spec!r}; known are {', '.join(LOSSES)}, or FILE.py:FUNCTION")
     return UserFunction.load(spec)

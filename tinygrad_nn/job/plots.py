@@ -27,7 +27,7 @@ P = ParamSpec("P")
 # https://jfly.uni-koeln.de/color/
 _TRAIN, _TEST, _GREY = "#0072B2", "#D55E00", "#5f6368"
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "figure.figsize": (7.0, 4.2),
     "figure.dpi": 150,
     "figure.constrained_layout.use": True,
@@ -100,6 +100,8 @@ def curves(history: History, name: str, title: str, label: str) -> Figure:
     label : str
         Of the vertical axis, with the unit.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _figure(title)
     train, test = (np.array(history.columns[f"{part}_{name}"]) for part in ("train", "test"))
     epochs = np.arange(1, len(train) + 1)
@@ -112,7 +114,7 @@ def curves(history: History, name: str, title: str, label: str) -> Figure:
     )  # fmt: skip
     axes.set_xlabel("epoch")
     axes.set_ylabel(shown(label), parse_math=False)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if name == "accuracy":
         axes.yaxis.set_major_formatter("{x:.0%}" if np.ptp([train, test]) > 0.05 else "{x:.1%}")
     elif name != "r2":
@@ -183,7 +185,7 @@ def images(pictures: npt.NDArray[Any], captions: Sequence[str], title: str) -> F
     for axes in grid:
         axes.axis("off")
     for axes, picture, caption in zip(grid, pictures, captions, strict=False):
-        axes.imshow(picture, cmap="Greys", interpolation="nearest")
+        axes.imshow(picture, cmap="Greys", interpolation="nearest", vmin=0.0)
         axes.set_title(
             shown(caption, lines=True), fontsize=9, fontweight="normal", loc="center", pad=5,
             parse_math=False,

@@ -113,7 +113,7 @@ class SavedModel:
         for name, array in self.network.state_dict().items():
             arrays[_PARAMETER + name] = array
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, allow_pickle=False, **arrays)
         return buffer.getvalue()
 
     @classmethod

@@ -199,9 +199,7 @@ def train(
     return network, history
 
 
-def _step(
-    network: MLP, optimizer: SGD, loss: UserFunction, data: Dataset, batch: Array
-) -> float:
+def _step(network: MLP, optimizer: SGD, loss: UserFunction, data: Dataset, batch: Array) -> float:
     """Take a step and return the loss before it; a loss that is not finite changes nothing."""
     prediction = predictions(network, data.x[batch], data.task)
     result = loss.loss(prediction, Tensor(data.y[batch]))

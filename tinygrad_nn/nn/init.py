@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["INITIALIZERS", "RNG", "constant", "glorot_normal", "glorot_uniform", "he_normal",
+__all__ = ["INITIALIZERS", "constant", "glorot_normal", "glorot_uniform", "he_normal",
            "he_uniform", "initializer", "normal", "truncated_normal", "uniform",
            "zeros"]  # fmt: skip
 
-RNG = int | np.random.Generator | None
+if TYPE_CHECKING:  # numpy.random takes a while to import, and is loaded when it is first used
+    RNG = int | np.random.Generator | None
+    Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
-Array = npt.NDArray[Any]
-Initializer = Callable[[Shape, RNG, npt.DTypeLike], Array]
+Initializer = Callable[[Shape, "RNG", npt.DTypeLike], "Array"]
 
 
 def _fans(shape: Shape) -> tuple[int, int]:

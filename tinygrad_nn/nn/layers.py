@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,13 @@ from tinygrad_nn.activations import ACTIVATIONS, Activation, activation
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.flat import flatten
 from tinygrad_nn.graph import Node
-from tinygrad_nn.nn.init import RNG, Initializer, initializer
+from tinygrad_nn.nn.init import Initializer, initializer
 from tinygrad_nn.nn.module import Module
 from tinygrad_nn.rules.linalg import linear
 from tinygrad_nn.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_nn.nn.init import RNG
 
 __all__ = ["MLP", "Layer", "Linear", "Neuron", "NeuronView", "Sequential"]
 
@@ -74,13 +77,16 @@ class _Dense(Module):
 
     def forward(self, x: Any) -> Any:
         weight = self.weight
-        if not isinstance(x, Tensor):
+        if x.__class__ is Tensor:
+            shape = x._data.shape
+        else:
             # Plain data takes the parameters' dtype: float64 from a file stays out of a float32
             # network.
             x = _plain(x, weight._data.dtype)
-        if not x.ndim or x.shape[-1] != self.n_in:
+            shape = x.shape
+        if not shape or shape[-1] != self.n_in:
             raise ShapeError(
-                f"{self._title()} takes inputs of shape (..., {self.n_in}), got {x.shape}"
+                f"{self._title()} takes inputs of shape (..., {self.n_in}), got {shape}"
             )
         bias = self.bias
         if bias is None:
@@ -100,7 +106,7 @@ def _plain(x: Any, dtype: Any) -> Any:
     if x.__class__ is np.ndarray:
         return x if x.dtype is dtype else x.astype(dtype, copy=False)
     if isinstance(x, list | tuple) and any(isinstance(item, Node) for item in x):
-        return np.stack(x)  # type: ignore[call-overload]  # NumPy hands nodes back to the engine
+        return np.stack(x)
     return np.asarray(x, dtype)
 
 
@@ -172,6 +178,7 @@ class NeuronView:
 
     @property
     def weight(self) -> npt.NDArray[Any]:
+        """The unit's column of the layer's weight, a view."""
         return self._layer.weight.data[:, self._index]
 
     @weight.setter
@@ -187,6 +194,7 @@ class NeuronView:
 
     @property
     def bias(self) -> npt.NDArray[Any]:
+        """The unit's bias, a view."""
         bias = self._layer.bias
         if bias is None:
             raise AttributeError(f"{self._layer._title()} has no bias")
@@ -255,6 +263,7 @@ class Layer(_Dense):
 
     @property
     def neurons(self) -> list[NeuronView]:
+        """The units, as views."""
         return [NeuronView(self, i) for i in range(self.n_out)]
 
     def _settings(self) -> list[str]:
@@ -418,9 +427,8 @@ class Sequential(Module):
 
     def __repr__(self) -> str:
         lines = [
-            f"  ({i}): " + (repr(s) if isinstance(s, Module) else str(_name(s))).replace(
-                "\n", "\n  "
-            )
+            f"  ({i}): "
+            + (repr(s) if isinstance(s, Module) else str(_name(s))).replace("\n", "\n  ")
             for i, s in enumerate(self.steps)
         ]
         return "\n".join(["Sequential(", *lines, ")"])

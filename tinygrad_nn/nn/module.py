@@ -33,6 +33,7 @@ class Module:
     >>> class Scale(tg.nn.Module):
     ...     def __init__(self):
     ...         self.factor = tg.tensor([1.0, 2.0], requires_grad=True)
+    ...
     ...     def forward(self, x):
     ...         return x * self.factor
     >>> model = Scale()
@@ -52,13 +53,18 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} must define forward()")
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
+        """Return `forward` of the arguments, and mark what it computed as this module's."""
         # Nodes made during the call have numbers from here up to the output's, which is all that
         # a drawing needs to know to put a frame around them.
         start = next_serial()
         output = self.forward(*args, **keywords)
-        for node in (output,) if isinstance(output, Node) else _nodes(output):
+        if output.__class__ is Tensor:  # nearly always
+            if output.serial > start:
+                output._scopes += (Scope.of(self, start),)
+            return output
+        for node in _nodes(output):
             if node.serial > start:
-                node._scopes = (*node._scopes, Scope.of(self, start))
+                node._scopes += (Scope.of(self, start),)
         return output
 
     # --- parameters and parts ------------------------------------------------------------------

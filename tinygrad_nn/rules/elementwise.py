@@ -51,6 +51,13 @@ where = primitive(name="where", elementwise=True, domain=(REAL, REAL, REAL),
                          lambda g, y, c, a, b: where(c, 0.0, g)],
                   scalar=lambda c, a, b: a if c else b)(_where)
 
+def _fresh(function: np.ufunc) -> Any:
+    """Serve `out` by a copy: NumPy 2.4.6 may write wrong results into a strided array itself."""
+    def forward(x: Any, *, out: Any = None) -> Any:
+        return function(x) if out is None else np.logical_or(function(x), False, out=out)
+    return forward
+
+
 greater       = ufunc(np.greater,       scalar=operator.gt)
 greater_equal = ufunc(np.greater_equal, scalar=operator.ge)
 less          = ufunc(np.less,          scalar=operator.lt)
@@ -65,10 +72,10 @@ bitwise_and   = ufunc(np.bitwise_and)
 bitwise_or    = ufunc(np.bitwise_or)
 bitwise_xor   = ufunc(np.bitwise_xor)
 invert        = ufunc(np.invert)
-isnan         = ufunc(np.isnan,    scalar=math.isnan)
-isinf         = ufunc(np.isinf,    scalar=math.isinf)
-isfinite      = ufunc(np.isfinite, scalar=math.isfinite)
-signbit       = ufunc(np.signbit)
+isnan         = ufunc(np.isnan,    scalar=math.isnan,    forward=_fresh(np.isnan))
+isinf         = ufunc(np.isinf,    scalar=math.isinf,    forward=_fresh(np.isinf))
+isfinite      = ufunc(np.isfinite, scalar=math.isfinite, forward=_fresh(np.isfinite))
+signbit       = ufunc(np.signbit,                        forward=_fresh(np.signbit))
 sign          = ufunc(np.sign)
 floor         = ufunc(np.floor)
 ceil          = ufunc(np.ceil)
@@ -95,12 +102,14 @@ def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
         if b == 0:
             return g * 0.0
         return g if b == 1 else g * (float(b) * a ** (b - 1))
-    constant = b == 0
-    return where(constant, 0.0, g * (b * a ** where(constant, 1.0, b - 1.0)))
+    risky = logical_and(b == 0, logical_or(a == 0, a != a))
+    return g * (b * where(risky, 1.0, a) ** where(risky, 1.0, b - 1.0))
 
 
 def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
     """Return g y log(a), which is 0 at a = 0 for b >= 0, the limit from the right."""
+    if isinstance(a, int | float) and a > 0:
+        return g * (y * math.log(a))
     flat = logical_and(a == 0, b >= 0)
     return where(flat, 0.0, g * (y * log(where(flat, 1.0, a))))
 
@@ -118,7 +127,7 @@ power       = ufunc(np.power,    _power_base, _power_exponent,                  
 float_power = ufunc(np.float_power, _power_base, _power_exponent,               scalar=math.pow, domain=POSITIVE)
 absolute    = ufunc(np.absolute, lambda g, y, x: g * sign(x),                   scalar=abs)
 fabs        = ufunc(np.fabs,     lambda g, y, x: g * sign(x),                   scalar=math.fabs)
-remainder   = ufunc(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * floor(a / b), domain=((0.6, 0.9), (0.2, 0.29)))
+remainder   = ufunc(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * floor(a / b), domain=((0.65, 0.75), (0.26, 0.3)))
 
 # --- exponentials and logarithms ----------------------------------------------------------------
 
@@ -217,6 +226,7 @@ clip = Primitive(
     domain=(REAL, NEGATIVE, POSITIVE),
 )
 
+
 @implements(np.clip)
 def _np_clip(
     a: Any,
@@ -296,12 +306,15 @@ _ERFC_LARGE = (
     3.3478119482868056e-14, -1.864562880419313e-15, -1.2507950530688648e-15,
 )
 # fmt: on
-_chebval = np.polynomial.chebyshev.chebval
 
 
 def _erfc_positive(x: Any) -> Any:
     x = np.minimum(x, 30.0)  # erfc(30) is below the smallest number, and 30^2 cannot overflow
-    return np.exp(-x * x) * _chebval((x - 3.75) / (x + 3.75), _ERFC_LARGE) / (1.0 + 2.0 * x)
+    return (
+        np.exp(-x * x)
+        * np.polynomial.chebyshev.chebval((x - 3.75) / (x + 3.75), _ERFC_LARGE)
+        / (1.0 + 2.0 * x)
+    )
 
 
 def _erf(x: Any, *, complement: bool) -> Any:
@@ -309,7 +322,7 @@ def _erf(x: Any, *, complement: bool) -> Any:
     x = np.asarray(x, np.result_type(dtype, np.float64))
     a = np.abs(x)
     b = np.minimum(a, 1.0)
-    small = np.copysign(b, x) * _chebval(2.0 * b * b - 1.0, _ERF_SMALL)
+    small = np.copysign(b, x) * np.polynomial.chebyshev.chebval(2.0 * b * b - 1.0, _ERF_SMALL)
     large = _erfc_positive(np.maximum(a, 1.0))
     if complement:
         y = np.where(a < 1.0, 1.0 - small, np.where(x < 0.0, 2.0 - large, large))

@@ -71,5 +71,6 @@ def linear(x: Any, weight: Any, bias: Any, *, out: Any = None) -> Any:
     One node, whose sum is done in place: a layer's forward without a temporary array.
     """
     # For matrices np.dot is the same product with half of matmul's overhead.
-    y = np.dot(x, weight, out) if x.ndim == 2 else np.matmul(x, weight, out=out)
+    matrices = x.ndim == 2 and out is None
+    y = np.dot(x, weight) if matrices else np.matmul(x, weight, out=out)
     return np.add(y, bias, out=y)

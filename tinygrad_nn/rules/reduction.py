@@ -14,7 +14,8 @@ from tinygrad_nn.primitive import REAL, primitive
 from tinygrad_nn.rules.elementwise import exp, floating, logical_or, where
 from tinygrad_nn.rules.shape import arange, broadcast_to, one_hot, ones
 
-Axis = int | tuple[int, ...] | None
+# Any to the type checker: NumPy's stubs tell axis and keepdims apart in ways that Python does not.
+Axis = Any
 
 
 def _expand(g: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
@@ -52,7 +53,7 @@ def _mean_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = Fa
 
 
 @primitive(numpy=[np.mean], rules=[_mean_rule], domain=(REAL,))
-def mean(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
+def mean(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = None) -> Any:
     """Arithmetic mean over `axis`; nan with a warning where there is nothing to average."""
     if out is None and x.dtype.kind == "f" and x.dtype.itemsize >= 4 and x.size:
         # A third of np.mean's time. Half precision is left to NumPy, which sums it in float32.
@@ -68,23 +69,19 @@ def _extremum_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool 
     return where(attained, _expand(g / ties, x, axis, keepdims), 0.0)
 
 
-@primitive(
-    name="max", numpy=[np.max, np.maximum.reduce], rules=[_extremum_rule], domain=(REAL,)
-)
+@primitive(name="max", numpy=[np.max, np.maximum.reduce], rules=[_extremum_rule], domain=(REAL,))
 def max_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """Largest element over `axis`; at a tie the gradient is split evenly."""
     return np.maximum.reduce(x, axis=axis, keepdims=keepdims, out=out)
 
 
-@primitive(
-    name="min", numpy=[np.min, np.minimum.reduce], rules=[_extremum_rule], domain=(REAL,)
-)
+@primitive(name="min", numpy=[np.min, np.minimum.reduce], rules=[_extremum_rule], domain=(REAL,))
 def min_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """Smallest element over `axis`; at a tie the gradient is split evenly."""
     return np.minimum.reduce(x, axis=axis, keepdims=keepdims, out=out)
 
 
-def _over(n: int) -> float:
+def _over(n: float) -> float:
     """Return 1/n as IEEE has it: the variance of one element with ddof=1 is nan, not an error."""
     return 1.0 / n if n else math.inf
 
@@ -92,7 +89,7 @@ def _over(n: int) -> float:
 def _var_rule(
     g: Any, y: Any, x: Any, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False
 ) -> Any:
-    centred = x - np.mean(x, axis=axis, keepdims=True)
+    centred = x - mean(x, axis=axis, keepdims=True)
     return _expand(g, x, axis, keepdims) * (2.0 * _over(_count(x, axis) - ddof) * centred)
 
 
@@ -108,7 +105,7 @@ def _std_rule(
     g: Any, y: Any, x: Any, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False
 ) -> Any:
     y = _expand(y, x, axis, keepdims)
-    centred = x - np.mean(x, axis=axis, keepdims=True)
+    centred = x - mean(x, axis=axis, keepdims=True)
     slope = _over(_count(x, axis) - ddof) * centred / where(y == 0, 1.0, y)
     return _expand(g, x, axis, keepdims) * where(y == 0, 0.0, slope)
 
@@ -117,7 +114,7 @@ def _std_rule(
 def std(
     x: Any, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False, out: Any = None
 ) -> Any:
-    """Standard deviation over `axis`; subgradient 0 where all elements are equal."""
+    """Take the standard deviation over `axis`; subgradient 0 where all elements are equal."""
     return np.std(x, axis=axis, ddof=ddof, keepdims=keepdims, out=out)
 
 
@@ -155,7 +152,7 @@ def _logsumexp_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool
 
 
 @primitive(rules=[_logsumexp_rule], domain=(REAL,))
-def logsumexp(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
+def logsumexp(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = None) -> Any:
     """Logarithm of the sum of exponentials over `axis`; -inf for an empty sum.
 
     Parameters
@@ -259,5 +256,6 @@ def nll(x: Any, labels: Any, *, out: Any = None) -> Any:
     """Minus the mean of one element from each row: `x` (..., n), integer `labels` (...)."""
     rows = x.reshape(-1, x.shape[-1])
     picked = rows[arange(len(rows)), np.reshape(labels, -1)]
-    total = np.add.reduce(picked)
-    return np.multiply(total, -1.0 / len(rows) if len(rows) else -math.nan, out=out)
+    if not len(rows):
+        return np.multiply(np.mean(picked), -1.0, out=out)  # nan, with NumPy's warning
+    return np.multiply(np.add.reduce(picked), -1.0 / len(rows), out=out)

@@ -200,9 +200,7 @@ def _join_index(template: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any
     return tuple(next(rest) if part is ARRAY else part for part in template)
 
 
-def _getitem_rule(
-    i: int, g: Any, y: Any, x: Any, *arrays: Any, template: tuple[Any, ...]
-) -> Any:
+def _getitem_rule(i: int, g: Any, y: Any, x: Any, *arrays: Any, template: tuple[Any, ...]) -> Any:
     return scatter_add(g, *arrays, template=template, shape=x.shape) if i == 0 else None
 
 
@@ -275,7 +273,7 @@ def put_along_zeros(x: Any, indices: Any, *, axis: int, length: int, out: Any = 
     return out
 
 
-# --- one element of each row -----------------------------------------------------------------------
+# --- one element of each row ---------------------------------------------------------------------
 
 
 @primitive(
@@ -295,9 +293,7 @@ def pick(x: Any, indices: Any, *, out: Any = None) -> Any:
     return y if out is None else np.positive(y, out=out)
 
 
-@primitive(
-    rules=[lambda g, y, x, indices, *, length: pick(g, indices), None], domain=(REAL, REAL)
-)
+@primitive(rules=[lambda g, y, x, indices, *, length: pick(g, indices), None], domain=(REAL, REAL))
 def unpick(x: Any, indices: Any, *, length: int, out: Any = None) -> Any:
     """Put each element of `x` (...) at its index on a new last axis of `length`, zeros around."""
     x = np.asarray(x)

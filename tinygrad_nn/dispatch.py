@@ -1,0 +1,97 @@
+"""What NumPy's functions do when they meet a node: NumPy hands the call to the node's class.
+
+Each is looked up among the primitives and their compositions. What is missing is refused by name,
+because NumPy itself would go on with an array of objects, or with numbers cut off their graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.errors import NotDifferentiableError
+from tinygrad_nn.graph import Node
+from tinygrad_nn.primitive import BY_FUNCTION, COMPOSITES, bind
+
+__all__ = ["dispatch_function", "dispatch_ufunc", "no_out"]
+
+# Harmless functions of an array that are about its layout or its plain numbers: they are answered
+# from the data.
+_PLAIN: frozenset[Callable[..., Any]] = frozenset(
+    [np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj,
+     np.zeros_like, np.ones_like, np.empty_like, np.array_equal, np.allclose,
+     np.isclose, np.array_repr, np.array_str, np.array2string, np.may_share_memory,
+     np.shares_memory, np.argsort, np.nonzero, np.count_nonzero, np.flatnonzero, np.argwhere,
+     np.searchsorted, np.digitize, np.common_type,
+     np.min_scalar_type, np.isin]
+)  # fmt: skip
+
+
+def no_out(name: str) -> NotDifferentiableError:
+    """Return the error for a result that would be written into an array."""
+    return NotDifferentiableError(
+        f"{name} cannot write a recorded result into an existing array (`out=`, or an in-place "
+        f"operator such as `array += tensor`). Use the result as a new tensor: "
+        f"`array = array + tensor`"
+    )
+
+
+def dispatch_ufunc(
+    function: np.ufunc, method: str, inputs: tuple[Any, ...], keywords: dict[str, Any]
+) -> Any:
+    """Answer a NumPy ufunc that met a node."""
+    name = function.__name__ if method == "__call__" else f"{function.__name__}.{method}"
+    if any(o is not None for o in keywords.pop("out", ())):
+        raise no_out(f"np.{name}")
+    if method == "reduce" and getattr(function, method) in BY_FUNCTION:
+        keywords.setdefault("axis", 0)
+        return dispatch_function(getattr(function, method), inputs, keywords, name)
+    target = BY_FUNCTION.get(function)
+    if target is None or method != "__call__":
+        raise _unsupported(name)
+    if keywords:
+        raise NotDifferentiableError(
+            f"np.{name} on tensors does not take {', '.join(keywords)}; use np.where "
+            f"to select, and t.astype to convert"
+        )
+    return target(*inputs)
+
+
+def dispatch_function(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    keywords: dict[str, Any],
+    name: str | None = None,
+) -> Any:
+    """Answer a NumPy function that met a node."""
+    target = BY_FUNCTION.get(function)
+    if target is not None:
+        arrays, static = bind(function, target, args, keywords, name)
+        return target(*arrays, **static)
+    composite = COMPOSITES.get(function)
+    if composite is not None:
+        return composite(*args, **keywords)
+    if function in _PLAIN:
+        return function(*_raw(args), **_raw(keywords))
+    module = function.__module__.removeprefix("numpy").lstrip(".")
+    raise _unsupported(name or f"{module}.{function.__name__}".lstrip("."))
+
+
+def _raw(value: Any) -> Any:
+    if isinstance(value, Node):
+        return value._data
+    if isinstance(value, tuple | list):
+        return type(value)(map(_raw, value))
+    if isinstance(value, dict):
+        return {key: _raw(item) for key, item in value.items()}
+    return value
+
+
+def _unsupported(name: str) -> NotDifferentiableError:
+    return NotDifferentiableError(
+        f"np.{name} has no derivative rule for tensors. Write it with functions that have one, "
+        f"give it one with @tinygrad_nn.primitive, or call it on `t.data` where no gradient is "
+        f"needed"
+    )

@@ -1,0 +1,481 @@
+"""The command line: options, progress, summaries, and one clear line for whatever goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+import tinygrad_nn
+from tinygrad_nn.activations import ACTIVATIONS
+from tinygrad_nn.errors import TinygradError
+from tinygrad_nn.files import write_together
+from tinygrad_nn.job import demo as digits
+from tinygrad_nn.job import plots
+from tinygrad_nn.job.errors import JobError, shown
+from tinygrad_nn.job.inputs import Input
+from tinygrad_nn.job.loss import LOSSES
+from tinygrad_nn.job.tasks import (
+    Files,
+    Plan,
+    Trained,
+    check_function,
+    check_out,
+    draw_function,
+    plan_training,
+)
+from tinygrad_nn.job.training import Settings, Step
+
+__all__ = ["program"]
+
+DEFAULTS = Settings()
+
+#: Lines that report progress where there is no terminal to draw a bar on.
+_LINES = 10
+
+#: Characters of a line that fit most terminals.
+_WIDTH = 100
+
+
+# --- what goes wrong -----------------------------------------------------------------------------
+
+
+class _Failure(click.ClickException):
+    """Ends the program with one line on stderr."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"tinygrad-nn: {shown(' '.join(self.message.split()))}", err=True)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn what users can cause into one line; what is left is a bug and keeps its traceback."""
+    try:
+        yield
+    except _Failure:
+        raise
+    except click.UsageError as error:
+        help_ = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        raise _Failure(error.format_message() + help_) from error
+    except KeyboardInterrupt:
+        raise _Interruption("interrupted; nothing was written") from None
+    except MemoryError as error:
+        raise _Failure("not enough memory") from error
+    except TinygradError as error:
+        raise _Failure(str(error)) from error
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read the output has left: click ends quietly
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        raise _Failure(f"{where}{error.strerror or error}") from error
+
+
+class _Interruption(_Failure):
+    exit_code = 130
+
+
+class _Program(click.Group):
+    def make_context(self, *args: Any, **keywords: Any) -> click.Context:
+        with _one_line():
+            return super().make_context(*args, **keywords)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _one_line():
+            return super().invoke(ctx)
+
+
+# --- options -------------------------------------------------------------------------------------
+
+
+class _Real(click.FloatRange):
+    """A finite number in a range; click's own lets nan through."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
+class _Sizes(click.ParamType):  # type: ignore[type-arg]
+    """Layer sizes: ``32``, ``64,32``, or ``none`` for a linear model."""
+
+    name = "sizes"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        if value.strip().lower() == "none":
+            return ()
+        try:
+            sizes = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            sizes = (0,)
+        if min(sizes) < 1:
+            self.fail(f"{value!r} is not a list of positive integers such as 64,32", param, ctx)
+        return sizes
+
+
+_Command = Callable[..., Any]
+
+
+def _options(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def decorate(command: _Command) -> _Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+_seed = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all randomness."
+)
+_inputs = _options(
+    click.option(
+        "--shapes",
+        help='Inputs to draw, separated by semicolons, as in "8,3; int:8:3": 8,3 is normally '
+        "distributed, float:8,3:0:1 uniform, int:8:3 integers from 0 to 2. By default the "
+        "function's attribute 'shapes', or a guess.",
+    ),
+    click.option("--inputs", "file", help="Inputs to read: an .npz file of arrays."),
+    _seed,
+)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(tinygrad_nn.__version__, prog_name="tinygrad-nn")
+def program() -> None:
+    """Train networks on tables, check the gradients of losses, draw computation graphs.
+
+    A loss of your own is a Python function of tensors, named as FILE.py:FUNCTION.
+    """
+
+
+# --- train ---------------------------------------------------------------------------------------
+
+
+@program.command()
+@click.argument("data")
+@click.option("--target", required=True, help="The column to predict.")
+@click.option(
+    "--hidden",
+    type=_Sizes(),
+    multiple=True,
+    default=[(32,)],
+    show_default="32",
+    help="Units of the hidden layers: 64,32, or the option again; none for a linear model.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS.epochs, show_default=True)
+@click.option(
+    "--lr",
+    type=_Real(min=0, min_open=True),
+    default=DEFAULTS.lr,
+    show_default=True,
+    help="Learning rate of the first step; it falls to 0 along half a cosine.",
+)
+@click.option(
+    "--momentum",
+    type=_Real(min=0, max=1, max_open=True),
+    default=DEFAULTS.momentum,
+    show_default=True,
+)
+@click.option(
+    "--weight-decay",
+    type=_Real(min=0),
+    default=DEFAULTS.weight_decay,
+    show_default=True,
+    help="Multiple of the parameters added to the gradient.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=DEFAULTS.batch_size,
+    show_default=True,
+    help="Rows per step.",
+)
+@click.option(
+    "--activation",
+    type=click.Choice(list(ACTIVATIONS)),
+    default=DEFAULTS.activation,
+    show_default=True,
+    metavar="NAME",
+    help="Of the hidden layers.",
+)
+@click.option(
+    "--loss",
+    metavar="LOSS",
+    help=f"{', '.join(LOSSES)} or FILE.py:FUNCTION, called with prediction and target. By "
+    f"default cross_entropy for classes, mse_loss for numbers.",
+)
+@click.option(
+    "--task",
+    type=click.Choice(["auto", "classify", "regress"]),
+    default="auto",
+    show_default=True,
+    help="auto: text and few integers are classes, other numbers are not.",
+)
+@click.option("--ignore", multiple=True, metavar="COLUMN", help="Leave a column out; repeatable.")
+@click.option(
+    "--test-share",
+    type=_Real(min=0, max=1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share of the rows that is held out.",
+)
+@_seed
+@click.option("--out", default="out", show_default=True, help="Folder for the results.")
+@click.option("--no-plots", is_flag=True, help="Write no figures (they need matplotlib).")
+def train(
+    data: str, target: str, hidden: Sequence[tuple[int, ...]], loss: str | None, task: str,
+    ignore: Sequence[str], test_share: float, out: str, no_plots: bool, **settings: Any,
+) -> None:  # fmt: skip
+    """Train a classifier or a regression on the CSV file DATA (gzip too).
+
+    Every column but the target must be numeric. Part of the rows is held out to judge by. The
+    model, its history and figures are written to a folder.
+    """
+    folder = Path(out)
+    check_out(folder)
+    if not no_plots:
+        plots.require_matplotlib()
+    chosen = Settings(hidden=sum(hidden, ()), **settings)
+    plan = plan_training(
+        data, target, chosen, loss=loss, task=task, ignore=ignore, test_share=test_share
+    )
+    _say(_describe(plan))
+    trained = _train(plan)
+    files = trained.files(folder, figures=not no_plots)
+    write_together(files)
+    _say(_outcome(trained))
+    _list(files)
+
+
+def _describe(plan: Plan) -> str:
+    data, table = plan.data, plan.table
+    if data.classes:
+        names = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
+        goal = f"{len(data.classes)} classes ({names})"
+    else:
+        goal = "a number"
+    layers = "-".join(map(str, [len(data.features), *plan.settings.hidden, data.n_out]))
+    return (
+        f"{table.path}: {len(table):,} rows, {len(data.features)} features; "
+        f"column {data.target!r} is {goal}\n"
+        f"training an MLP {layers} on {len(data.train):,} rows, {len(data.test):,} are held out; "
+        f"loss {plan.loss.name}"
+    )
+
+
+def _outcome(trained: Trained) -> str:
+    last, data = trained.history.last, trained.data
+    y = data.y[data.test]
+    if data.classes:
+        right = round(last("test_accuracy") * len(y))
+        counts = np.bincount(data.y[data.train], minlength=len(data.classes))
+        usual = int(counts.argmax())
+        return (
+            f"held-out accuracy {last('test_accuracy'):.4f} ({right} of {len(y)} right; always "
+            f"{data.classes[usual]!r} would be {np.mean(y == usual):.4f})"
+        )
+    spread = float(np.sqrt(np.mean(y.astype(float) ** 2))) * float(data.target_scale.std)
+    return (
+        f"held-out RMSE {last('test_rmse'):.6g}, R2 {last('test_r2'):.4f} (the mean of the "
+        f"training part would have RMSE {spread:.6g})"
+    )
+
+
+def _train(plan: Plan) -> Trained:
+    """Train with a bar in a terminal, with some lines elsewhere."""
+    console = Console()
+    if console.is_terminal:
+        with _bar(console, plan.settings.epochs) as report:
+            return plan.run(report)
+    return plan.run(_printer(plan.settings.epochs))
+
+
+def _measured(step: Step) -> str:
+    assert step.metrics is not None
+    names = {name.partition("_")[2]: None for name in step.metrics if not name.endswith("r2")}
+    return "  ".join(
+        f"{name} {step.metrics[f'train_{name}']:.4f} (held out {step.metrics[f'test_{name}']:.4f})"
+        for name in names
+    )
+
+
+def _printer(epochs: int) -> Callable[[Step], None]:
+    shown_epochs = {1 + round(i * (epochs - 1) / (_LINES - 1)) for i in range(_LINES)}
+    width = len(str(epochs))
+
+    def report(step: Step) -> None:
+        if step.metrics and step.epoch in shown_epochs:
+            _say(f"epoch {step.epoch:>{width}}/{epochs}  {_measured(step)}")
+
+    return report
+
+
+@contextmanager
+def _bar(console: Console, epochs: int) -> Iterator[Callable[[Step], None]]:
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}/" + str(epochs), markup=False),
+        BarColumn(30),
+        TextColumn("{task.fields[measured]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=1.0, epoch=0, measured="")
+
+        def report(step: Step) -> None:
+            progress.update(bar, completed=step.share, epoch=step.epoch)
+            if step.metrics:
+                progress.update(bar, measured=_measured(step))
+
+        yield report
+
+
+# --- check ---------------------------------------------------------------------------------------
+
+
+@program.command()
+@click.argument("function")
+@_inputs
+@click.option(
+    "--order",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="2: second derivatives too.",
+)
+def check(function: str, shapes: str | None, file: str | None, seed: int, order: int) -> None:
+    """Check the gradient of a loss, FILE.py:FUNCTION, against finite differences.
+
+    Exit status: 0 where it is right, 1 where it is wrong, 2 where it cannot be checked.
+    """
+    inputs, report = check_function(function, shapes=shapes, file=file, seed=seed, order=order)
+    _say(f"{function} on\n{_listed(inputs)}")
+    _say(str(report))
+    if not report:
+        sys.exit(1)
+
+
+def _listed(inputs: Sequence[Input]) -> str:
+    return "\n".join(f"  {item}" for item in inputs)
+
+
+# --- draw ----------------------------------------------------------------------------------------
+
+
+@program.command()
+@click.argument("function")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    help="The file to write; its name ends in .svg, .png, .pdf (these need Graphviz), .html, "
+    ".mmd, .dot or .txt.",
+)
+@_inputs
+def draw(function: str, output: str, shapes: str | None, file: str | None, seed: int) -> None:
+    """Draw the computation graph of a call of FILE.py:FUNCTION."""
+    inputs, drawing = draw_function(function, shapes=shapes, file=file, seed=seed)
+    try:
+        path = drawing.save(output)
+    except ValueError as error:
+        raise JobError(f"--output {output}: {error}") from error
+    except RuntimeError as error:
+        raise JobError(f"{output}: {error}") from error
+    nodes, edges = len(drawing.description.nodes), len(drawing.description.edges)
+    _say(f"{function} on\n{_listed(inputs)}")
+    _say(f"{path}: {nodes} nodes, {edges} edges")
+
+
+# --- demo ----------------------------------------------------------------------------------------
+
+
+@program.command()
+@click.option("--out", default="demo_out", show_default=True, help="Folder for the results.")
+@_seed
+def demo(out: str, seed: int) -> None:
+    """Train, check and draw on handwritten digits, with a loss of its own."""
+    folder = Path(out)
+    check_out(folder)
+    plots.require_matplotlib()
+
+    _title("Training on handwritten digits with a focal loss")
+    plan = digits.plan(seed)
+    _say(_describe(plan))
+    trained = _train(plan)
+    _say(_outcome(trained))
+    accuracies = digits.seeds(trained, 5)
+    _say(f"five seeds: {', '.join(f'{a:.4f}' for a in accuracies)}")
+
+    _title("Checking gradients against finite differences")
+    reports = {
+        "the loss": digits.check_loss(seed),
+        "the loss of the network in all its parameters": digits.check_model(trained),
+    }
+    for what, report in reports.items():
+        _say(f"{what}: {report.headline}; {report.scope[0]}")
+
+    _title("Drawing the graph of one step")
+    drawing = digits.draw_training(trained)
+    for line in drawing.to_text().splitlines():
+        _say(line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "...")
+    graph, missing = digits.graph_files(drawing, folder)
+    if missing:
+        _say(f"no graph.svg: {missing}")
+
+    files = trained.files(folder, figures=True) | digits.pictures(trained, folder) | graph
+    files |= {folder / "gradcheck.txt": "\n\n".join(f"{w}\n{r}" for w, r in reports.items()) + "\n"}
+    write_together(files)
+    _title("Where everything lies")
+    _list(files)
+    _say("")
+    _say(f"the data: {digits.DIGITS}\nthe loss: {digits.LOSS}")
+    if not all(reports.values()):
+        sys.exit(1)
+
+
+# --- saying things -------------------------------------------------------------------------------
+
+
+_ABOUT = {
+    "model.npz": "the model: parameters, scales, names",
+    "history.csv": "loss and accuracy after each epoch",
+    "loss.png": "the loss over the epochs",
+    "accuracy.png": "the accuracy over the epochs",
+    "rmse.png": "the error over the epochs",
+    "confusion.png": "which digit is taken for which",
+    "mistakes.png": "held-out digits that were misread",
+    "graph.html": "the graph, for a browser",
+    "graph.svg": "the graph, as a picture",
+    "graph.mmd": "the graph, for a ```mermaid block",
+    "graph.txt": "the graph, as text",
+    "gradcheck.txt": "both gradient checks",
+}
+
+
+def _list(files: Files) -> None:
+    width = max(len(str(path)) for path in files)
+    for path in files:
+        _say(f"  {path!s:<{width}}  {_ABOUT[path.name]}")
+
+
+def _title(text: str) -> None:
+    click.echo()
+    click.secho(text, bold=True)
+
+
+def _say(text: str) -> None:
+    click.echo(shown(text, lines=True))
