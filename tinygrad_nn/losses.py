@@ -459,7 +459,7 @@ def binary_cross_entropy_with_logits(logits: Any, target: Any, reduction: str = 
     --------
     >>> from tinygrad_nn import losses, tensor
     >>> losses.binary_cross_entropy_with_logits(tensor([1000.0, -1000.0]), [1.0, 1.0], "none")
-    tensor([  -0., 1000.])
+    tensor([   0., 1000.])
     """
     x, t = _pair("binary_cross_entropy_with_logits", logits, target)
     _check_probabilities("binary_cross_entropy_with_logits: targets must be from 0 to 1", t)

@@ -84,7 +84,8 @@ class Primitive:
         self.elementwise = elementwise
         self.variadic = variadic
         self.domain = tuple(domain)
-        self.__doc__ = forward.__doc__
+        is_ufunc = isinstance(forward, np.ufunc)
+        self.__doc__ = f"`numpy.{self.name}`, recorded." if is_ufunc else forward.__doc__
         self.__module__ = getattr(forward, "__module__", None) or __name__
         self.__qualname__ = getattr(forward, "__qualname__", self.name)
         self.arity, self.static_names = _signature(forward, variadic)

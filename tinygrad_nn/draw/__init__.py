@@ -4,16 +4,10 @@ A graph is collected and described once (`describe`), in plain words and numbers
 written from that description alone.
 """
 
-from tinygrad_nn.draw.describe import Cluster, Description, Edge, Vertex
-from tinygrad_nn.draw.drawing import (
-    Drawing,
-    GraphvizMissingError,
-    draw,
-    draw_dot,
-    make_dot,
-    trace,
-)
+from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex
+from tinygrad_nn.draw.drawing import Drawing, GraphvizMissingError
 from tinygrad_nn.draw.figures import Figures
+from tinygrad_nn.draw.functions import draw, draw_dot, make_dot, trace
 
 __all__ = ["Cluster", "Description", "Drawing", "Edge", "Figures", "GraphvizMissingError",
            "Vertex", "draw", "draw_dot", "make_dot", "trace"]  # fmt: skip

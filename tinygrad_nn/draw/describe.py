@@ -1,9 +1,9 @@
-"""From a graph to a neutral description of it: the one thing that every output is made from."""
+"""From a graph to the description that every output is made from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
 from types import EllipsisType
 from typing import Any
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from tinygrad_nn.backward import pull_back
 from tinygrad_nn.draw.clusters import Call, calls_around
-from tinygrad_nn.draw.figures import Figures, figures
+from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex
+from tinygrad_nn.draw.figures import figures
 from tinygrad_nn.graph import Node
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.value import Value
 
-__all__ = ["Cluster", "Description", "Edge", "Vertex", "collect", "describe", "nested",
-           "outputs_of"]  # fmt: skip
+__all__ = ["GRADIENTS", "collect", "describe", "outputs_of"]
 
 # In these the order of the arguments says nothing, so that their edges need no number.
 _COMMUTATIVE = frozenset(
@@ -27,101 +27,6 @@ _COMMUTATIVE = frozenset(
 
 #: What `draw` can show as a node's gradient.
 GRADIENTS = ("output", "stored", "none")
-
-
-@dataclass(frozen=True, slots=True)
-class Vertex:
-    """What a drawing says of one node.
-
-    Attributes
-    ----------
-    role : str
-        "parameter", "data", "constant", "result" or "output".
-    label : str
-        The name that it was given, or has in its model; may be empty, and is never trusted.
-    op : str
-        Name of the primitive; empty for a leaf.
-    settings : str
-        The primitive's keywords, as in ``axis=0``.
-    shape, dtype : str
-        Empty for plain Python numbers.
-    value, grad : Figures or None
-    cluster : int
-        Index of the innermost cluster that it stands in; -1 for none.
-    """
-
-    role: str
-    label: str
-    op: str
-    settings: str
-    shape: str
-    dtype: str
-    value: Figures | None
-    grad: Figures | None
-    cluster: int
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """An argument: vertex `source` goes into vertex `target`, both by index.
-
-    `place` is the argument's position, counted from 1, where the order matters; else 0.
-    """
-
-    source: int
-    target: int
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """One call of a module: its name in the model (or empty), its title, the cluster around it."""
-
-    name: str
-    title: str
-    parent: int
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """A graph in words and numbers, in the order of creation.
-
-    `note` says what is unusual about the gradients shown; empty when nothing is.
-    """
-
-    nodes: tuple[Vertex, ...]
-    edges: tuple[Edge, ...]
-    clusters: tuple[Cluster, ...]
-    note: str
-
-
-def nested(graph: Description) -> Iterator[tuple[str, int, int]]:
-    """Yield the drawing's parts as a writer needs them, clusters inside clusters. No recursion.
-
-    Yields
-    ------
-    what : {"node", "open", "close"}
-        A node, or the beginning or end of a cluster.
-    index : int
-        Of the node or cluster.
-    depth : int
-        In how many clusters it stands.
-    """
-    inside: list[list[int]] = [[] for _ in range(len(graph.clusters) + 1)]  # the last: outside all
-    for i, vertex in enumerate(graph.nodes):
-        inside[vertex.cluster].append(i)
-    parts: list[list[int]] = [[] for _ in inside]
-    for c, cluster in enumerate(graph.clusters):
-        parts[cluster.parent].append(c)
-    todo = [("open", -1, -1)]
-    while todo:
-        what, c, depth = todo.pop()
-        if c >= 0:
-            yield what, c, depth
-        if what == "open":
-            yield from (("node", i, depth + 1) for i in inside[c])
-            todo.append(("close", c, depth))
-            todo += [("open", part, depth + 1) for part in reversed(parts[c])]
 
 
 def outputs_of(output: Any) -> dict[int, tuple[str, Node]]:
@@ -167,13 +72,16 @@ def collect(outputs: Iterable[Node]) -> list[Node]:
     while stack:
         node = stack.pop()
         for a in node.args:
-            if isinstance(a, Node) and a.serial not in live:
+            if not isinstance(a, Node):
+                continue
+            if a.serial >= node.serial:
+                raise ValueError(
+                    f"{node.name} has an argument that is no older than itself ({a.name}): "
+                    f"this is no graph of a computation"
+                )
+            if a.serial not in live:
                 live[a.serial] = a
                 stack.append(a)
-                if a.serial >= node.serial:
-                    raise ValueError(
-                        f"not a graph: {node.name} depends on itself, or on the future"
-                    )
     return [live[serial] for serial in sorted(live)]
 
 
@@ -279,6 +187,7 @@ def _gradients(outputs: list[Node], nodes: list[Node], which: str) -> tuple[dict
     if which == "stored":
         return {node.serial: node.grad for node in nodes if node.grad is not None}, ""
     root = outputs[0]
+    failed = False
     if len(outputs) > 1:
         reason = "there is more than one output"
     elif not root.requires_grad:
@@ -290,14 +199,17 @@ def _gradients(outputs: list[Node], nodes: list[Node], which: str) -> tuple[dict
         try:
             return pull_back([(root, seed)], keep=True)[1], ""
         except Exception as error:  # a drawing is how one looks for the fault: it must not fail too
-            reason = str(error)
+            failed = True
+            reason = re.sub(r" #\d+", "", str(error))  # serial numbers differ from run to run
     stored = {
         node.serial: node.grad
         for node in nodes
         # A Value's gradient is 0.0 from the start.
         if node.primitive is None and node.grad is not None and not _is_untouched(node)
     }
-    return stored, f"Gradients are those stored in .grad: {reason}" if stored else ""
+    if stored:
+        return stored, f"Gradients are those stored in .grad: {reason}"
+    return {}, f"No gradients: {reason}" if failed else ""
 
 
 def _is_untouched(node: Node) -> bool:
@@ -327,9 +239,12 @@ def _label(
     return outputs[node.serial][0] if node.serial in outputs else ""
 
 
+_NUMBERS = (bool, int, float, complex, np.generic, np.ndarray)
+
+
 def _constant(a: Any, cluster: int) -> Vertex:
     """Describe an argument that is no node: a number stands beside its user, an array outside."""
-    array = np.asarray(a)
+    array = np.asarray(a if isinstance(a, _NUMBERS) else None)
     if array.dtype.kind not in "fiubc":
         return Vertex("constant", type(a).__name__, "", "", "", "", None, None, cluster)
     if not array.ndim:

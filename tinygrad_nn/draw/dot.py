@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from tinygrad_nn.draw.describe import Description, Edge, Vertex, nested
+from tinygrad_nn.draw.description import Description, Edge, Vertex, nested
 from tinygrad_nn.draw.figures import Figures, number
 from tinygrad_nn.draw.palette import EDGE, FRAME, INK, MUTED, RED, ROLES, SHADE
 from tinygrad_nn.draw.wording import cluster_title, facts, is_inline, notes, plain, title
@@ -102,13 +102,12 @@ def _streams(graph: Description) -> list[int]:
 
 def _attributes(vertex: Vertex) -> str:
     fill, line = ROLES[vertex.role]
-    bad = any(f is not None and not f.is_finite for f in (vertex.value, vertex.grad))
-    if bad:
-        line = RED
+    width = ""
+    if not vertex.is_finite:
+        line, width = RED, ", penwidth=2.5"
     name, op = title(vertex)
     tip = [" ".join(filter(None, (vertex.role, name, op)))]
     tip += [f"{what} {text}" for what, text in facts(vertex)]
-    width = ", penwidth=2.5" if bad else ""
     return (
         f'label=<{_label(vertex)}>, fillcolor="{fill}", color="{line}"{width}, '
         f"tooltip={_tooltip(tip)}"

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tinygrad_nn.draw.describe import GRADIENTS, Description, collect, describe, outputs_of
+from tinygrad_nn.draw.description import Description
 from tinygrad_nn.draw.dot import to_dot
 from tinygrad_nn.draw.mermaid import to_mermaid
 from tinygrad_nn.draw.page import to_page
 from tinygrad_nn.draw.text import to_text
 from tinygrad_nn.errors import MissingExtraError
 from tinygrad_nn.files import atomic_write, write_together
-from tinygrad_nn.graph import Node
-from tinygrad_nn.nn.module import Module
-from tinygrad_nn.scalar import Module as ScalarModule
 
-__all__ = ["Drawing", "GraphvizMissingError", "draw", "draw_dot", "make_dot", "trace"]
+__all__ = ["RANKDIRS", "Drawing", "GraphvizMissingError"]
 
 RANKDIRS = ("LR", "TB", "RL", "BT")
 
@@ -241,160 +237,3 @@ def _run_dot(source: str, format: str) -> bytes:
         raise RuntimeError(
             f"`dot` could not draw this graph as {format}: {said[0] if said else error}. {_WITHOUT}"
         ) from None
-
-
-# --- functions -----------------------------------------------------------------------------------
-
-
-def draw(
-    output: Any,
-    model: Module | ScalarModule | Mapping[str, Node] | None = None,
-    *,
-    rankdir: str = "LR",
-    gradients: str = "output",
-) -> Drawing:
-    """Draw what `output` was computed from. Nothing is changed by it, no ``.grad`` either.
-
-    Parameters
-    ----------
-    output : Tensor, Value, or a list, tuple or dict of them
-        What the graph leads to.
-    model : Module, or mapping of str to Tensor or Value, optional
-        Gives parameters and modules their qualified names; all other leaves are then data.
-    rankdir : {"LR", "TB", "RL", "BT"}
-        The direction in which numbers flow: from left to right, from top to bottom...
-    gradients : {"output", "stored", "none"}
-        Show the derivative of the output with respect to every node; what stands in ``.grad``;
-        or no gradients. Where the first is impossible (more than one number as output, data
-        changed since), the ``.grad`` of leaves is shown and the drawing says so.
-
-    Returns
-    -------
-    Drawing
-
-    Raises
-    ------
-    TypeError
-        If `output` or `model` is something else.
-    ValueError
-        If there is no node in `output`, or for an unknown `rankdir` or `gradients`.
-
-    Examples
-    --------
-    >>> import tinygrad_nn as tg
-    >>> from tinygrad_nn.draw import draw
-    >>> x = tg.Value(3.0, label="x")
-    >>> print(draw(x * x + 1.0).to_text())
-    n3 add  value 10.0  grad 1.0
-    ├─ n1 multiply  value 9.0  grad 1.0
-    │  ├─ n0 x  value 3.0  grad 6.0
-    │  └─ ↑ n0 x
-    └─ n2 1.0
-    """
-    if gradients not in GRADIENTS:
-        raise ValueError(f"gradients must be one of {', '.join(GRADIENTS)}, got {gradients!r}")
-    modules: dict[int, str] = {}
-    if isinstance(model, Module):
-        modules = {id(module): name for name, module in model.named_modules() if name}
-    names = None if model is None else _names(model)
-    return Drawing(describe(output, names, modules, gradients), rankdir)
-
-
-def _names(model: Any) -> dict[int, str]:
-    """Return the names of a model's parameters by serial number."""
-    if isinstance(model, Module):
-        return {tensor.serial: name for name, tensor in model.named_tensors()}
-    if isinstance(model, Mapping):
-        wrong = next((x for x in model.values() if not isinstance(x, Node)), None)
-        if wrong is None:
-            return {node.serial: str(name) for name, node in model.items()}
-        raise TypeError(f"model maps names to tensors, got a {type(wrong).__name__} among them")
-    if not isinstance(model, ScalarModule):
-        raise TypeError(
-            f"model must be a Module, or a dict of names and tensors such as "
-            f"dict(model.named_parameters()), got {type(model).__name__}"
-        )
-    found: dict[int, str] = {}
-    stack: list[tuple[str, Any]] = [("", model)]
-    while stack:
-        name, item = stack.pop()
-        if isinstance(item, Node):
-            found.setdefault(item.serial, name)
-            continue
-        below: list[tuple[str, Any]] = []
-        if isinstance(item, ScalarModule):
-            below = list(vars(item).items())
-        elif isinstance(item, list | tuple):
-            below = [(str(i), part) for i, part in enumerate(item)]
-        stack += [(f"{name}.{key}" if name else key, part) for key, part in reversed(below)]
-    return found
-
-
-def draw_dot(root: Any, format: str = "svg", rankdir: str = "LR") -> Drawing:
-    """Draw a graph as micrograd's notebook does: with the gradients that stand in ``.grad``.
-
-    Parameters
-    ----------
-    root : Value or Tensor
-    format : str
-        What ``.render()`` writes by default: ``"svg"``, ``"png"``, ``"pdf"``...
-    rankdir : {"LR", "TB"}
-        From left to right, or from top to bottom.
-
-    Returns
-    -------
-    Drawing
-        It shows itself in a notebook, and has the ``source`` and ``render`` of a
-        ``graphviz.Digraph``.
-
-    Examples
-    --------
-    >>> from tinygrad_nn.scalar import Value
-    >>> from tinygrad_nn.draw import draw_dot
-    >>> draw_dot(Value(1.0) + 2.0)
-    <Drawing of 3 nodes, 2 edges, 0 clusters>
-    """
-    drawing = draw(root, rankdir=rankdir, gradients="stored")
-    drawing.format = format
-    return drawing
-
-
-def make_dot(var: Any, params: Mapping[str, Node] | None = None) -> Drawing:
-    """Draw a graph under torchviz's name.
-
-    Parameters
-    ----------
-    var : Tensor, Value, or a list, tuple or dict of them
-    params : mapping of str to Tensor or Value, optional
-        Names, as ``dict(model.named_parameters())`` gives them.
-
-    Returns
-    -------
-    Drawing
-    """
-    return draw(var, params, rankdir="TB")
-
-
-def trace(root: Node) -> tuple[set[Node], set[tuple[Node, Node]]]:
-    """Collect a graph as micrograd's notebook does, for code that draws by itself.
-
-    Parameters
-    ----------
-    root : Value or Tensor
-
-    Returns
-    -------
-    nodes : set of Node
-    edges : set of (Node, Node)
-        From each argument to what was made of it.
-
-    Examples
-    --------
-    >>> from tinygrad_nn.scalar import Value
-    >>> from tinygrad_nn.draw import trace
-    >>> nodes, edges = trace(Value(2.0) * Value(3.0))
-    >>> len(nodes), len(edges)
-    (3, 2)
-    """
-    nodes = collect(node for _, node in outputs_of(root).values())
-    return set(nodes), {(a, node) for node in nodes for a in node.args if isinstance(a, Node)}

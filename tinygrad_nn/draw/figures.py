@@ -102,10 +102,8 @@ def _of_float(x: float) -> Figures:
 
 def _of_few(array: np.ndarray[Any, Any]) -> Figures:
     items = array.reshape(-1).tolist()
-    if len(items) == 1 and isinstance(items[0], float):
-        one = _of_float(items[0])
-        if not array.ndim:
-            return one
+    if not array.ndim and isinstance(items[0], float):
+        return _of_float(items[0])
     nan = sum(x != x for x in items)
     finite = [x for x in items if abs(x) < math.inf]
     ordered = finite if array.dtype.kind != "c" else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tinygrad_nn.draw.describe import Description, Vertex, nested
+from tinygrad_nn.draw.description import Description, Vertex, nested
 from tinygrad_nn.draw.palette import FRAME, INK, RED, ROLES, SHADE
 from tinygrad_nn.draw.wording import cluster_title, facts, plain, title
 
@@ -32,13 +32,14 @@ def to_mermaid(graph: Description, rankdir: str = "LR") -> str:
             lines.append(f'{indent}subgraph c{i}["{_text(cluster_title(graph.clusters[i]))}"]')
         else:
             lines.append(f"{indent}end")
-    for e in graph.edges:
-        lines.append(f"  n{e.source} -->{f'|{e.place}|' if e.place else ''} n{e.target}")
+    lines += [
+        f"  n{e.source} -->{f'|{e.place}|' if e.place else ''} n{e.target}" for e in graph.edges
+    ]
     if graph.note:
         lines.append(f'  note["{_text(plain(graph.note))}"]:::constant')
     for role, (fill, line) in ROLES.items():
         lines.append(f"  classDef {role} fill:{fill},stroke:{line},color:{INK}")
-    bad = [f"n{i}" for i, vertex in enumerate(graph.nodes) if _is_bad(vertex)]
+    bad = [f"n{i}" for i, vertex in enumerate(graph.nodes) if not vertex.is_finite]
     if bad:
         lines.append(f"  classDef bad stroke:{RED},stroke-width:3px,color:{RED}")
         lines.append(f"  class {','.join(bad)} bad")
@@ -52,10 +53,6 @@ def _vertex(i: int, vertex: Vertex) -> str:
     text = "<br/>".join(map(_text, rows))
     opening, closing = ("([", "])") if vertex.role == "constant" else ("(", ")")
     return f'n{i}{opening}"{text}"{closing}:::{vertex.role}'
-
-
-def _is_bad(vertex: Vertex) -> bool:
-    return any(f is not None and not f.is_finite for f in (vertex.value, vertex.grad))
 
 
 def _text(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_nn.draw.describe import Description, Vertex
+from tinygrad_nn.draw.description import Description, Vertex
 from tinygrad_nn.draw.wording import cluster_title, facts, plain, title
 
 __all__ = ["to_text"]

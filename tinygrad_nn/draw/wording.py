@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from tinygrad_nn.draw.describe import Cluster, Vertex
+from tinygrad_nn.draw.description import Cluster, Vertex
 from tinygrad_nn.draw.figures import Figures, number
 
 __all__ = ["cluster_title", "facts", "figures_text", "notes", "plain", "title"]
@@ -20,8 +20,8 @@ def plain(text: str) -> str:
     r"""Make text of one line that no terminal or parser acts on: no control characters.
 
     Line breaks and tabs become blanks. Other control characters (the escape of terminal colours
-    among them), marks that turn the direction of writing, and halves of surrogate pairs become
-    the replacement character.
+    among them), marks that turn the direction of writing, halves of surrogate pairs and what is no
+    character become the replacement character.
 
     Examples
     --------
@@ -36,14 +36,18 @@ def plain(text: str) -> str:
 
 
 def _is_active(c: str) -> bool:
-    return unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Co")
+    return (
+        unicodedata.category(c) in ("Cc", "Cs")
+        or c in "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
+        or ord(c) & 0xFFFE == 0xFFFE  # no characters at all, and refused by XML
+    )
 
 
 def title(vertex: Vertex) -> tuple[str, str]:
     """Return what a node is called and what computed it; the latter is empty for a leaf."""
     label = _shortened(plain(vertex.label))
     if vertex.op:
-        return label, plain(vertex.op)
+        return label, plain(vertex.op).strip() or "?"
     if not label.strip() and vertex.role == "constant" and vertex.value is not None:
         return vertex.value.text, ""
     return (label if label.strip() else vertex.role), ""
@@ -90,9 +94,7 @@ def notes(f: Figures) -> list[str]:
     """Return what is notable about an array that is too large to be written out."""
     if f.text:
         return []
-    found = [f"{f.nan:,} nan" for _ in range(f.nan > 0)] + [
-        f"{f.inf:,} inf" for _ in range(f.inf > 0)
-    ]
+    found = [f"{n:,} {what}" for n, what in ((f.nan, "nan"), (f.inf, "inf")) if n]
     if f.zeros == f.size:
         found.append("all zero")
     elif f.zeros >= _NOTABLE * f.size:

@@ -24,7 +24,7 @@ _PACKAGE = Path(tinygrad_nn.__file__).parent
 #: 1,797 images of 8 by 8 pixels; see data/README.md.
 DIGITS = _PACKAGE / "data" / "digits.csv.gz"
 LOSS = f"{_PACKAGE / 'job' / 'focal_loss.py'}:focal_loss"
-SETTINGS = Settings(hidden=(64,))
+SETTINGS = Settings(hidden=(128,), lr=0.1, weight_decay=0.005)
 
 _SHAPE = (8, 8)
 _SHOWN_MISTAKES = 12

@@ -46,7 +46,7 @@ def load_function(spec: str) -> Callable[..., Any]:
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)
     except SyntaxError as error:
-        raise JobError(f"{file}: line {error.lineno}: {error.msg}") from None
+        raise JobError(f"{error.filename}: line {error.lineno}: {error.msg}") from None
     except (Exception, SystemExit) as error:
         raise JobError(f"{file}: cannot be imported: {blame(error, path)}") from error
     if name not in vars(module):

@@ -159,6 +159,13 @@ class Neuron(_Dense):
         return [str(self.n_in), f"activation={_name(self.activation)!r}"]
 
 
+def _numbers(values: npt.ArrayLike) -> npt.NDArray[Any]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"expected numbers, got {values!r}")
+    return array
+
+
 class NeuronView:
     """One unit of a layer, seen through arrays that are views: writing to them changes the layer.
 
@@ -183,7 +190,7 @@ class NeuronView:
 
     @weight.setter
     def weight(self, values: npt.ArrayLike) -> None:
-        values = np.asarray(values)
+        values = _numbers(values)
         if values.shape not in ((), (self._layer.n_in,)):
             raise ShapeError(
                 f"a unit of this layer has {self._layer.n_in} weights, got shape {values.shape}"
@@ -202,7 +209,7 @@ class NeuronView:
 
     @bias.setter
     def bias(self, value: float) -> None:
-        self.bias[...] = value
+        self.bias[...] = _numbers(value)
         bias = self._layer.bias
         assert bias is not None
         bias.data = bias.data

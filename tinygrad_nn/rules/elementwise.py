@@ -41,7 +41,7 @@ def _where(c: Any, a: Any, b: Any, *, out: Any = None) -> Any:
     if out is None:
         return np.where(c, a, b)
     np.copyto(out, b)
-    np.copyto(out, a, where=c)
+    np.copyto(out, a, where=np.asarray(c, dtype=bool))
     return out
 
 

@@ -297,12 +297,17 @@ def pick(x: Any, indices: Any, *, out: Any = None) -> Any:
 def unpick(x: Any, indices: Any, *, length: int, out: Any = None) -> Any:
     """Put each element of `x` (...) at its index on a new last axis of `length`, zeros around."""
     x = np.asarray(x)
+    return _spread(x, indices, (*x.shape, length), x.dtype, out)
+
+
+def _spread(values: Any, indices: Any, shape: Shape, dtype: Any, out: Any) -> Any:
     if out is None:
-        out = np.zeros((*x.shape, length), x.dtype)
+        out = np.zeros(shape, dtype)
+        rows = out.reshape(-1, shape[-1])
+        rows[arange(len(rows)), np.reshape(indices, -1)] = np.reshape(values, -1)
     else:
         out[...] = 0
-    rows = out.reshape(-1, length)
-    rows[arange(len(rows)), np.reshape(indices, -1)] = x.reshape(-1)
+        out[(*np.indices(shape[:-1], sparse=True), indices)] = values
     return out
 
 
@@ -311,13 +316,7 @@ def one_hot(
     indices: Any, *, length: int, value: float = 1.0, dtype: Any = float, out: Any = None
 ) -> Any:
     """Return `value` at each index of `indices` (...) on a new last axis of `length`; constant."""
-    if out is None:
-        out = np.zeros((*np.shape(indices), length), dtype)
-    else:
-        out[...] = 0
-    rows = out.reshape(-1, length)
-    rows[arange(len(rows)), np.reshape(indices, -1)] = value
-    return out
+    return _spread(value, indices, (*np.shape(indices), length), dtype, out)
 
 
 # --- joining -------------------------------------------------------------------------------------

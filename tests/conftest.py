@@ -1,0 +1,19 @@
+"""Fixtures of all tests. (Floating-point warnings are errors: see filterwarnings in pyproject.)"""
+
+import zlib
+
+import hypothesis
+import numpy as np
+import pytest
+
+# The same examples on every run and on every machine, and few of them.
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, max_examples=60, deadline=None, database=None
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Random numbers that depend on the test's name alone, not on which tests ran before it."""
+    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))

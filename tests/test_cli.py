@@ -1,0 +1,675 @@
+"""The command line: what it does, and the one line that it says when it cannot."""
+
+import csv
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import tinygrad_nn
+from tinygrad_nn import gradcheck as checking
+from tinygrad_nn.job import demo, plots, program, tasks
+from tinygrad_nn.job.program import program as cli
+from tinygrad_nn.job.saved import SavedModel
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+LOSSES = '''
+import math
+import numpy as np
+import tinygrad_nn as tg
+
+def quantile(prediction, target, q=0.9):
+    error = target - prediction
+    return np.mean(np.maximum(q * error, (q - 1.0) * error))
+
+def one_hot(prediction, target):
+    rows = np.eye(prediction.shape[1])[target]
+    return -np.mean(np.sum(tg.log_softmax(prediction) * rows, axis=-1))
+
+def vector(prediction, target):
+    return prediction[..., 0] * 2.0 if prediction.ndim > 1 else prediction * 2.0
+
+def number(prediction, target):
+    return float(np.mean(prediction.data))
+
+def detached(prediction, target):
+    return np.mean(prediction.detach())
+
+def constant(prediction, target):
+    return tg.tensor(1.0)
+
+def nothing(prediction, target):
+    pass
+
+def not_a_number(prediction, target):
+    return np.mean(prediction) * math.nan
+
+def raises(prediction, target):
+    return prediction + undefined
+
+def quits(prediction, target):
+    raise SystemExit(7)
+
+def with_math(prediction, target):
+    return math.exp(np.mean(prediction))
+
+def explodes(prediction, target):
+    return np.mean(np.exp(prediction * prediction) * 1e6)
+
+@tg.primitive(rules=[lambda g, y, x: g * 2.02 * x], elementwise=True)
+def square(x):
+    return x * x
+
+def wrong(prediction, target):
+    return np.mean(square(prediction - target))
+
+@tg.primitive(rules=[lambda g, y, x: 1 / 0], elementwise=True)
+def fails(x):
+    return x * 1.0
+
+def broken_rule(prediction, target):
+    return np.mean(fails(prediction))
+
+def three(a, b, c):
+    return np.sum(a * b * c)
+
+def one(x):
+    return np.sum(np.sin(x))
+
+def hinted(prediction, target):
+    assert prediction.shape == (5, 2)
+    return np.mean(prediction ** 3)
+
+hinted.shapes = "5,2; int:5:2"
+number_seven = 7
+'''
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(cli, [str(a) for a in args])
+
+
+def failure(*args: object) -> str:
+    """Return the one line of a failed run."""
+    result = run(*args)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("tinygrad-nn: ")
+    return lines[0]
+
+
+def process(*args: object, **keywords: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tinygrad_nn", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **keywords)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a file of losses and two small tables."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("losses.py").write_text(LOSSES)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 3)).round(4)
+    Path("flowers.csv").write_text(
+        "a,b,c,kind\n"
+        + "".join(f"{a},{b},{c},{'lily' if a + b > 0 else 'rose'}\n" for a, b, c in x)
+    )
+    Path("prices.csv").write_text(
+        "a,b,c,price\n" + "".join(f"{a},{b},{c},{300 + 50 * a - 20 * b:.3f}\n" for a, b, c in x)
+    )
+    return tmp_path
+
+
+def left_behind(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()} - {"losses.py", "flowers.csv", "prices.csv"}
+
+
+# --- train ---------------------------------------------------------------------------------------
+
+
+def test_train_classifier(here: Path) -> None:
+    result = run("train", "flowers.csv", "--target", "kind", "--epochs", 12, "--lr", 0.1)
+    assert result.exit_code == 0, result.output
+    assert {p.name for p in Path("out").iterdir()} == {
+        "model.npz", "history.csv", "loss.png", "accuracy.png",
+    }  # fmt: skip
+    for name in ("loss.png", "accuracy.png"):
+        assert Path("out", name).read_bytes().startswith(PNG)
+        assert str(Path("out", name)) in result.stdout
+    with Path("out/history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
+    ]  # fmt: skip
+    assert [row["epoch"] for row in rows] == [str(i) for i in range(1, 13)]
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    assert float(rows[-1]["test_accuracy"]) >= 0.8
+    assert f"held-out accuracy {float(rows[-1]['test_accuracy']):.4f}" in result.stdout
+    assert "2 classes (lily, rose)" in result.stdout
+    assert "\x1b" not in result.output  # no bar where there is no terminal
+    assert "epoch 12/12" in result.stdout
+
+
+def test_train_regression(here: Path) -> None:
+    result = run("train", "prices.csv", "--target", "price", "--epochs", 60, "--hidden", "8,4")
+    assert result.exit_code == 0, result.output
+    with Path("out/history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "epoch", "train_loss", "train_rmse", "train_r2", "test_loss", "test_rmse", "test_r2",
+    ]  # fmt: skip
+    assert Path("out/rmse.png").exists()
+    model = SavedModel.load("out/model.npz")
+    table = np.loadtxt("prices.csv", delimiter=",", skiprows=1)
+    errors = model.predict(table[:, :3]) - table[:, 3]
+    rmse = np.sqrt(np.mean(errors**2))
+    # In the target's unit: between the errors on the two parts.
+    assert float(rows[-1]["train_rmse"]) <= rmse * 1.001
+    assert rmse <= float(rows[-1]["test_rmse"]) * 1.001
+    assert rmse < 0.3 * table[:, 3].std()
+    assert 0.9 < float(rows[-1]["test_r2"]) < 1.0
+    assert [layer.n_out for layer in model.network.layers] == [8, 4, 1]
+
+
+def test_same_seed_gives_the_same_bytes(here: Path) -> None:
+    common = ["train", "flowers.csv", "--target", "kind", "--epochs", 3, "--loss"]
+    for out, seed in (("one", 5), ("two", 5), ("three", 6)):
+        args = [*common, "losses.py:one_hot", "--out", out, "--seed", seed]
+        assert run(*args).exit_code == 0
+    for name in ("history.csv", "model.npz", "loss.png", "accuracy.png"):
+        one, two, three = (Path(out, name).read_bytes() for out in ("one", "two", "three"))
+        assert one == two, name
+        assert one != three, name
+
+
+def test_options_reach_the_training(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    plan = program.plan_training
+
+    def spy(*args: object, **keywords: object) -> tasks.Plan:
+        seen.append((plan(*args, **keywords), keywords))
+        return seen[-1][0]
+
+    monkeypatch.setattr(program, "plan_training", spy)
+    result = run(
+        "train", "flowers.csv", "--target", "kind", "--hidden", "5", "--hidden", "4,3", "--lr",
+        0.3, "--momentum", 0.5, "--weight-decay", 0.25, "--batch-size", 7, "--activation", "tanh",
+        "--epochs", 2, "--seed", 9, "--test-share", 0.5, "--ignore", "c", "--no-plots",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    made, _ = seen[0]
+    s = made.settings
+    assert (s.hidden, s.lr, s.momentum, s.weight_decay) == ((5, 4, 3), 0.3, 0.5, 0.25)
+    assert (s.batch_size, s.activation, s.epochs, s.seed) == (7, "tanh", 2, 9)
+    assert len(made.data.test) == 30
+    assert made.data.features == ("a", "b")
+    assert {p.name for p in Path("out").iterdir()} == {"model.npz", "history.csv"}
+
+
+def test_linear_model_gzip_and_integer_classes(here: Path) -> None:
+    text = Path("flowers.csv").read_text().replace("lily", "1.0").replace("rose", "0")
+    Path("table").write_bytes(gzip.compress(text.encode()))  # known by its content, not its name
+    args = ["train", "table", "--target", "kind", "--epochs", 2, "--no-plots"]
+    assert run(*args, "--hidden", "none").exit_code == 0
+    model = SavedModel.load("out/model.npz")
+    assert model.classes == ("0", "1")
+    assert len(model.network.layers) == 1
+    assert run(*args, "--task", "regress").exit_code == 0
+    assert SavedModel.load("out/model.npz").classes == ()
+    assert run(*args, "--loss", "huber_loss").exit_code == 0
+    assert SavedModel.load("out/model.npz").classes == ()
+
+
+def test_regression_with_a_custom_loss(here: Path) -> None:
+    args = ["train", "prices.csv", "--target", "price", "--no-plots", "--epochs", 80]
+    assert run(*args, "--loss", "losses.py:quantile").exit_code == 0
+    table = np.loadtxt("prices.csv", delimiter=",", skiprows=1)
+    below = table[:, 3] < SavedModel.load("out/model.npz").predict(table[:, :3])
+    assert 0.75 <= below.mean() <= 1.0  # the 0.9 quantile lies above nine tenths
+
+
+def good(n: int = 20) -> str:
+    return "x,y\n" + "".join(f"{i / 7},{i % 2}\n" for i in range(n))
+
+
+BAD_TABLES = {
+    # name: (content, extra options, what the line must say)
+    "no rows": (b"x,y\n", (), ["no row of data"]),
+    "empty": (b"", (), ["empty"]),
+    "blank lines alone": (b"\n\n\n", (), ["empty"]),
+    "no such column": (good().replace("y", "label").encode(), (), ["no column 'y'", "'label'"]),
+    "near column": (good().replace("y", "Y ").encode(), (), ["did you mean 'Y'"]),
+    "no header": (good().partition("\n")[2].encode(), (), ["first line must hold"]),
+    "text": (good().replace("\n1.0", "\nred", 1).encode(), (), ["line 9, column 'x'", "'red'"]),
+    "underscore": (b"x,y\n1_0,1\n" + good().encode()[4:], (), ["line 2", "'1_0'"]),
+    "nan": (good().encode() + b"NaN,1\n", (), ["line 22, column 'x'", "missing (NaN)"]),
+    "inf": (good().encode() + b"-inf,1\n", (), ["line 22, column 'x'", "not finite"]),
+    "empty cell": (good().encode() + b" ,1\n", (), ["line 22, column 'x' is empty"]),
+    "empty target": (good().encode() + b"1,\n", (), ["line 22, column 'y' is empty"]),
+    "nan target": (good().encode() + b"1,nan\n", (), ["line 22, column 'y'", "missing"]),
+    "short row": (good().encode() + b"\n1\n", (), ["line 23 has 1 cell,", "header has 2"]),
+    "long row": (good().encode() + b"1,2,3\n", (), ["line 22 has 3 cells"]),
+    "open quote": (good().encode() + b'"1,2\n3,4\n', (), ["line 22", "not valid CSV"]),
+    "one class": (good().replace(",1", ",0").encode(), (), ["one class only ('0')", "'y'"]),
+    "few rows": (good(9).encode(), (), ["9 rows", "at least 10"]),
+    "same names": (b"x,x,y\n1,2,3\n", (), ["columns 1 and 2", "'x'"]),
+    "nameless": (b",y\n1,2\n", (), ["column 1 has no name"]),
+    "no features": (b"y\n" + b"1\n2\n" * 9, (), ["no column is left"]),
+    "all ignored": (good().encode(), ("--ignore", "x"), ["no column is left"]),
+    "ignored unknown": (good().encode(), ("--ignore", "z"), ["no column 'z'"]),
+    "constant quantity": (
+        good().replace(",1", ",0").encode(), ("--task", "regress"), ["same number", "'y'"],
+    ),
+    "text for regression": (
+        good().replace(",1", ",a").encode(), ("--task", "regress"), ["line 3", "'a'", "classify"],
+    ),
+    "text for a regression's loss": (
+        good().replace(",1", ",a").encode(), ("--loss", "mse_loss"), ["line 3, column 'y'", "'a'"],
+    ),
+    "too large": (b"x,y\n" + b"1e308,1\n-1e308,0\n" * 9, (), ["column 'x'", "too large"]),
+    "target too large": (
+        b"x,y\n" + b"1,1e308\n2,-1e308\n" * 9, ("--task", "regress"), ["column 'y'", "too large"],
+    ),
+    "binary": (bytes(range(256)), (), ["binary"]),
+    "excel": (b"PK\x03\x04" + b"abc" * 99, (), ["binary", "UTF-8"]),
+    "utf-16": (good().encode("utf-16"), (), ["UTF-16"]),
+    "latin-1": (good().encode() + "1,é\n".encode("latin-1"), (), ["line 22", "0xe9", "UTF-8"]),
+    "cut off": (gzip.compress(good().encode())[:-9], (), ["gzip", "cut off"]),
+    "damaged": (gzip.compress(good().encode())[:-8] + b"12345678", (), ["gzip", "damaged"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_bad_table(here: Path, case: str) -> None:
+    content, options, words = BAD_TABLES[case]
+    Path("bad.csv").write_bytes(content)
+    line = failure("train", "bad.csv", "--target", "y", "--epochs", 1, *options)
+    for word in ["bad.csv", *words]:
+        assert word in line
+    assert left_behind(here) == {"bad.csv"}
+
+
+BAD_LOSSES = {
+    "losses.py:vector": ["shape (32,)", ".mean()"],
+    "losses.py:number": ["a float", "detached"],
+    "losses.py:detached": ["detached"],
+    "losses.py:constant": ["detached"],
+    "losses.py:nothing": ["None"],
+    "losses.py:not_a_number": ["nan", "first batch"],
+    "losses.py:raises": ["NameError", "'undefined'", "(line 34)"],
+    "losses.py:quits": ["SystemExit"],
+    "losses.py:with_math": ["NotDifferentiableError", "np.exp"],
+    "losses.py:broken_rule": ["ZeroDivisionError"],
+    "losses.py:quantil": ["no function 'quantil'", "did you mean quantile?"],
+    "losses.py:number_seven": ["no function but of type int"],
+    "losses.py": ["unknown loss", "FILE.py:FUNCTION"],
+    "losses.py:": ["FILE.py:FUNCTION"],
+    "crossentropy": ["unknown loss 'crossentropy'", "cross_entropy"],
+    "missing.py:loss": ["missing.py: no such file"],
+    "syntax.py:loss": ["syntax.py: line 2:"],
+    "absent.py:loss": ["absent.py", "No module named 'no_such_module'", "(line 1)"],
+    "imports_bad.py:loss": ["syntax.py: line 2:"],
+    "quits.py:loss": ["quits.py", "SystemExit"],
+    "folder.py:loss": ["is a directory"],
+    "null.py:loss": ["null.py"],
+    "mse_loss --task classify": ["mse_loss", "cross_entropy"],
+}
+
+
+@pytest.mark.parametrize("spec", BAD_LOSSES)
+def test_bad_loss(here: Path, spec: str) -> None:
+    Path("syntax.py").write_text("a = 1\ndef loss(:\n")
+    Path("absent.py").write_text("import no_such_module\n")
+    Path("imports_bad.py").write_text("import syntax\n")
+    Path("quits.py").write_text("import sys\nsys.exit('bye')\n")
+    Path("null.py").write_bytes(b"a = 1\0\n")
+    Path("folder.py").mkdir()
+    before = left_behind(here)
+    line = failure("train", "flowers.csv", "--target", "kind", "--loss", *spec.split())
+    for word in BAD_LOSSES[spec]:
+        assert word in line
+    assert left_behind(here) == before  # no byte code either
+
+
+BAD_OPTIONS = {
+    "--epochs 0": "--epochs", "--epochs many": "--epochs", "--lr 0": "--lr", "--lr -1": "--lr",
+    "--lr nan": "--lr", "--lr inf": "--lr", "--momentum 1": "--momentum",
+    "--weight-decay -1": "--weight-decay", "--batch-size 0": "--batch-size",
+    "--hidden 3,x": "--hidden", "--hidden 0": "--hidden", "--test-share 1": "--test-share",
+    "--test-share nan": "--test-share", "--seed -1": "--seed", "--activation magic": "relu",
+    "--task guess": "classify", "--frobnicate": "--frobnicate", "--out flowers.csv": "flowers.csv",
+    "--out flowers.csv/deeper": "not a directory", "surplus": "surplus",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", BAD_OPTIONS)
+def test_bad_option(here: Path, option: str) -> None:
+    line = failure("train", "flowers.csv", "--target", "kind", *option.split())
+    assert BAD_OPTIONS[option] in line
+    assert left_behind(here) == set()
+
+
+def test_bad_paths(here: Path) -> None:
+    assert "nowhere.csv: no such file" in failure("train", "nowhere.csv", "--target", "y")
+    assert ".: is a directory" in failure("train", ".", "--target", "y")
+    assert "null" in failure("train", "a\0b", "--target", "y")
+    assert "--target" in failure("train", "flowers.csv")
+    assert "DATA" in failure("train")
+    assert "'frob'" in failure("frob")
+    assert "--frob" in failure("--frob")
+
+
+def test_divergence_leaves_nothing(here: Path) -> None:
+    args = ["train", "prices.csv", "--target", "price", "--lr", 1e30, "--momentum", 0]
+    line = failure(*args)
+    assert "diverged in epoch 1" in line
+    assert "1e+30" in line
+    line = failure(*args[:-4], "--loss", "losses.py:explodes")
+    assert "diverged" in line
+    assert "losses.py:explodes" in line
+    assert left_behind(here) == set()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_folder(here: Path) -> None:
+    Path("locked").mkdir(mode=0o500)
+    assert "no permission" in failure(
+        "train", "flowers.csv", "--target", "kind", "--out", "locked/out"
+    )
+
+
+def test_failing_write_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: tasks.Trained) -> list[tuple[str, bytes]]:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tasks.Trained, "_figures", full)
+    line = failure("train", "flowers.csv", "--target", "kind", "--epochs", 1)
+    assert "No space left on device" in line
+    assert left_behind(here) == set()
+
+
+def test_names_cannot_steer_the_terminal(here: Path) -> None:
+    nasty = "[bold]\x1b[31m$x^$\u202e"
+    text = Path("flowers.csv").read_text().replace("kind", nasty).replace("lily", "[/]$\\frac$")
+    Path("n[red].csv").write_text(text)
+    result = run("train", "n[red].csv", "--target", nasty, "--epochs", 1)
+    assert result.exit_code == 0, result.output
+    assert "n[red].csv" in result.stdout
+    assert "[/]$\\frac$" in result.stdout
+    assert "[bold]\\x1b[31m" in result.stdout
+    line = failure("train", "n[red].csv", "--target", "\x1b[2Jx")
+    for output in (result.output, line):
+        assert not set("\x1b\u202e") & set(output)
+
+
+# --- check ---------------------------------------------------------------------------------------
+
+CHECKS = {
+    # arguments: exit status, words
+    "quantile": (0, ["right", "prediction: float64 of shape (6, 4)"]),
+    "one_hot": (0, ["right", "target: int64 of shape (6,), from 0 to 3"]),
+    "one": (0, ["right", "x: float64 of shape (6, 4)"]),
+    "one --order 2": (0, ["second order"]),
+    "hinted": (0, ["right", "prediction: float64 of shape (5, 2)"]),
+    "three --shapes 2,3;float:2,3:1:2;()": (0, ["right", "b: float64 of shape (2, 3), from 1 to"]),
+    "three --inputs abc.npz": (0, ["right", "b: float32 of shape (4,), from abc.npz"]),
+    "wrong": (1, ["WRONG", "24 of 24"]),
+    "wrong --shapes 5;5": (1, ["WRONG", "10 of 10"]),
+    "vector": (2, ["shape (6,)", ".mean()"]),
+    "number": (2, ["detached"]),
+    "detached": (2, ["detached"]),
+    "constant": (2, ["detached"]),
+    "nothing": (2, ["None"]),
+    "not_a_number": (2, ["nan"]),
+    "raises": (2, ["NameError", "(line 34)", "--shapes"]),
+    "with_math": (2, ["np.exp"]),
+    "broken_rule": (2, ["cannot be checked", "ZeroDivisionError"]),
+    "three": (2, ["3 arguments", "--shapes"]),
+    "three --shapes 2;2": (2, ["missing a required argument: 'c'"]),
+    "three --shapes 2;two;2": (2, ["'two'", "expected shapes"]),
+    "three --shapes 2;-2;2": (2, ["'-2'"]),
+    "three --shapes 2;float:2:1:0;2": (2, ["float:2:1:0"]),
+    "three --shapes 2;float:2:nan:1;2": (2, ["float:2:nan:1"]),
+    "three --shapes 2;int:2:0;2": (2, ["int:2:0"]),
+    "three --shapes int:2:3;int:2:3;int:2:3": (2, ["detached"]),
+    "one --shapes 99999,99999": (2, ["99999,99999"]),
+    "one --inputs absent.npz": (2, ["absent.npz: no such file"]),
+    "one --inputs losses.py": (2, ["losses.py: is not an .npz"]),
+    "one --inputs pickled.npz": (2, ["pickled.npz: is not an .npz file of plain arrays"]),
+    "one --inputs nan.npz": (2, ["'x'", "finite"]),
+    "one --inputs x.npz --shapes 3": (2, ["either"]),
+    "absent": (2, ["no function 'absent'"]),
+}
+
+
+@pytest.mark.parametrize("args", CHECKS)
+def test_check(here: Path, args: str) -> None:
+    # By name, not in this order.
+    np.savez("abc.npz", c=np.ones(4), a=np.arange(4.0), b=np.ones(4, np.float32))
+    np.savez("nan.npz", x=np.array([1.0, np.nan]))
+    np.savez("pickled.npz", x=np.array([print, None]))
+    status, words = CHECKS[args]
+    args = "check losses.py:" + args
+    result = run(*args.split())
+    assert result.exit_code == status, result.output
+    output = failure(*args.split()) if status == 2 else result.stdout
+    for word in words:
+        assert word in output
+
+
+def test_check_checks_what_it_says(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inputs, the seed and the order reach the check."""
+    calls = []
+
+    def spy(f: object, inputs: object, **keywords: object) -> checking.GradcheckReport:
+        calls.append((inputs, keywords))
+        return checking.gradcheck(f, inputs, **keywords)
+
+    monkeypatch.setattr(tasks, "gradcheck", spy)
+    for seed in (1, 1, 2):
+        args = ["check", "losses.py:one_hot", "--seed", seed, "--order", 2]
+        assert run(*args).exit_code == 0
+    (one, keywords), (again, _), (other, _) = calls
+    assert keywords == {"raise_exception": False, "rng": 1, "order": 2}
+    assert np.array_equal(one[0].data, again[0].data)
+    assert not np.array_equal(one[0].data, other[0].data)
+    assert [t.requires_grad for t in one] == [True, False]
+
+
+# --- draw ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("g.dot", b"digraph"), ("g.mmd", b"flowchart"), ("g.txt", b"n"), ("g.html", b"<!DOCTYPE")],
+)
+def test_draw(here: Path, name: str, start: bytes) -> None:
+    result = run("draw", "losses.py:quantile", "-o", name)
+    assert result.exit_code == 0, result.output
+    content = Path(name).read_bytes()
+    assert start.lower() in content[:400].lower()
+    for word in (b"prediction", b"target", b"maximum"):
+        assert word in content
+    assert name in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("g.svg", b"<svg"), ("g.png", PNG), ("g.pdf", b"%PDF")]
+)
+def test_draw_a_picture(here: Path, name: str, start: bytes) -> None:
+    result = run("draw", "losses.py:vector", "-o", name)  # drawing is not for losses alone
+    if result.exit_code == 2 and "apt install graphviz" in result.stderr:
+        assert len(result.stderr.splitlines()) == 1
+        assert not Path(name).exists()
+        pytest.skip("the program dot is not installed")
+    assert result.exit_code == 0, result.output
+    assert start in Path(name).read_bytes()[:1000]
+
+
+def test_draw_without_dot(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    line = failure("draw", "losses.py:one", "-o", "g.svg")
+    assert "apt install graphviz" in line
+    assert ".html" in line
+    assert left_behind(here) == set()
+    assert run("draw", "losses.py:one", "-o", "g.html").exit_code == 0
+
+
+def test_draw_refuses(here: Path) -> None:
+    assert ".svg" in failure("draw", "losses.py:one", "-o", "graph.doc")
+    assert "'float'" in failure("draw", "losses.py:number", "-o", "g.txt").replace("a float", "'float'")
+    assert "None" in failure("draw", "losses.py:nothing", "-o", "g.txt")
+    assert "NameError" in failure("draw", "losses.py:raises", "-o", "g.txt")
+    assert "--output" in failure("draw", "losses.py:one")
+    Path("taken.txt").mkdir()
+    assert "taken.txt" in failure("draw", "losses.py:one", "-o", "taken.txt")
+    assert left_behind(here) == {"taken.txt"}
+
+
+# --- demo ----------------------------------------------------------------------------------------
+
+
+def test_demo(here: Path) -> None:
+    result = process("demo", "--out", "shown", cwd=here)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    names = {p.name for p in (here / "shown").iterdir()}
+    assert names - {"graph.svg"} == {
+        "model.npz", "history.csv", "loss.png", "accuracy.png", "confusion.png", "mistakes.png",
+        "graph.html", "graph.mmd", "graph.txt", "gradcheck.txt",
+    }  # fmt: skip
+    assert ("graph.svg" in names) == ("no graph.svg" not in result.stdout)
+    for name in names:
+        assert name in result.stdout
+        if name.endswith(".png"):
+            assert (here / "shown" / name).read_bytes().startswith(PNG)
+    with (here / "shown/history.csv").open() as file:
+        accuracy = float(list(csv.DictReader(file))[-1]["test_accuracy"])
+    assert accuracy >= 0.96
+    assert result.stdout.count("gradcheck: right") == 2
+    assert "gradcheck: right" in (here / "shown/gradcheck.txt").read_text()
+    for word in ("focal_loss", "log_softmax", "layers.1.weight", "MLP(64-128-10)"):
+        assert word in (here / "shown/graph.mmd").read_text()
+    # The five seeds, and the model's own predictions, bear the figure out.
+    line = next(x for x in result.stdout.splitlines() if x.startswith("five seeds: "))
+    seeds = [float(x) for x in line.removeprefix("five seeds: ").split(", ")]
+    assert seeds[0] == pytest.approx(accuracy, abs=1e-4)
+    assert len(seeds) == 5
+    assert min(seeds) >= 0.96
+    rows = np.loadtxt(demo.DIGITS, delimiter=",", skiprows=1)
+    model = SavedModel.load(here / "shown/model.npz")
+    test = demo.plan().data.test
+    right = model.predict(rows[test, :64]).astype(int) == rows[test, 64]
+    assert right.mean() == pytest.approx(accuracy, abs=1e-5)
+
+
+# --- the program itself --------------------------------------------------------------------------
+
+
+def test_version_and_help() -> None:
+    assert process("--version").stdout.split() == ["tinygrad-nn,", "version", tinygrad_nn.__version__]
+    helped = run("--help")
+    for command in ("train", "check", "draw", "demo"):
+        assert f"\n  {command} " in helped.stdout
+        assert run(command, "-h").exit_code == 0
+
+
+def test_import_loads_no_optional_dependency() -> None:
+    code = (
+        "import sys, tinygrad_nn, tinygrad_nn.cli\n"
+        "print({'click', 'rich', 'matplotlib', 'graphviz', 'tinygrad_nn.job'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "set()\n", result.stderr
+
+
+@pytest.mark.parametrize("name", ["click", "rich"])
+def test_without_the_extra(here: Path, name: str) -> None:
+    code = f"import sys; sys.modules[{name!r}] = None\nfrom tinygrad_nn.cli import main\nmain()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [
+        f"tinygrad-nn: the command line needs {name}, which is not installed: "
+        f"pip install 'tinygrad-nn[cli]'"
+    ]
+
+
+def test_without_matplotlib(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "find_spec", lambda name: None)
+    line = failure("train", "flowers.csv", "--target", "kind")
+    assert "tinygrad-nn[plot]" in line
+    assert "--no-plots" in line
+    args = ["train", "flowers.csv", "--target", "kind", "--epochs", 1, "--no-plots"]
+    assert run(*args).exit_code == 0
+
+
+def test_without_matplotlib_installed_nothing_else_needs_it(here: Path) -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "sys.argv = ['x', 'train', 'flowers.csv', '--target', 'kind', '--epochs', '1', "
+        "'--no-plots']\nfrom tinygrad_nn.cli import main\nmain()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=here)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_interruption(here: Path) -> None:
+    command = [sys.executable, "-u", "-m", "tinygrad_nn", "train", "flowers.csv", "--target",
+               "kind", "--epochs", "1000000", "--out", "half"]  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:  # training has begun
+            if line.startswith("epoch"):
+                break
+        time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert errors.splitlines() == ["tinygrad-nn: interrupted; nothing was written"]
+    assert left_behind(here) == set()
+
+
+def test_output_in_a_poor_encoding(here: Path) -> None:
+    text = Path("flowers.csv").read_text().replace("lily", "百合")
+    Path("flowers.csv").write_text(text, encoding="utf-8")
+    result = process(
+        "train", "flowers.csv", "--target", "kind", "--epochs", 1, cwd=here,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "\\u767e" in result.stdout
+
+
+def test_reader_that_leaves_early(here: Path) -> None:
+    command = f"{sys.executable} -m tinygrad_nn check losses.py:one | head -n 1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=here)
+    assert "Traceback" not in result.stderr
+
+
+def test_progress_bar_in_a_terminal(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(program.Console):
+        def __init__(self) -> None:
+            super().__init__(force_terminal=True, width=120)
+
+    monkeypatch.setattr(program, "Console", Terminal)
+    args = ["train", "flowers.csv", "--target", "kind", "--epochs", 2, "--no-plots"]
+    result = run(*args)
+    assert result.exit_code == 0, result.output
+    assert "\x1b[" in result.stdout
+    assert "epoch 2/2" in result.stdout
+    assert "accuracy" in result.stdout
+    assert "held-out accuracy" in result.stdout

@@ -1,0 +1,460 @@
+"""NumPy's functions, operators and indexing on tensors, and what is refused rather than dropped."""
+
+import copy
+import math
+import operator
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import tinygrad_nn as tg
+from samples import draw
+from tinygrad_nn import NotDifferentiableError, ShapeError, Tensor, Value, tensor
+from tinygrad_nn.primitive import POSITIVE
+from tinygrad_nn.rules import TABLE
+
+
+def leaf(x: Any, dtype: Any = None, **options: Any) -> Tensor:
+    return tensor(x, dtype, requires_grad=True, **options)
+
+
+X = np.array([[0.3, -1.2, 2.0], [1.5, 0.7, -0.4]])
+
+# --- calls that work as on arrays ---------------------------------------------------------------------
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "np.sum(x, 0)": lambda x: np.sum(x, 0),
+    "np.sum(a=x, axis=1)": lambda x: np.sum(a=x, axis=1),
+    "np.sum(x, axis=None, keepdims=True)": lambda x: np.sum(x, axis=None, keepdims=True),
+    "np.sum(x, keepdims=np._NoValue)": lambda x: np.sum(x, keepdims=np._NoValue),
+    "np.add.reduce(x)": np.add.reduce,
+    "np.add.reduce(x, axis=1)": lambda x: np.add.reduce(x, axis=1),
+    "np.add.reduce(x, 1)": lambda x: np.add.reduce(x, 1),
+    "np.maximum.reduce(x)": np.maximum.reduce,
+    "np.minimum.reduce(x, axis=None)": lambda x: np.minimum.reduce(x, axis=None),
+    "np.mean(x, axis=-1)": lambda x: np.mean(x, axis=-1),
+    "np.var(x, axis=0, ddof=1)": lambda x: np.var(x, axis=0, ddof=1),
+    "np.std(x, 1)": lambda x: np.std(x, 1),
+    "np.amax(x, axis=1)": lambda x: np.amax(x, axis=1),
+    "np.max(x, axis=(0, 1))": lambda x: np.max(x, axis=(0, 1)),
+    "np.clip(x, -1, 1)": lambda x: np.clip(x, -1, 1),
+    "np.clip(x, None, 1.0)": lambda x: np.clip(x, None, 1.0),
+    "np.clip(x, 0.0, None)": lambda x: np.clip(x, 0.0, None),
+    "np.clip(x, a_max=1.0, a_min=0.0)": lambda x: np.clip(x, a_max=1.0, a_min=0.0),
+    "np.clip(x, min=0.0)": lambda x: np.clip(x, min=0.0),
+    "np.clip(0.5, x, 3)": lambda x: np.clip(0.5, x, 3.0),
+    "np.clip([..], x, 3)": lambda x: np.clip([0.5, 1.0, -2.0], x, 3.0),
+    "x.clip(-1, 1)": lambda x: x.clip(-1, 1),
+    "np.where(x > 0, x, 2 * x)": lambda x: np.where(x > 0, x, 2 * x),
+    "np.where([True, False, True], x, 0)": lambda x: np.where([True, False, True], x, 0),
+    "np.where(array, 0.0, x)": lambda x: np.where(X > 0.5, 0.0, x),
+    "np.reshape(x, (3, 2))": lambda x: np.reshape(x, (3, 2)),
+    "np.reshape(x, -1, order='C')": lambda x: np.reshape(x, -1, order="C"),
+    "x.reshape(3, -1)": lambda x: x.reshape(3, -1),
+    "x.reshape((3, 2))": lambda x: x.reshape((3, 2)),
+    "x.reshape([6])": lambda x: x.reshape([6]),
+    "x.T": lambda x: x.T,
+    "x.transpose()": lambda x: x.transpose(),
+    "x.transpose(None)": lambda x: x.transpose(None),
+    "x.transpose(1, 0)": lambda x: x.transpose(1, 0),
+    "x.transpose((1, 0))": lambda x: x.transpose((1, 0)),
+    "np.transpose(x, (1, 0))": lambda x: np.transpose(x, (1, 0)),
+    "np.swapaxes(x, 0, 1)": lambda x: np.swapaxes(x, 0, 1),
+    "x.swapaxes(0, -1)": lambda x: x.swapaxes(0, -1),
+    "np.moveaxis(x, 0, -1)": lambda x: np.moveaxis(x, 0, -1),
+    "np.expand_dims(x, 1)": lambda x: np.expand_dims(x, 1),
+    "np.squeeze(x[None])": lambda x: np.squeeze(x[None]),
+    "x[None].squeeze(0)": lambda x: x[None].squeeze(0),
+    "np.ravel(x)": np.ravel,
+    "x.flatten()": lambda x: x.flatten(),
+    "np.copy(x)": np.copy,
+    "np.broadcast_to(x, (2, 2, 3))": lambda x: np.broadcast_to(x, (2, 2, 3)),
+    "np.broadcast_to(x[0], [2, 3])": lambda x: np.broadcast_to(x[0], [2, 3]),
+    "np.concatenate([x, array])": lambda x: np.concatenate([x, X]),
+    "np.concatenate((array, x), axis=1)": lambda x: np.concatenate((X, x), axis=1),
+    "np.concatenate([x, [[1, 2, 3]]])": lambda x: np.concatenate([x, [[1, 2, 3]]]),
+    "np.concatenate(x)": np.concatenate,
+    "np.stack([x, x], axis=-1)": lambda x: np.stack([x, x], axis=-1),
+    "np.stack(arrays=[x, x])": lambda x: np.stack(arrays=[x, x]),
+    "np.take_along_axis": lambda x: np.take_along_axis(x, np.array([[0, 2], [1, 1]]), axis=1),
+    "np.take_along_axis with a list": lambda x: np.take_along_axis(x, np.array([[0]]), 1),
+    "x @ x.T": lambda x: x @ x.T,
+    "array @ x.T": lambda x: X @ x.T,
+    "x @ list": lambda x: x @ [[1.0], [2.0], [3.0]],
+    "np.matmul(x, list)": lambda x: np.matmul(x, [[1.0], [2.0], [3.0]]),
+    "np.matmul(list, x)": lambda x: np.matmul([[1.0, 2.0]], x),
+    "np.power(list, x)": lambda x: np.power([1.0, 2.0, 3.0], x),
+    "np.power(x, list)": lambda x: np.power(x, [1, 2, 3]),
+    "np.arctan2(x, list)": lambda x: np.arctan2(x, [1.0, 2.0, 3.0]),
+    "np.arctan2(tuple, x)": lambda x: np.arctan2((1.0, 2.0, 3.0), x),
+    "np.maximum(x, list)": lambda x: np.maximum(x, [0.0, 1.0, 2.5]),
+    "np.hypot(list, x)": lambda x: np.hypot([1.0, 2.0, 3.0], x),
+    "x + list": lambda x: x + [1.0, 2.0, 3.0],
+    "list - x": lambda x: [1.0, 2.0, 3.0] - x,
+    "tuple * x": lambda x: (1.0, 2.0, 3.0) * x,
+    "array + x": lambda x: X + x,
+    "array / x": lambda x: X / x,
+    "np.float32(2) * x": lambda x: np.float32(2) * x,
+    "2 ** x": lambda x: 2**x,
+    "x % 0.35": lambda x: x % 0.35,
+    "-x": operator.neg,
+    "+x": operator.pos,
+    "abs(x)": abs,
+    "sum of rows": lambda x: sum(x),
+    "unpacking": lambda x: (lambda a, b: a * b)(*x),
+    "x.sum(axis=0, keepdims=True)": lambda x: x.sum(axis=0, keepdims=True),
+    "x.mean(0)": lambda x: x.mean(0),
+    "x.max(axis=1)": lambda x: x.max(axis=1),
+    "x.var(ddof=1)": lambda x: x.var(ddof=1),
+    "x.astype(float32)": lambda x: x.astype(np.float64),
+    "x[1, ::-1]": lambda x: x[1, ::-1],
+    "x[..., 0]": lambda x: x[..., 0],
+    "x[np.argmax(x, axis=0), [0, 1, 2]]": lambda x: x[np.argmax(x, axis=0), [0, 1, 2]],
+    "x[x > 0]": lambda x: x[x > 0],
+    "x[np.nonzero(x > 0)]": lambda x: x[np.nonzero(x > 0)],
+    "x[[True, False]]": lambda x: x[[True, False]],
+    "x[True]": lambda x: x[True],
+    "x[np.array(1)]": lambda x: x[np.array(1)],
+    "x[:, np.int64(1)]": lambda x: x[:, np.int64(1)],
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_call_gives_what_it_gives_on_arrays_and_its_gradient(call: str) -> None:
+    f = CALLS[call]
+    with np.errstate(invalid="ignore"):  # a negative number to a fractional power
+        expected = np.asarray(f(X))
+    x = leaf(X)
+    with np.errstate(invalid="ignore"):
+        y = f(x)
+    assert isinstance(y, Tensor)
+    assert y.requires_grad
+    assert y.dtype == expected.dtype
+    assert y.shape == expected.shape
+    assert_allclose(y.data, expected, rtol=1e-15)
+
+    w = np.random.default_rng(0).uniform(0.5, 1.5, expected.shape)
+    with np.errstate(invalid="ignore"):
+        y.backward(gradient=w)
+    h = 1e-6
+    slope = np.empty(X.shape)
+    for at in np.ndindex(X.shape):
+        step = np.zeros(X.shape)
+        step[at] = h
+        slope[at] = np.sum(w * (f(X + step) - f(X - step))) / (2 * h)
+    assert_allclose(x.grad, slope, rtol=1e-6, atol=1e-8)
+
+
+ANSWERS: dict[str, Callable[[Any], Any]] = {
+    "np.shape": np.shape, "np.ndim": np.ndim, "np.size": np.size, "len": len,
+    "np.zeros_like": np.zeros_like, "np.ones_like": np.ones_like, "np.argsort": np.argsort,
+    "np.count_nonzero": np.count_nonzero, "np.allclose": lambda x: np.allclose(x, X),
+    "np.array_equal": lambda x: np.array_equal(x, X), "np.result_type": np.result_type,
+    "np.isclose": lambda x: np.isclose(x, 0.3), "np.where(x > 0)": lambda x: np.where(x > 0),
+    "np.nonzero": np.nonzero, "x.tolist": lambda x: x.tolist(), "x.ndim": lambda x: x.ndim,
+    "x.size": lambda x: x.size, "x.dtype": lambda x: x.dtype,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", ANSWERS)
+def test_what_has_no_gradient_is_answered_from_the_data(call: str) -> None:
+    answer, expected = ANSWERS[call](leaf(X)), ANSWERS[call](X)
+    assert type(answer) is type(expected)
+    assert_array_equal(answer, expected)
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum", "power", "arctan2", "hypot", "logaddexp",
+                                  "add", "subtract", "multiply", "divide", "fmax",
+                                  "float_power"])  # fmt: skip
+def test_one_leaf_in_both_places(name: str, rng: np.random.Generator) -> None:
+    f = TABLE[name].numpy[0]
+    at = draw(rng, (4,), POSITIVE)
+    x = leaf(at)
+    np.sum(f(x, x)).backward()
+    h = 1e-6
+    slope = (f(at + h, at + h) - f(at - h, at - h)) / (2 * h)
+    assert_allclose(x.grad, slope, rtol=1e-6, atol=1e-8)
+
+
+# --- refusals -----------------------------------------------------------------------------------------
+
+
+def _assign(target: Any, index: Any, value: Any) -> None:
+    target[index] = value
+
+
+def _result(x: Any = 1.0) -> Tensor:
+    return leaf(x) * 2.0
+
+
+#: A call, and what the message must say.
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "np.array of tensors": (lambda: np.array([leaf(1.0), leaf(2.0)]), r"np\.stack"),
+    "np.array of results": (lambda: np.array([_result(), _result()]), r"np\.stack"),
+    "np.array of rows": (lambda: np.array([leaf([1.0, 2.0]), leaf([1.0, 2.0])]), r"np\.stack"),
+    "np.array of objects": (lambda: np.array([leaf(1.0)], dtype=object), r"np\.stack"),
+    "np.array of values": (lambda: np.array([Value(1.0), Value(2.0)]), r"np\.stack"),
+    "np.array of result values": (lambda: np.array([Value(1.0) * 2]), r"np\.stack"),
+    "np.asarray": (lambda: np.asarray(leaf([1.0])), r"\.data|detach"),
+    "np.asarray of a result": (lambda: np.asarray(_result([1.0])), r"\.data|detach"),
+    "np.asarray of a Value": (lambda: np.asarray(Value(1.0)), r"\.data"),
+    "np.sum of a list of tensors": (lambda: np.sum([leaf(1.0), leaf(2.0)]), r"np\.stack"),
+    "np.mean of a list of values": (lambda: np.mean([Value(1.0), Value(2.0)]), r"np\.stack"),
+    "tensor of a tensor": (lambda: tensor(leaf(1.0)), r"detach"),
+    "tensor of a list of tensors": (lambda: tensor([leaf(1.0), leaf(2.0)]), r"np\.stack"),
+    "tensor + list of tensors": (lambda: leaf([1.0, 2.0]) + [leaf(1.0), leaf(1.0)], r"np\.stack"),
+    "Value of a Value": (lambda: Value(Value(1.0)), r"\.data"),
+    "Value of a tensor": (lambda: Value(leaf(1.0)), r"\.data"),
+    "float of a result": (lambda: float(_result()), r"item\(\)"),
+    "int of a result": (lambda: int(_result()), r"item\(\)"),
+    "math.exp of a result": (lambda: math.exp(_result()), r"np\.exp"),
+    "float of a result Value": (lambda: float(Value(1.0) * 2), r"\.data"),
+    "math.exp of a result Value": (lambda: math.exp(Value(1.0) * 2), r"\.exp"),
+    "np.float64 of a result": (lambda: np.float64(_result()), r"\.data|detach"),
+    "result.numpy()": (lambda: _result().numpy(), r"detach"),
+    "out= of a ufunc": (lambda: np.exp(leaf([1.0]), out=np.zeros(1)), "out"),
+    "out= a tensor": (lambda: np.exp(np.zeros(1), out=leaf([1.0])), "out"),
+    "out= of a function": (lambda: np.sum(leaf([1.0]), out=np.zeros(())), "out"),
+    "out= of np.clip": (lambda: np.clip(leaf([1.0]), 0.0, 1.0, out=np.zeros(1)), "out"),
+    "out= of np.concatenate": (lambda: np.concatenate([leaf([1.0])], out=np.zeros(1)), "out"),
+    "out= of a method": (lambda: leaf([1.0]).sum(out=np.zeros(())), "out"),
+    "out= of an activation": (lambda: tg.relu(leaf([1.0]), out=np.zeros(1)), "out"),
+    "out= of softmax": (lambda: tg.softmax(leaf([1.0]), out=np.zeros(1)), "out"),
+    "array += tensor": (lambda: operator.iadd(np.zeros(1), leaf([1.0])), r"array = array \+"),
+    "array *= Value": (lambda: operator.imul(np.zeros(1), Value(1.0)), "out"),
+    "array[:] = tensor": (lambda: _assign(np.zeros(2), slice(None), leaf([1.0, 2.0])), r"\.data|detach"),
+    "array[0] = row": (lambda: _assign(np.zeros((2, 2)), 0, leaf([1.0, 2.0])), r"\.data|detach"),
+    "tensor[0] = 1": (lambda: _assign(leaf([1.0]), 0, 1.0), r"np\.where"),
+    "result[0] = 1": (lambda: _assign(_result([1.0]), 0, 1.0), r"np\.where"),
+    "np.prod": (lambda: np.prod(leaf([1.0])), r"np\.prod"),
+    "np.linalg.norm": (lambda: np.linalg.norm(leaf([1.0])), r"np\.linalg\.norm"),
+    "np.linalg.inv": (lambda: np.linalg.inv(leaf([[1.0]])), r"np\.linalg\.inv"),
+    "np.fft.fft": (lambda: np.fft.fft(leaf([1.0])), r"np\.fft\.fft"),
+    "np.einsum": (lambda: np.einsum("i,i", leaf([1.0]), leaf([1.0])), r"np\.einsum"),
+    "np.sinc": (lambda: np.sinc(leaf([1.0])), r"np\.sinc|np\.\w+"),
+    "np.heaviside": (lambda: np.heaviside(leaf([1.0]), 0.5), r"np\.heaviside"),
+    "np.divmod": (lambda: np.divmod(leaf([1.0]), 2.0), r"np\.divmod"),
+    "np.multiply.reduce": (lambda: np.multiply.reduce(leaf([1.0])), r"np\.multiply\.reduce"),
+    "np.add.accumulate": (lambda: np.add.accumulate(leaf([1.0])), r"np\.add\.accumulate"),
+    "np.multiply.outer": (lambda: np.multiply.outer(leaf([1.0]), leaf([1.0])), r"np\.multiply\.outer"),
+    "np.add.at": (lambda: np.add.at(np.zeros(1), [0], leaf([1.0])), r"np\.add\.at"),
+    "np.add.reduce with initial": (lambda: np.add.reduce(leaf([1.0]), initial=3.0), r"np\.add\.reduce.*initial"),
+    "np.exp with where": (lambda: np.exp(leaf([1.0]), where=[True]), r"np\.exp.*where"),
+    "np.exp with dtype": (lambda: np.exp(leaf([1.0]), dtype=np.float32), r"np\.exp.*dtype"),
+    "np.sum with where": (lambda: np.sum(leaf([1.0]), where=[True]), r"np\.sum.*where"),
+    "np.sum with dtype": (lambda: np.sum(leaf([1.0]), dtype=np.float32), r"np\.sum.*dtype"),
+    "np.sum with initial": (lambda: np.sum(leaf([1.0]), initial=1.0), r"np\.sum.*initial"),
+    "np.reshape with order F": (lambda: np.reshape(leaf([1.0]), (1, 1), order="F"), r"np\.reshape.*order"),
+    "np.bincount with weights": (lambda: np.bincount([0, 1], weights=leaf([1.0, 2.0])), r"np\.bincount"),
+    "np.histogram with weights": (lambda: np.histogram([0, 1], weights=leaf([1.0, 2.0])), r"np\.histogram"),
+    "np.unique": (lambda: np.unique(leaf([1.0, 2.0])), r"np\.unique"),
+    "np.full_like": (lambda: np.full_like(np.zeros(2), leaf(1.0)), r"np\.full_like|np\.copyto"),
+    "np.full": (lambda: np.full(2, _result()), r"\.data|detach"),
+    "np.vectorize": (lambda: np.vectorize(math.sin)(leaf([1.0])), r"\.data|detach"),
+    "np.copyto": (lambda: np.copyto(np.zeros(1), leaf([1.0])), r"np\.copyto"),
+    "np.save": (lambda: np.vstack([leaf([1.0])]), r"np\.vstack"),
+    "complex factor": (lambda: np.sum(abs(leaf([1.0]) * 1j)), "complex"),
+    "np.complex128 factor": (lambda: leaf([1.0]) * np.complex128(1j), "complex"),
+    "backward of a constant": (lambda: tensor([1.0]).backward(), "requires a gradient"),
+    "requires_grad_ of a result": (lambda: _result().requires_grad_(), "detach"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", REFUSED)
+def test_refused_with_a_remedy(call: str) -> None:
+    f, message = REFUSED[call]
+    with pytest.raises(NotDifferentiableError, match=message):
+        f()
+
+
+def test_other_refusals() -> None:
+    with pytest.raises((NotDifferentiableError, ValueError)):  # NumPy words this one
+        _assign(np.zeros(2), 0, _result())
+    with pytest.raises(NotDifferentiableError):
+        _assign(np.zeros(2), 0, Value(1.0) * 2)
+    with pytest.raises(TypeError, match="complex"):
+        tensor([1j], requires_grad=True)
+    with pytest.raises((TypeError, NotDifferentiableError)):
+        Value(1.0) + np.complex128(1j)
+    with pytest.raises((TypeError, NotDifferentiableError)):
+        Value(1.0) * 1j
+    with pytest.raises((TypeError, NotDifferentiableError)):
+        np.take_along_axis(leaf([1.0]), np.array([0]), None)
+    for bad in ("text", None, object(), [None], ["a"]):
+        with pytest.raises(TypeError, match="number"):
+            tensor(bad)
+        with pytest.raises(TypeError):
+            leaf([1.0]) + bad
+    with pytest.raises(TypeError):
+        iter(leaf(1.0))
+    with pytest.raises(TypeError):
+        len(leaf(1.0))
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(leaf([1.0, 2.0]))
+    with pytest.raises(ValueError):
+        leaf([1.0, 2.0]).item()
+
+
+def test_a_refused_call_writes_nothing() -> None:
+    buffer = np.full(1, 7.0)
+    for call in (
+        lambda: np.exp(leaf([1.0]), out=buffer),
+        lambda: leaf([1.0]).sum(axis=0, keepdims=True, out=buffer),
+        lambda: tg.relu(leaf([1.0]), out=buffer),
+        lambda: operator.iadd(buffer, leaf([1.0])),
+    ):
+        with pytest.raises(NotDifferentiableError):
+            call()
+        assert buffer == 7.0
+
+
+def test_no_object_array_comes_out_of_arithmetic() -> None:
+    array, x, v = np.array([1.0, 2.0]), leaf([1.0, 2.0]), Value(2.0)
+    for f in (operator.add, operator.sub, operator.mul, operator.truediv, operator.pow):
+        for a, b in ((array, x), (x, array), (array, v), (v, array), (x, v), (v, x),
+                     (np.float64(2), x), (x, np.float64(2)), (np.float64(2), v), (v, np.float64(2)),
+                     (np.array(2.0), v), (v, np.array(2.0)), (np.int64(2), v), ([1.0, 2.0], x)):  # fmt: skip
+            y = f(a, b)
+            assert isinstance(y, Tensor | Value), f"{f.__name__}({a!r}, {b!r}) is {type(y)}"
+            assert y.requires_grad
+            assert np.asarray(y.data).dtype == np.float64
+
+
+def test_reading_is_free_without_a_gradient() -> None:
+    constant = tensor([1.0, 2.0])
+    assert_array_equal(np.asarray(constant), [1.0, 2.0])
+    assert_array_equal(np.array([tensor(1.0), tensor(2.0)]), [1.0, 2.0])
+    assert_array_equal(constant.numpy(), [1.0, 2.0])
+    assert float(tensor(2.0) * 3.0) == 6.0
+    with tg.no_grad():
+        assert_array_equal(np.asarray(_result([1.0])), [2.0])
+        assert_array_equal(np.array([Value(1.0), Value(2.0)]), [1.0, 2.0])
+    x = leaf([1.0])
+    assert x.detach().data is x.data
+    assert not x.detach().requires_grad
+
+
+def test_index_with_a_float_is_an_error() -> None:
+    for index in (1.0, leaf(1.0), Value(1.0), "a", [0.5]):
+        with pytest.raises(IndexError):
+            leaf([1.0, 2.0])[index]
+
+
+def test_integer_tensors_are_indices() -> None:
+    assert [10, 20][tensor(1)] == 20
+    assert np.arange(3)[tensor([2, 0])].tolist() == [2, 0]
+    assert list(range(tensor(3))) == [0, 1, 2]
+
+
+# --- looks and labels ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("t", "text"),
+    [
+        (tensor([1.0, 2.0]), "tensor([1., 2.])"),
+        (leaf(1.0), "tensor(1., requires_grad=True)"),
+        (leaf([1.0], label="w"), "tensor([1.], requires_grad=True, label='w')"),
+        (tensor([1.0], np.float32), "tensor([1.], float32)"),
+        (leaf([1.0]) * 2.0, "tensor([2.], <multiply>)"),
+        (tensor([True]), "tensor([ True])"),
+        (tensor([]), "tensor([])"),
+        (Value(1.0), "Value(data=1.0, grad=0.0)"),
+        (Value(1.0, label="a"), "Value(data=1.0, grad=0.0, label='a')"),
+    ],
+)  # fmt: skip
+def test_repr(t: Any, text: str) -> None:
+    assert repr(t) == text
+
+
+def test_labels_name_a_node_in_errors() -> None:
+    y = leaf([1.0, 2.0]) * 2.0
+    y.label = "logits"
+    with pytest.raises(NotDifferentiableError, match="'logits'"):
+        np.asarray(y)
+    v = Value(1.0, label="bias")
+    with pytest.raises(NotDifferentiableError, match="'bias'"):
+        np.asarray(v)
+
+
+def test_assigning_data() -> None:
+    x = leaf([1.0, 2.0], np.float32)
+    x.data = [3, 4]
+    assert x.dtype == np.float32
+    assert_array_equal(x.data, [3, 4])
+    with pytest.raises(ShapeError, match=r"\(3,\).*\(2,\)"):
+        x.data = [1.0, 2.0, 3.0]
+    integers = tensor([1, 2])
+    with pytest.raises(TypeError, match="dtype"):
+        integers.data = [1.5, 2.5]
+    assert_array_equal(integers.data, [1, 2])
+    source = np.array([5.0, 6.0], np.float32)
+    x.data = source
+    source[:] = 0.0
+    assert_array_equal(x.data, [5, 6])
+
+
+# --- copies -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda: leaf([1.0, 2.0], label="w"), lambda: Value(2.0, label="w")],
+                         ids=["tensor", "value"])  # fmt: skip
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))],
+                         ids=["deepcopy", "pickle"])  # fmt: skip
+def test_a_leaf_can_be_copied(make: Any, duplicate: Any) -> None:
+    x = make()
+    np.sum(x * x).backward()
+    twin = duplicate(x)
+    assert type(twin) is type(x)
+    assert twin.label == "w"
+    assert twin.requires_grad
+    assert twin.is_leaf
+    assert twin.serial != x.serial
+    assert_array_equal(twin.data, x.data)
+    assert_array_equal(twin.grad, x.grad)
+    np.sum(twin * twin * twin).backward()
+    assert_array_equal(x.grad, 2 * np.asarray(x.data))
+    twin.data -= 1.0
+    assert_array_equal(x.data, make().data)
+
+
+def test_copies_share_no_memory() -> None:
+    x = leaf([1.0, 2.0])
+    np.sum(x * x).backward()
+    for twin in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        assert not np.shares_memory(twin.data, x.data)
+        assert not np.shares_memory(twin.grad, x.grad)
+
+
+@pytest.mark.parametrize("y", [leaf(1.0) * 2.0, Value(1.0) * 2.0], ids=["tensor", "value"])
+def test_a_result_cannot_be_pickled(y: Any) -> None:
+    with pytest.raises((TypeError, pickle.PicklingError), match=r"\.data"):
+        pickle.dumps(y)
+
+
+def test_deepcopy_of_a_graph() -> None:
+    x, v = leaf([1.0, 2.0]), Value(3.0)
+    y = np.sum(np.tanh(x) * x * v)
+    twin_x, twin_v, twin = copy.deepcopy((x, v, y))
+    twin.backward()
+    assert x.grad is None
+    assert v.grad == 0.0
+    y.backward()
+    assert_array_equal(twin_x.grad, x.grad)
+    assert twin_v.grad == v.grad
+    x.data -= 1.0
+    twin.backward()  # not stale: the copy stands on its own
+    z = copy.deepcopy(twin_x) * 2.0
+    assert z.requires_grad
+
+
+def test_deepcopy_of_a_stale_graph_is_stale() -> None:
+    for x in (leaf(2.0), Value(2.0)):
+        y = x * x
+        x.data = 5.0
+        with pytest.raises(tg.StaleGraphError):
+            copy.deepcopy(y).backward()
