@@ -13,7 +13,7 @@ and training, which pulls towards the same minimum, keeps them within 1e-9 of ea
 
     python half_adder.py                                  # some 4,300 epochs, then type pairs
     python half_adder.py --ask "1 1"
-    python half_adder.py --lr 0.09 --momentum 0.015 --epochs 10000000       # patience
+    python half_adder.py --lr 0.09 --momentum 0.015 --epochs 2000000    # the original's: 1,392,496
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import math
 import select
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -238,8 +239,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.ask:
         print("\n" + "\n".join(describe(tensors, bits) for bits in args.ask))
     else:
-        for answer in converse(tensors, typed_lines()):
-            print(answer, flush=True)
+        with suppress(KeyboardInterrupt):
+            for answer in converse(tensors, typed_lines()):
+                print(answer, flush=True)
     return 0
 
 

@@ -19,7 +19,7 @@ POINTS = [
     20.0, 50.0, 1000.0, INF, NAN,
 ]  # fmt: skip
 
-# Value and derivative at POINTS, from `python tests/reference/pytorch.py activations`.
+# Value and derivative at POINTS, from `python tests/reference/from_pytorch.py activations`.
 # fmt: off
 PYTORCH = [
     ("relu", [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -0.0, 0.0, 1e-08, 0.3, 1.0, 2.5, 6.0, 20.0,

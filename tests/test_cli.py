@@ -21,7 +21,7 @@ from tinygrad_nn.job.saved import SavedModel
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
-LOSSES = '''
+LOSSES = """
 import math
 import numpy as np
 import tinygrad_nn as tg
@@ -90,7 +90,10 @@ def hinted(prediction, target):
 
 hinted.shapes = "5,2; int:5:2"
 number_seven = 7
-'''
+"""
+
+
+RAISES = f"(line {LOSSES.splitlines().index('    return prediction + undefined') + 1})"
 
 
 def run(*args: object) -> Result:
@@ -307,7 +310,7 @@ BAD_LOSSES = {
     "losses.py:constant": ["detached"],
     "losses.py:nothing": ["None"],
     "losses.py:not_a_number": ["nan", "first batch"],
-    "losses.py:raises": ["NameError", "'undefined'", "(line 34)"],
+    "losses.py:raises": ["NameError", "'undefined'", RAISES],
     "losses.py:quits": ["SystemExit"],
     "losses.py:with_math": ["NotDifferentiableError", "np.exp"],
     "losses.py:broken_rule": ["ZeroDivisionError"],
@@ -432,7 +435,7 @@ CHECKS = {
     "constant": (2, ["detached"]),
     "nothing": (2, ["None"]),
     "not_a_number": (2, ["nan"]),
-    "raises": (2, ["NameError", "(line 34)", "--shapes"]),
+    "raises": (2, ["NameError", RAISES, "--shapes"]),
     "with_math": (2, ["np.exp"]),
     "broken_rule": (2, ["cannot be checked", "ZeroDivisionError"]),
     "three": (2, ["3 arguments", "--shapes"]),
@@ -528,7 +531,7 @@ def test_draw_without_dot(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_draw_refuses(here: Path) -> None:
     assert ".svg" in failure("draw", "losses.py:one", "-o", "graph.doc")
-    assert "'float'" in failure("draw", "losses.py:number", "-o", "g.txt").replace("a float", "'float'")
+    assert "returned a float" in failure("draw", "losses.py:number", "-o", "g.txt")
     assert "None" in failure("draw", "losses.py:nothing", "-o", "g.txt")
     assert "NameError" in failure("draw", "losses.py:raises", "-o", "g.txt")
     assert "--output" in failure("draw", "losses.py:one")
@@ -578,7 +581,11 @@ def test_demo(here: Path) -> None:
 
 
 def test_version_and_help() -> None:
-    assert process("--version").stdout.split() == ["tinygrad-nn,", "version", tinygrad_nn.__version__]
+    assert process("--version").stdout.split() == [
+        "tinygrad-nn,",
+        "version",
+        tinygrad_nn.__version__,
+    ]
     helped = run("--help")
     for command in ("train", "check", "draw", "demo"):
         assert f"\n  {command} " in helped.stdout
@@ -648,7 +655,7 @@ def test_output_in_a_poor_encoding(here: Path) -> None:
     Path("flowers.csv").write_text(text, encoding="utf-8")
     result = process(
         "train", "flowers.csv", "--target", "kind", "--epochs", 1, cwd=here,
-        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "\\u767e" in result.stdout

@@ -33,7 +33,7 @@ LOGITS = [0.5, -2.0, 30.0, -30.0, 1000.0, -1000.0, 1000.0, -1000.0, 0.0]
 OUTCOMES_OF_LOGITS = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.25]
 
 # Loss, options, prediction, target, value, gradient (where the value is an array, of its elements
-# times 1, 2, 3, ...), from `python tests/reference/pytorch.py losses`.
+# times 1, 2, 3, ...), from `python tests/reference/from_pytorch.py losses`.
 # fmt: off
 PYTORCH: list[tuple[str, dict[str, Any], Any, Any, Any, Any]] = [
     ("mse_loss", {"reduction": "mean"}, PREDICTED, WANTED, 14.236, [0.12, -0.8800000000000001,

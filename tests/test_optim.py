@@ -46,7 +46,7 @@ def test_a_square(options: dict[str, Any], path: list[float]) -> None:
 
 
 # Momentum, dampening, weight decay, nesterov, maximize, and w[0], w[1], b after each of five steps,
-# from `python tests/reference/pytorch.py sgd`.
+# from `python tests/reference/from_pytorch.py sgd`.
 # fmt: off
 PYTORCH: list[tuple[float, float, float, bool, bool, list[list[float]]]] = [
     (0.0, 0.0, 0.0, False, False, [[0.8, -1.65, 0.6], [0.6825, -1.3599999999999999, 0.64],

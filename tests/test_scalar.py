@@ -151,7 +151,7 @@ def close(a: Any, b: Any) -> bool:
     return bool(np.allclose(a, b, rtol=1e-11, atol=1e-13))
 
 
-# From `python tests/reference/micrograd.py`.
+# From `python tests/reference/from_micrograd.py`.
 # fmt: off
 EXPECTED: dict[str, Any] = {
     "model": (
@@ -254,7 +254,7 @@ def test_a_network_by_hand_runs() -> None:
         "Layer of [LinearNeuron(2)]]",
         "Value(data=2.5, grad=0.0)",
     )
-    assert names["trace"][-1] < 0.5 * names["trace"][0]
+    assert names["trace"][-1] < 0.8 * names["trace"][0]
 
 
 @pytest.mark.parametrize("name", ["Value", "Neuron", "Layer", "MLP", "Module"])

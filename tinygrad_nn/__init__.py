@@ -6,6 +6,9 @@
 number at a time.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tinygrad_nn import losses, nn, optim, scalar
 from tinygrad_nn.activations import (
     ACTIVATIONS,
@@ -38,13 +41,34 @@ from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.tensor import Tensor, tensor
 from tinygrad_nn.value import Value, add_n
 
+if TYPE_CHECKING:
+    from tinygrad_nn.draw import Drawing, draw, draw_dot, make_dot, trace
+    from tinygrad_nn.gradcheck import GradcheckReport, check_grads, gradcheck
+
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACTIVATIONS", "GradcheckError", "LossError", "MissingExtraError", "Node",
-    "NotDifferentiableError", "Primitive", "ShapeError", "StaleGraphError", "Tensor",
-    "TinygradError", "Value", "add_n", "elu", "enable_grad", "gelu", "hard_tanh",
-    "is_grad_enabled", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses", "nn",
-    "no_grad", "optim", "primitive", "relu", "scalar", "selu", "set_grad_enabled", "sigmoid",
-    "silu", "softmax", "softplus", "tanh", "tensor",
+    "ACTIVATIONS", "Drawing", "GradcheckError", "GradcheckReport", "LossError",
+    "MissingExtraError", "Node", "NotDifferentiableError", "Primitive", "ShapeError",
+    "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "check_grads", "draw",
+    "draw_dot", "elu", "enable_grad", "gelu", "gradcheck", "hard_tanh", "is_grad_enabled",
+    "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses", "make_dot", "nn", "no_grad",
+    "optim", "primitive", "relu", "scalar", "selu", "set_grad_enabled", "sigmoid", "silu",
+    "softmax", "softplus", "tanh", "tensor", "trace",
 ]  # fmt: skip
+
+# Names whose packages are imported when they are first used.
+_LAZY = {
+    "Drawing": "draw", "draw": "draw", "draw_dot": "draw", "make_dot": "draw", "trace": "draw",
+    "GradcheckReport": "gradcheck", "check_grads": "gradcheck", "gradcheck": "gradcheck",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -20,11 +20,10 @@ def main() -> None:
     try:
         from tinygrad_nn.job.program import program
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
+        name = (error.name or "").partition(".")[0]
+        if name not in _EXTRA:
             raise
-        sys.exit(_missing(error.name))
-    except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_missing(name))
     program(prog_name="tinygrad-nn")
 
 

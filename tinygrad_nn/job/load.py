@@ -46,7 +46,9 @@ def load_function(spec: str) -> Callable[..., Any]:
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)
     except SyntaxError as error:
-        raise JobError(f"{error.filename}: line {error.lineno}: {error.msg}") from None
+        # Not always this file: it may be one that it imports.
+        where = f"{error.filename or file}: " + (f"line {error.lineno}: " if error.lineno else "")
+        raise JobError(f"{where}{error.msg}") from None
     except (Exception, SystemExit) as error:
         raise JobError(f"{file}: cannot be imported: {blame(error, path)}") from error
     if name not in vars(module):

@@ -1,7 +1,7 @@
 """Print the reference numbers in the tests' tables, as PyTorch 2.13 computes them.
 
-Run it where PyTorch is installed: ``python tests/reference/pytorch.py activations|losses|sgd``.
-The tests themselves need the printed numbers alone.
+Run it where PyTorch is installed: ``python tests/reference/from_pytorch.py TABLE``, TABLE being
+activations, losses or sgd. The tests themselves need the printed numbers alone.
 """
 
 from __future__ import annotations
