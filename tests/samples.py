@@ -32,8 +32,7 @@ class Sample:
 
     def __str__(self) -> str:
         shown = [
-            f"{a.dtype}{list(a.shape)}" if isinstance(a, np.ndarray) else repr(a)
-            for a in self.args
+            f"{a.dtype}{list(a.shape)}" if isinstance(a, np.ndarray) else repr(a) for a in self.args
         ]
         shown += [f"{key}={value!r}" for key, value in self.static.items()]
         return f"{self.primitive.name}({', '.join(shown)})"
@@ -61,7 +60,7 @@ class Sample:
         return Sample(self.primitive, args, self.static, self.reference)
 
 
-# --- independent forwards --------------------------------------------------------------------------
+# --- independent forwards ------------------------------------------------------------------------
 
 
 def _each(f: Callable[..., float]) -> Callable[..., Array]:
@@ -117,7 +116,9 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "put_along_zeros": _put_along_zeros,
     "pick": _pick,
     "unpick": lambda x, indices, *, length: np.eye(length)[indices] * np.asarray(x)[..., None],
-    "one_hot": lambda i, *, length, value=1.0, dtype=float: (np.eye(length) * value)[i].astype(dtype),
+    "one_hot": lambda i, *, length, value=1.0, dtype=float: (np.eye(length) * value)[i].astype(
+        dtype
+    ),
     "nll": lambda x, labels: -np.mean(_pick(x, labels)),
     "linear": lambda x, w, b: np.einsum("...i,ij->...j", x, w) + b,
 }
@@ -133,20 +134,31 @@ def reference(primitive: Primitive) -> Callable[..., Any]:
     return function
 
 
-# --- samples of elementwise primitives --------------------------------------------------------------
+# --- samples of elementwise primitives -----------------------------------------------------------
 
 #: Per number of inputs: shapes that broadcast, down to nothing at all.
 SHAPES: dict[int, list[tuple[tuple[int, ...], ...]]] = {
     1: [((),), ((3,),), ((2, 3),), ((1, 1),), ((0,),), ((2, 0, 3),)],
     2: [
-        ((), ()), ((), (2,)), ((1,), ()), ((2, 3), (2, 3)), ((3, 1), (1, 4)),
-        ((3,), (2, 1, 3)), ((2, 1, 3), (3,)), ((0, 3), (1, 3)), ((3, 1), (1, 0)),
+        ((), ()),
+        ((), (2,)),
+        ((1,), ()),
+        ((2, 3), (2, 3)),
+        ((3, 1), (1, 4)),
+        ((3,), (2, 1, 3)),
+        ((2, 1, 3), (3,)),
+        ((0, 3), (1, 3)),
+        ((3, 1), (1, 0)),
     ],
     3: [
-        ((), (), ()), ((2, 3), (2, 3), (2, 3)), ((3, 1), (1, 4), ()), ((), (2,), (2, 1)),
-        ((3,), (2, 1, 3), (1,)), ((0, 3), (1, 3), ()),
+        ((), (), ()),
+        ((2, 3), (2, 3), (2, 3)),
+        ((3, 1), (1, 4), ()),
+        ((), (2,), (2, 1)),
+        ((3,), (2, 1, 3), (1,)),
+        ((0, 3), (1, 3), ()),
     ],
-}  # fmt: skip
+}
 
 
 def generator(primitive: Primitive) -> np.random.Generator:
@@ -184,11 +196,22 @@ _REALS = np.array([[-1.7, 0.4, 2.2], [1.1, -0.6, 0.9]])
 
 #: Points that the draw from the domain does not reach.
 EXTRA: dict[str, list[tuple[Any, ...]]] = {
-    "where": [(_MASK, _REALS, _REALS * 2.0), (_MASK[0], _REALS, np.array(0.5)),
-              (np.array(True), np.array(1.5), np.array([2.5, 3.5]))],
-    "power": [(_REALS, 3), (_REALS, 2.0), (_REALS, 1), (_REALS, 0), (np.abs(_REALS), -1.5),
-              (_REALS, np.array([2, 3, -1])), (2.5, _REALS), (2, _REALS),
-              (np.abs(_REALS), np.array([0.0, 1.0, 2.0]))],
+    "where": [
+        (_MASK, _REALS, _REALS * 2.0),
+        (_MASK[0], _REALS, np.array(0.5)),
+        (np.array(True), np.array(1.5), np.array([2.5, 3.5])),
+    ],
+    "power": [
+        (_REALS, 3),
+        (_REALS, 2.0),
+        (_REALS, 1),
+        (_REALS, 0),
+        (np.abs(_REALS), -1.5),
+        (_REALS, np.array([2, 3, -1])),
+        (2.5, _REALS),
+        (2, _REALS),
+        (np.abs(_REALS), np.array([0.0, 1.0, 2.0])),
+    ],
     "remainder": [(np.array([-1.3, 5.2, 0.7]), np.array([0.9, -1.1, -2.0]))],
     "floor_divide": [(np.array([-1.3, 5.2, 0.7]), np.array([0.9, -1.1, -2.0]))],
     "divide": [(_REALS, -_REALS), (_REALS, 2), (1, _REALS)],
@@ -204,10 +227,10 @@ EXTRA: dict[str, list[tuple[Any, ...]]] = {
     "erfc": [(np.array([-6.0, -1.0001, -1e-3, 0.99, 1.01, 5.0]),)],
     "exp": [(np.array([-30.0, 5.0]),)],
     "tanh": [(np.array([-8.0, 12.0]),)],
-}  # fmt: skip
+}
 
 
-# --- samples of structured primitives ----------------------------------------------------------------
+# --- samples of structured primitives ------------------------------------------------------------
 
 
 def row(name: str, *inputs: Any, **static: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
@@ -223,88 +246,181 @@ _REDUCTIONS = [
     row(name, shape, **static)
     for name in ("sum", "mean", "max", "min", "var", "std", "logsumexp")
     for shape, static in [
-        ((3, 4), {}), ((3, 4), {"axis": 0}), ((3, 4), {"axis": -1, "keepdims": True}),
-        ((2, 3, 4), {"axis": (0, 2)}), ((2, 3, 4), {"axis": (-1, 0), "keepdims": True}),
-        ((2, 3), {"keepdims": True}), ((2, 3), {"axis": ()} if name not in ("max", "min") else {}),
-        ((5,), {"axis": 0}), ((1, 4), {"axis": 1}), ((0, 3), {"axis": 1}),
+        ((3, 4), {}),
+        ((3, 4), {"axis": 0}),
+        ((3, 4), {"axis": -1, "keepdims": True}),
+        ((2, 3, 4), {"axis": (0, 2)}),
+        ((2, 3, 4), {"axis": (-1, 0), "keepdims": True}),
+        ((2, 3), {"keepdims": True}),
+        ((2, 3), {"axis": ()} if name not in ("max", "min") else {}),
+        ((5,), {"axis": 0}),
+        ((1, 4), {"axis": 1}),
+        ((0, 3), {"axis": 1}),
     ]
-]  # fmt: skip
+]
 
 STRUCTURED = [
     *_REDUCTIONS,
-    row("sum", ()), row("mean", ()), row("max", ()), row("logsumexp", ()),
-    row("sum", (0, 3)), row("sum", (0, 3), axis=0), row("logsumexp", (2, 3), axis=0),
-    row("max", np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]) + 1e-3 * np.arange(6).reshape(2, 3),
-        axis=1),
-    row("var", (5,), ddof=1), row("std", (3, 4), axis=1, ddof=1), row("var", (4, 3), axis=0, ddof=2),
-    *[row(name, shape, **static)
-      for name in ("argmax", "argmin", "all", "any")
-      for shape, static in [((3, 4), {}), ((3, 4), {"axis": 0}), ((3, 4), {"axis": 1, "keepdims": True}),
-                            ((0, 3), {"axis": 1})]],
-    *[row(name, shape, **static)
-      for name in ("softmax", "log_softmax")
-      for shape, static in [((3, 4), {}), ((3, 4), {"axis": 0}), ((2, 3, 2), {"axis": 1}), ((4,), {}),
-                            ((3, 1), {}), ((0, 3), {})]],
+    row("sum", ()),
+    row("mean", ()),
+    row("max", ()),
+    row("logsumexp", ()),
+    row("sum", (0, 3)),
+    row("sum", (0, 3), axis=0),
+    row("logsumexp", (2, 3), axis=0),
+    row(
+        "max",
+        np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]) + 1e-3 * np.arange(6).reshape(2, 3),
+        axis=1,
+    ),
+    row("var", (5,), ddof=1),
+    row("std", (3, 4), axis=1, ddof=1),
+    row("var", (4, 3), axis=0, ddof=2),
+    *[
+        row(name, shape, **static)
+        for name in ("argmax", "argmin", "all", "any")
+        for shape, static in [
+            ((3, 4), {}),
+            ((3, 4), {"axis": 0}),
+            ((3, 4), {"axis": 1, "keepdims": True}),
+            ((0, 3), {"axis": 1}),
+        ]
+    ],
+    *[
+        row(name, shape, **static)
+        for name in ("softmax", "log_softmax")
+        for shape, static in [
+            ((3, 4), {}),
+            ((3, 4), {"axis": 0}),
+            ((2, 3, 2), {"axis": 1}),
+            ((4,), {}),
+            ((3, 1), {}),
+            ((0, 3), {}),
+        ]
+    ],
     # shapes
-    row("broadcast_to", (3,), shape=(2, 3)), row("broadcast_to", (3, 1), shape=(2, 3, 4)),
-    row("broadcast_to", (), shape=(2,)), row("broadcast_to", (2, 3), shape=(2, 3)),
+    row("broadcast_to", (3,), shape=(2, 3)),
+    row("broadcast_to", (3, 1), shape=(2, 3, 4)),
+    row("broadcast_to", (), shape=(2,)),
+    row("broadcast_to", (2, 3), shape=(2, 3)),
     row("broadcast_to", (1, 3), shape=(0, 3)),
-    row("sum_to", (2, 3), shape=(3,)), row("sum_to", (2, 3, 4), shape=(3, 1)),
-    row("sum_to", (2,), shape=()), row("sum_to", (2, 3), shape=(2, 3)),
-    row("sum_to", (0, 3), shape=(1, 3)), row("sum_to", (2, 3, 4), shape=(1, 3, 1)),
+    row("sum_to", (2, 3), shape=(3,)),
+    row("sum_to", (2, 3, 4), shape=(3, 1)),
+    row("sum_to", (2,), shape=()),
+    row("sum_to", (2, 3), shape=(2, 3)),
+    row("sum_to", (0, 3), shape=(1, 3)),
+    row("sum_to", (2, 3, 4), shape=(1, 3, 1)),
     row("sum_to", (1, 3), shape=(3,)),
-    row("reshape", (2, 6), shape=(3, 4)), row("reshape", (2, 6), shape=(3, -1)),
-    row("reshape", (2, 6), shape=-1), row("reshape", (), shape=(1, 1)), row("reshape", (0, 3), shape=(3, 0)),
-    row("ravel", (2, 3)), row("ravel", ()), row("ravel", (2, 0)),
-    row("transpose", (2, 3)), row("transpose", (2, 3, 4), axes=(1, 2, 0)),
-    row("transpose", (2, 3, 4), axes=[-1, 0, -2]), row("transpose", ()),
-    row("swapaxes", (2, 3, 4), axis1=0, axis2=-1), row("swapaxes", (2, 3), axis1=1, axis2=1),
+    row("reshape", (2, 6), shape=(3, 4)),
+    row("reshape", (2, 6), shape=(3, -1)),
+    row("reshape", (2, 6), shape=-1),
+    row("reshape", (), shape=(1, 1)),
+    row("reshape", (0, 3), shape=(3, 0)),
+    row("ravel", (2, 3)),
+    row("ravel", ()),
+    row("ravel", (2, 0)),
+    row("transpose", (2, 3)),
+    row("transpose", (2, 3, 4), axes=(1, 2, 0)),
+    row("transpose", (2, 3, 4), axes=[-1, 0, -2]),
+    row("transpose", ()),
+    row("swapaxes", (2, 3, 4), axis1=0, axis2=-1),
+    row("swapaxes", (2, 3), axis1=1, axis2=1),
     row("moveaxis", (2, 3, 4), source=0, destination=-1),
     row("moveaxis", (2, 3, 4), source=(0, 1), destination=(2, 0)),
-    row("expand_dims", (2, 3), axis=1), row("expand_dims", (2, 3), axis=(0, -1)), row("expand_dims", (), axis=0),
-    row("squeeze", (1, 3, 1)), row("squeeze", (1, 3, 1), axis=0), row("squeeze", (1, 3, 1), axis=(0, -1)),
-    row("astype", (2, 3), dtype=np.dtype(np.float64)), row("astype", (3,), dtype=np.dtype(np.longdouble)),
-    row("copy", (2, 3)), row("copy", ()),
+    row("expand_dims", (2, 3), axis=1),
+    row("expand_dims", (2, 3), axis=(0, -1)),
+    row("expand_dims", (), axis=0),
+    row("squeeze", (1, 3, 1)),
+    row("squeeze", (1, 3, 1), axis=0),
+    row("squeeze", (1, 3, 1), axis=(0, -1)),
+    row("astype", (2, 3), dtype=np.dtype(np.float64)),
+    row("astype", (3,), dtype=np.dtype(np.longdouble)),
+    row("copy", (2, 3)),
+    row("copy", ()),
     # indexing along an axis
     row("take_along_axis", (3, 4), _ints([3, 0], [1, 1], [0, 2]), axis=1),
     row("take_along_axis", (3, 4), _ints([2, 2, 0, 1]), axis=0),
     row("take_along_axis", (3, 4), _ints([0], [-1], [2])),
     row("put_along_zeros", (3, 2), _ints([3, 0], [1, 1], [0, 2]), axis=1, length=4),
     row("put_along_zeros", (1, 4), _ints([2, 2, 0, 1]), axis=0, length=3),
-    row("pick", (3, 4), _ints(0, 3, 1)), row("pick", (2, 2, 3), _ints([0, 2], [1, 1])),
-    row("pick", (4,), np.array(2)), row("pick", (0, 4), np.zeros(0, np.intp)),
-    row("unpick", (3,), _ints(0, 3, 1), length=4), row("unpick", (2, 2), _ints([0, 2], [1, 1]), length=3),
+    row("pick", (3, 4), _ints(0, 3, 1)),
+    row("pick", (2, 2, 3), _ints([0, 2], [1, 1])),
+    row("pick", (4,), np.array(2)),
+    row("pick", (0, 4), np.zeros(0, np.intp)),
+    row("unpick", (3,), _ints(0, 3, 1), length=4),
+    row("unpick", (2, 2), _ints([0, 2], [1, 1]), length=3),
     row("unpick", (), np.array(2), length=4),
-    row("one_hot", _ints(0, 3, 1), length=4), row("one_hot", _ints([0, 2], [1, 1]), length=3, value=-0.5),
+    row("one_hot", _ints(0, 3, 1), length=4),
+    row("one_hot", _ints([0, 2], [1, 1]), length=3, value=-0.5),
     row("one_hot", np.array(2), length=3, dtype=np.dtype(np.float32)),
-    row("nll", (3, 4), _ints(0, 3, 3)), row("nll", (2, 2, 3), _ints([0, 2], [1, 1])), row("nll", (4,), np.array(2)),
+    row("nll", (3, 4), _ints(0, 3, 3)),
+    row("nll", (2, 2, 3), _ints([0, 2], [1, 1])),
+    row("nll", (4,), np.array(2)),
     # joining
-    row("concatenate", (2, 3), (4, 3)), row("concatenate", (2, 3), (2, 1), (2, 2), axis=1),
-    row("concatenate", (2, 3), (2,), axis=None), row("concatenate", (2, 3), (2, 3), axis=-1),
+    row("concatenate", (2, 3), (4, 3)),
+    row("concatenate", (2, 3), (2, 1), (2, 2), axis=1),
+    row("concatenate", (2, 3), (2,), axis=None),
+    row("concatenate", (2, 3), (2, 3), axis=-1),
     row("concatenate", (0, 3), (2, 3)),
-    row("concatenate", (3,)), row("stack", (2, 3), (2, 3)), row("stack", (2, 3), (2, 3), axis=1),
-    row("stack", (), (), (), axis=-1), row("stack", (2, 0), (2, 0), axis=-1),
+    row("concatenate", (3,)),
+    row("stack", (2, 3), (2, 3)),
+    row("stack", (2, 3), (2, 3), axis=1),
+    row("stack", (), (), (), axis=-1),
+    row("stack", (2, 0), (2, 0), axis=-1),
     # products
-    *[row("matmul", a, b) for a, b in [
-        ((3, 4), (4, 2)), ((4,), (4,)), ((4,), (4, 2)), ((3, 4), (4,)), ((4,), (2, 4, 3)),
-        ((2, 3, 4), (4,)), ((1, 2, 2), (3, 2, 2)), ((2, 2), (3, 2, 2)), ((3, 2, 2), (2, 2)),
-        ((2, 1, 2, 3), (4, 3, 2)), ((0, 3), (3, 2)), ((2, 0), (0, 3)), ((0,), (0,)), ((1, 1), (1, 1)),
-    ]],
-    row("linear", (3, 4), (4, 2), (2,)), row("linear", (4,), (4, 2), (2,)),
-    row("linear", (2, 3, 4), (4, 2), (2,)), row("linear", (0, 4), (4, 2), (2,)),
-]  # fmt: skip
+    *[
+        row("matmul", a, b)
+        for a, b in [
+            ((3, 4), (4, 2)),
+            ((4,), (4,)),
+            ((4,), (4, 2)),
+            ((3, 4), (4,)),
+            ((4,), (2, 4, 3)),
+            ((2, 3, 4), (4,)),
+            ((1, 2, 2), (3, 2, 2)),
+            ((2, 2), (3, 2, 2)),
+            ((3, 2, 2), (2, 2)),
+            ((2, 1, 2, 3), (4, 3, 2)),
+            ((0, 3), (3, 2)),
+            ((2, 0), (0, 3)),
+            ((0,), (0,)),
+            ((1, 1), (1, 1)),
+        ]
+    ],
+    row("linear", (3, 4), (4, 2), (2,)),
+    row("linear", (4,), (4, 2), (2,)),
+    row("linear", (2, 3, 4), (4, 2), (2,)),
+    row("linear", (0, 4), (4, 2), (2,)),
+]
 
 #: Shape and index, for getitem and its transpose scatter_add.
 INDICES: list[tuple[tuple[int, ...], Any]] = [
-    ((4,), 1), ((4,), -1), ((4,), slice(None, None, -1)), ((4,), slice(3, 0, -2)), ((2, 3), ()),
-    ((2, 3), (slice(None), 1)), ((2, 3), (..., -1)), ((2, 3), (None, 0, slice(1))), ((2, 3), (1, 2)),
-    ((3,), _ints(0, 0, 2)), ((3,), [0, 0, 2]), ((3,), []), ((2, 3), (_ints(1, 0, 1), _ints(2, 2, 2))),
-    ((2, 3), (slice(None), _ints([0, 0], [2, 1]))), ((2, 3, 2), (_ints(1, 1), slice(None), _ints(0, 1))),
-    ((2, 3), np.array([True, False])), ((2, 3), _MASK), ((2, 3), (slice(None), np.array([True, False, True]))),
-    ((2, 3), np.zeros((2, 3), bool)), ((2, 3), (np.array([False, True]), 0)),
-    ((2, 3), (np.array([True, True]), _ints(2, 0))), ((3,), np.array(1)), ((3,), np.int64(1)),
-    ((2, 3), (slice(0, 0), 1)), ((3, 4), np.ix_([0, 2, 2], [1, 3])),
-]  # fmt: skip
+    ((4,), 1),
+    ((4,), -1),
+    ((4,), slice(None, None, -1)),
+    ((4,), slice(3, 0, -2)),
+    ((2, 3), ()),
+    ((2, 3), (slice(None), 1)),
+    ((2, 3), (..., -1)),
+    ((2, 3), (None, 0, slice(1))),
+    ((2, 3), (1, 2)),
+    ((3,), _ints(0, 0, 2)),
+    ((3,), [0, 0, 2]),
+    ((3,), []),
+    ((2, 3), (_ints(1, 0, 1), _ints(2, 2, 2))),
+    ((2, 3), (slice(None), _ints([0, 0], [2, 1]))),
+    ((2, 3, 2), (_ints(1, 1), slice(None), _ints(0, 1))),
+    ((2, 3), np.array([True, False])),
+    ((2, 3), _MASK),
+    ((2, 3), (slice(None), np.array([True, False, True]))),
+    ((2, 3), np.zeros((2, 3), bool)),
+    ((2, 3), (np.array([False, True]), 0)),
+    ((2, 3), (np.array([True, True]), _ints(2, 0))),
+    ((3,), np.array(1)),
+    ((3,), np.int64(1)),
+    ((2, 3), (slice(0, 0), 1)),
+    ((3, 4), np.ix_([0, 2, 2], [1, 3])),
+]
 
 
 def _index_samples(name: str) -> Iterator[Sample]:

@@ -336,7 +336,7 @@ def test_planted_mistakes_of_second_order_are_caught(name: str, seed: int) -> No
 
 # What each broken contract is called.
 PROBLEMS = {
-    "ignores g": "not linear in the incoming gradient",
+    "ignores g": "not linear in the incoming gradient: -2 times it does not give -2 times",
     "g squared": "not linear in the incoming gradient",
     "sign of g": "not linear in the incoming gradient",
     "g clipped": "not linear in the incoming gradient",
@@ -420,6 +420,8 @@ def test_names() -> None:
     assert _names(gradcheck(lambda p: np.sum(p["w"]) + p["v"][0][0] * p["v"][1], (nested,))) == {
         "p['w'][0, 0]", "p['w'][0, 1]", "p['v'][0][0]", "p['v'][1]",
     }  # fmt: skip
+    twice = gradcheck(lambda a, b: np.sum(a * b), (labelled, labelled))
+    assert twice.inputs == {"weight": 2, "weight (2)": 2}
     assert _names(gradcheck(np.sin, 1.0)) == {"x"}
     assert _names(gradcheck(TABLE["matmul"], (np.ones((1, 1)), np.ones((1, 1))))) == {
         "a[0, 0]", "b[0, 0]",
@@ -796,6 +798,14 @@ def test_slopes_at_a_kink(f: Callable[[float], float], forward: float, backward:
 @pytest.mark.parametrize("f", [lambda t: math.sqrt(abs(t)), lambda t: float(t > 0)])
 def test_unbounded_slopes_are_singular(f: Callable[[float], float]) -> None:
     assert _line(f).singular[0]
+
+
+def test_a_jump_nearby_is_not_a_jump_here() -> None:
+    s = _line(lambda t: 1.0 + float(t > 1e-6))
+    assert not s.singular[0]
+    assert not s.kink[0]
+    assert s.value[0] == 0.0
+    assert s.error[0] < 1e-6
 
 
 def test_slopes_of_a_function_that_is_defined_nowhere_else() -> None:

@@ -16,8 +16,8 @@ import mpmath
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-
 from samples import EXTRA, STRUCTURED, Sample, generator, samples, takes_floats
+
 from tinygrad_nn import Tensor, Value, tensor
 from tinygrad_nn.backward import pull_back
 from tinygrad_nn.errors import ShapeError
@@ -31,7 +31,7 @@ DIFFERENTIABLE = pytest.mark.parametrize("name", [n for n, p in TABLE.items() if
 CONSTANT = pytest.mark.parametrize("name", [n for n, p in TABLE.items() if not p.differentiable])
 WITH_OUT = pytest.mark.parametrize("name", [n for n, p in TABLE.items() if "out" in p.static_names])
 
-# --- tools ------------------------------------------------------------------------------------------
+# --- tools ---------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def with_arg(args: tuple[Any, ...], i: int, value: Any) -> tuple[Any, ...]:
     return (*args[:i], value, *args[i + 1 :])
 
 
-# --- the checks -------------------------------------------------------------------------------------
+# --- the checks ----------------------------------------------------------------------------------
 
 
 def check_forward(sample: Sample) -> None:
@@ -145,7 +145,9 @@ def check_second_order(sample: Sample) -> None:
 
     for i in sample.floating:
         analytic = second.get(leaves[i].serial, np.zeros(leaves[i].shape))
-        close(analytic, numeric(lambda x, i=i: slope(with_arg(sample.args, i, x), w), sample.args[i]))
+        close(
+            analytic, numeric(lambda x, i=i: slope(with_arg(sample.args, i, x), w), sample.args[i])
+        )
     by_seed = second.get(seed.serial, np.zeros(w.shape))
     close(by_seed, numeric(lambda x: slope(sample.args, x), w))
 
@@ -168,9 +170,7 @@ def check_dtype(sample: Sample, dtype: type[np.floating[Any]]) -> None:
     """Narrow floats stay narrow: in the result, and in what the rule itself returns."""
     if not sample.floating or sample.primitive.name in ("astype", "float_power"):
         return  # these two choose their own dtype
-    args = tuple(
-        a.astype(dtype) if i in sample.floating else a for i, a in enumerate(sample.args)
-    )
+    args = tuple(a.astype(dtype) if i in sample.floating else a for i, a in enumerate(sample.args))
     y = np.asarray(sample.forward(*args))
     double = np.asarray(sample.forward())
     mixed = [a.dtype for a in args if isinstance(a, np.ndarray) and a.dtype.kind in "iu"]
@@ -310,7 +310,7 @@ def check_numpy_dispatch(sample: Sample) -> None:
         assert_array_equal(z.data, y.data)
 
 
-# --- the table, checked -----------------------------------------------------------------------------
+# --- the table, checked --------------------------------------------------------------------------
 
 
 def on_all_samples(check: Callable[..., None], name: str, *options: Any) -> None:
@@ -406,7 +406,7 @@ def test_every_forward_takes_out_unless_it_is_a_view() -> None:
                 assert np.shares_memory(x, y), f"{sample} is no view"
 
 
-# --- memory layouts that broke NumPy ------------------------------------------------------------------
+# --- memory layouts that broke NumPy -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -425,7 +425,7 @@ def test_out_with_every_small_stride(name: str, dtype: type[np.floating[Any]]) -
         assert_allclose(out, y, rtol=1e-6 if dtype is np.float32 else 1e-14, err_msg=f"{stride=}")
 
 
-# --- special values of functions with a forward of their own --------------------------------------------
+# --- special values of functions with a forward of their own -------------------------------------
 
 
 def test_error_functions_agree_with_the_c_library() -> None:
@@ -465,10 +465,14 @@ def test_logsumexp_family_does_not_overflow(offset: float) -> None:
     assert_allclose(TABLE["softmax"].forward(x + offset), np.exp(expected), rtol=1e-11)
 
 
-@pytest.mark.parametrize("make", [float, lambda x: [x], lambda x: [x, 1], np.float64, int],
-                         ids=["float", "list", "mixed list", "np.float64", "int"])  # fmt: skip
-@pytest.mark.parametrize("name", ["relu", "sigmoid", "erf", "erfc", "logsumexp", "softmax",
-                                  "log_softmax"])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [float, lambda x: [x], lambda x: [x, 1], np.float64, int],
+    ids=["float", "list", "mixed list", "np.float64", "int"],
+)
+@pytest.mark.parametrize(
+    "name", ["relu", "sigmoid", "erf", "erfc", "logsumexp", "softmax", "log_softmax"]
+)
 def test_plain_numbers_are_computed_in_double(name: str, make: Callable[[float], Any]) -> None:
     x = make(1.0)
     y = np.asarray(TABLE[name](x))
@@ -476,15 +480,18 @@ def test_plain_numbers_are_computed_in_double(name: str, make: Callable[[float],
     assert_allclose(y, TABLE[name].forward(np.asarray(x, float)), rtol=1e-15)
 
 
-# --- Python constants ---------------------------------------------------------------------------------
+# --- Python constants ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize(
     "name",
-    [n for n, p in TABLE.items()
-     if p.elementwise and p.arity in (2, 3) and takes_floats(p) and n != "float_power"],
-)  # fmt: skip
+    [
+        n
+        for n, p in TABLE.items()
+        if p.elementwise and p.arity in (2, 3) and takes_floats(p) and n != "float_power"
+    ],
+)
 def test_python_constants_do_not_widen(name: str, dtype: type[np.floating[Any]]) -> None:
     p = TABLE[name]
     # NumPy's clip, and the logarithm of a probability, make an array of their first argument.
@@ -501,15 +508,32 @@ def test_python_constants_do_not_widen(name: str, dtype: type[np.floating[Any]])
             assert np.asarray(rule(np.ones(2, dtype), y, *args)).dtype == dtype
 
 
-# --- Values ---------------------------------------------------------------------------------------------
+# --- Values --------------------------------------------------------------------------------------
 
 SCALARS = pytest.mark.parametrize("name", [n for n, p in TABLE.items() if p.scalar])
 _POINTS = {
-    1: [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 3.0, -3.0, 40.0, -800.0, 800.0, 1e-300, 1e308, -1e308,
-        math.inf, -math.inf, math.nan],
+    1: [
+        0.0,
+        -0.0,
+        0.5,
+        -0.5,
+        1.0,
+        -1.0,
+        3.0,
+        -3.0,
+        40.0,
+        -800.0,
+        800.0,
+        1e-300,
+        1e308,
+        -1e308,
+        math.inf,
+        -math.inf,
+        math.nan,
+    ],
     2: [0.0, -0.0, 0.5, -2.0, 3.0, 1e308, math.inf, -math.inf, math.nan],
     3: [0.0, -1.0, 2.0, math.inf, math.nan],
-}  # fmt: skip
+}
 
 
 def _points(p: Primitive) -> Iterator[tuple[float, ...]]:
@@ -548,7 +572,7 @@ def test_gradients_of_values_are_those_of_0d_tensors(name: str) -> None:
                 assert_allclose(v.grad, expected, rtol=4e-15, atol=0)
 
 
-# --- bad input -----------------------------------------------------------------------------------------
+# --- bad input -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -557,7 +581,7 @@ def test_gradients_of_values_are_those_of_0d_tensors(name: str) -> None:
 def test_shapes_that_do_not_broadcast_are_refused(name: str) -> None:
     p = TABLE[name]
     shapes = [(2,), (3,), (2,)][: p.arity]
-    with pytest.raises(ValueError, match="broadcast|shape"):
+    with pytest.raises(ValueError, match=r"broadcast|shape"):
         p(*(tensor(np.ones(s, float if takes_floats(p) else int)) for s in shapes))
 
 
@@ -591,13 +615,17 @@ BAD_CALLS: dict[str, tuple[Callable[[], Any], type[Exception]]] = {
     "too many indices": (lambda: _x(3)[0, 0], IndexError),
     "float index": (lambda: _x(3)[1.0], IndexError),
     "take_along_axis out of range": (
-        lambda: np.take_along_axis(_x(3), np.array([3]), 0), IndexError),
+        lambda: np.take_along_axis(_x(3), np.array([3]), 0),
+        IndexError,
+    ),
     "pick out of range": (lambda: TABLE["pick"](_x(2, 3), np.array([0, 3])), IndexError),
     "pick too few": (lambda: TABLE["pick"](_x(2, 3), np.array([0])), ValueError),
     "pick as many, in another shape": (
-        lambda: TABLE["pick"](_x(2, 3, 4), np.zeros((3, 2), int)), ValueError),
+        lambda: TABLE["pick"](_x(2, 3, 4), np.zeros((3, 2), int)),
+        ValueError,
+    ),
     "method with too many arguments": (lambda: _x(3).sum(0, True), TypeError),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD_CALLS)
@@ -607,7 +635,7 @@ def test_bad_calls_are_refused(case: str) -> None:
         call()
 
 
-# --- the checks themselves -------------------------------------------------------------------------------
+# --- the checks themselves -----------------------------------------------------------------------
 
 
 def _on_arrays_only(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -641,40 +669,81 @@ PLANTED: dict[str, tuple[Callable[..., None], Primitive]] = {
     "sign": (check_first_order, _sin(lambda g, y, x: -g * _COS(x))),
     "cotangent ignored": (check_first_order, _sin(lambda g, y, x: _COS(x) * (g == g))),
     "wrong where negative": (
-        check_first_order, _sin(lambda g, y, x: g * elementwise.where(x < 0, 1.0, _COS(x)))),
+        check_first_order,
+        _sin(lambda g, y, x: g * elementwise.where(x < 0, 1.0, _COS(x))),
+    ),
     "second argument wrong": (
         check_first_order,
-        Primitive(lambda a, b: a * b, [lambda g, y, a, b: g * b, lambda g, y, a, b: g * b],
-                  name="product", elementwise=True, domain=(REAL, REAL))),
+        Primitive(
+            lambda a, b: a * b,
+            [lambda g, y, a, b: g * b, lambda g, y, a, b: g * b],
+            name="product",
+            elementwise=True,
+            domain=(REAL, REAL),
+        ),
+    ),
     "declared constant": (
         check_first_order,
-        Primitive(lambda a, b: a * b, [lambda g, y, a, b: g * b, None],
-                  name="product", elementwise=True, domain=(REAL, REAL))),
-    "no second order": (
-        check_second_order, _sin(lambda g, y, x: g * _on_arrays_only(np.cos)(x))),
+        Primitive(
+            lambda a, b: a * b,
+            [lambda g, y, a, b: g * b, None],
+            name="product",
+            elementwise=True,
+            domain=(REAL, REAL),
+        ),
+    ),
+    "no second order": (check_second_order, _sin(lambda g, y, x: g * _on_arrays_only(np.cos)(x))),
     "second order in g lost": (
-        check_second_order, _sin(lambda g, y, x: _on_arrays_only(np.multiply)(g, 1.0) * _COS(x))),
+        check_second_order,
+        _sin(lambda g, y, x: _on_arrays_only(np.multiply)(g, 1.0) * _COS(x)),
+    ),
     "second order wrong by a sign": (
         check_second_order,
-        _sin(lambda g, y, x: g * (_COS(x) if isinstance(x, np.ndarray)
-                                  else 2.0 * _COS(x).detach() - _COS(x)))),
+        _sin(
+            lambda g, y, x: (
+                g * (_COS(x) if isinstance(x, np.ndarray) else 2.0 * _COS(x).detach() - _COS(x))
+            )
+        ),
+    ),
     "another rule on tensors": (
         check_traced_rule_is_the_raw_rule,
-        _sin(lambda g, y, x: g * _COS(x) if isinstance(x, np.ndarray) else g * (_COS(x) + 1e-15))),
+        _sin(lambda g, y, x: g * _COS(x) if isinstance(x, np.ndarray) else g * (_COS(x) + 1e-15)),
+    ),
     "widens float32": (
-        lambda s: check_dtype(s, np.float32), _sin(lambda g, y, x: g * (np.float64(1.0) * _COS(x)))),
+        lambda s: check_dtype(s, np.float32),
+        _sin(lambda g, y, x: g * (np.float64(1.0) * _COS(x))),
+    ),
     "widens float16": (
-        lambda s: check_dtype(s, np.float16), _sin(lambda g, y, x: g * (np.float32(1.0) * _COS(x)))),
+        lambda s: check_dtype(s, np.float16),
+        _sin(lambda g, y, x: g * (np.float32(1.0) * _COS(x))),
+    ),
     "writes to g": (check_inputs_unmodified, _sin(_in_place)),
     "wrong with out": (
-        check_out, Primitive(_writes_wrong_out, [None], elementwise=True, domain=(REAL,))),
+        check_out,
+        Primitive(_writes_wrong_out, [None], elementwise=True, domain=(REAL,)),
+    ),
     "forgets out": (
-        check_out, Primitive(lambda x, *, out=None: np.sin(x), [None], name="forgets",
-                             elementwise=True, domain=(REAL,))),
+        check_out,
+        Primitive(
+            lambda x, *, out=None: np.sin(x),
+            [None],
+            name="forgets",
+            elementwise=True,
+            domain=(REAL,),
+        ),
+    ),
     "forward": (
-        check_forward, Primitive(lambda x: np.sqrt(x) * (1.0 + 1e-12), [None], name="sqrt",
-                                 elementwise=True, domain=(POSITIVE,), numpy=())),
-}  # fmt: skip
+        check_forward,
+        Primitive(
+            lambda x: np.sqrt(x) * (1.0 + 1e-12),
+            [None],
+            name="sqrt",
+            elementwise=True,
+            domain=(POSITIVE,),
+            numpy=(),
+        ),
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", PLANTED)
@@ -691,8 +760,14 @@ def test_planted_faults_are_caught(fault: str) -> None:
 def test_a_right_rule_passes_where_the_planted_ones_fail() -> None:
     right = _sin(lambda g, y, x: g * np.cos(x))
     for sample in samples(right):
-        for check in (check_first_order, check_second_order, check_traced_rule_is_the_raw_rule,
-                      check_inputs_unmodified, check_out, check_layouts):  # fmt: skip
+        for check in (
+            check_first_order,
+            check_second_order,
+            check_traced_rule_is_the_raw_rule,
+            check_inputs_unmodified,
+            check_out,
+            check_layouts,
+        ):
             check(sample)
         check_dtype(sample, np.float32)
 

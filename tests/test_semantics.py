@@ -15,8 +15,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tinygrad_nn as tg
-from tinygrad_nn import NotDifferentiableError, ShapeError, StaleGraphError, Tensor, Value, losses
-from tinygrad_nn import optim, tensor
+from tinygrad_nn import (
+    NotDifferentiableError,
+    ShapeError,
+    StaleGraphError,
+    Tensor,
+    Value,
+    losses,
+    optim,
+    tensor,
+)
 from tinygrad_nn.backward import pull_back
 from tinygrad_nn.graph import strict
 
@@ -24,7 +32,7 @@ inf, nan = math.inf, math.nan
 Check = Callable[[], None]
 ROWS: dict[str, Check] = {}
 
-# --- how a row is written ------------------------------------------------------------------------------
+# --- how a row is written ------------------------------------------------------------------------
 
 
 def row(
@@ -152,7 +160,7 @@ def leaf(x: Any, dtype: Any = None) -> Tensor:
     return tensor(x, dtype, requires_grad=True)
 
 
-# --- ties and kinks -----------------------------------------------------------------------------------
+# --- ties and kinks ------------------------------------------------------------------------------
 
 row("relu at 0 and -0", tg.relu, [0.0, -0.0], y=[0, 0], g=0)
 row("relu of nan stays nan", tg.relu, [nan, 1.0], y=[nan, 1.0])
@@ -161,8 +169,13 @@ row("maximum(x, 0) at 0", lambda x: np.maximum(x, 0.0), [0.0], y=[0], g=0.5)
 row("maximum at a tie", np.maximum, [2.0], [2.0], y=[2], g=(0.5, 0.5))
 row("minimum at a tie", np.minimum, [2.0], [2.0], y=[2], g=(0.5, 0.5))
 row("max of [1,3,3,2] splits evenly", np.max, [1.0, 3.0, 3.0, 2.0], y=3, g=[0, 0.5, 0.5, 0])
-row("max over an axis splits evenly", lambda x: np.max(x, axis=0), [1.0, 3.0, 3.0], y=3,
-    g=[0, 0.5, 0.5])  # fmt: skip
+row(
+    "max over an axis splits evenly",
+    lambda x: np.max(x, axis=0),
+    [1.0, 3.0, 3.0],
+    y=3,
+    g=[0, 0.5, 0.5],
+)
 row("min of [1,1,2] splits evenly", np.min, [1.0, 1.0, 2.0], y=1, g=[0.5, 0.5, 0])
 row("max of [1,nan,3] is nan, and so is its place", np.max, [1.0, nan, 3.0], y=nan, g=[0, 1, 0])
 constant("argmax at a tie is the first", np.argmax, [1.0, 3.0, 3.0], y=1)
@@ -174,24 +187,45 @@ constant("floor", np.floor, [-0.5, 2.0], y=[-1, 2])
 row("leaky_relu at 0", tg.leaky_relu, [0.0], y=[0], g=0.01)
 row("elu at 0", tg.elu, [0.0], y=[0], g=1)
 row("elu at 1000", tg.elu, [1000.0], y=[1000], g=1)
-row("clip [0,1] at its bounds and outside", lambda x: np.clip(x, 0.0, 1.0),
-    [-1.0, 0.0, 0.5, 1.0, 2.0], y=[0, 0, 0.5, 1, 1], g=[0, 1, 1, 1, 0])  # fmt: skip
+row(
+    "clip [0,1] at its bounds and outside",
+    lambda x: np.clip(x, 0.0, 1.0),
+    [-1.0, 0.0, 0.5, 1.0, 2.0],
+    y=[0, 0, 0.5, 1, 1],
+    g=[0, 1, 1, 1, 0],
+)
 row("clip of nan", lambda x: np.clip(x, 0.0, 1.0), [nan], y=[nan], g=0)
 row("clip with lo > hi", lambda x: np.clip(x, 1.0, 0.0), [-1.0, 0.5, 2.0], y=[0, 0, 0], g=0)
-row("huber at plus and minus delta", lambda x: losses.huber_loss(x, np.zeros(2), "sum"),
-    [1.0, -1.0], y=1.0, g=[1, -1])  # fmt: skip
+row(
+    "huber at plus and minus delta",
+    lambda x: losses.huber_loss(x, np.zeros(2), "sum"),
+    [1.0, -1.0],
+    y=1.0,
+    g=[1, -1],
+)
 row("hinge at the corner", lambda x: losses.hinge_loss(x, np.ones(1)), [1.0], y=0, g=0)
 
-# --- singular points ----------------------------------------------------------------------------------
+# --- singular points -----------------------------------------------------------------------------
 
 row("sqrt at 0 and -1", np.sqrt, [0.0, -1.0], y=[0, nan], g=[inf, nan], singular=True)
-row("sqrt of a sum of squares at 0", lambda x: np.sqrt(np.sum(x * x)), [0.0, 0.0], y=0, g=nan,
-    singular=True)  # fmt: skip
+row(
+    "sqrt of a sum of squares at 0",
+    lambda x: np.sqrt(np.sum(x * x)),
+    [0.0, 0.0],
+    y=0,
+    g=nan,
+    singular=True,
+)
 row("std of equal numbers", np.std, [2.0, 2.0, 2.0], y=0, g=0)
 row("std of equal numbers, ddof=1", lambda x: np.std(x, ddof=1), [2.0, 2.0, 2.0], y=0, g=0)
 row("var of equal numbers", np.var, [2.0, 2.0, 2.0], y=0, g=0)
-row("var of one number, ddof=1", lambda x: np.var(x, ddof=1), [2.0], y=nan,
-    warns="Degrees of freedom")  # fmt: skip
+row(
+    "var of one number, ddof=1",
+    lambda x: np.var(x, ddof=1),
+    [2.0],
+    y=nan,
+    warns="Degrees of freedom",
+)
 row("x**0", lambda x: x**0, [0.0, 2.0, -1.0, nan], y=[1, 1, 1, 1], g=0)
 row("x**0.0 at 0", lambda x: x**0.0, [0.0], y=[1], g=0)
 row("x**[0.0] at 0, 2 and nan", lambda x: x ** np.zeros(3), [0.0, 2.0, nan], y=[1, 1, 1], g=0)
@@ -200,13 +234,23 @@ row("x**2 at -3", lambda x: x**2, [-3.0], y=[9], g=-6)
 row("x**[2.0] at -3, never by a logarithm", lambda x: x ** np.array([2.0]), [-3.0], y=[9], g=-6)
 row("x**.5 at 0 and -1", lambda x: x**0.5, [0.0, -1.0], y=[0, nan], g=[inf, nan], singular=True)
 row("x**-1 at 0", lambda x: x**-1, [0.0], y=[inf], g=-inf, singular=True)
-row("a**b at (0,0), (0,2), (2,3), (-2,2), (0,-1)", lambda a, b: a**b,
-    [0.0, 0.0, 2.0, -2.0, 0.0], [0.0, 2.0, 3.0, 2.0, -1.0], y=[1, 0, 8, 4, inf],
-    g=([0, 0, 12, -4, -inf], [0, 0, 8 * math.log(2), nan, -inf]), singular=True)  # fmt: skip
-row("a**b skips the logarithm for a constant b", lambda a: a ** np.array([2.0, 2.0]), [-2.0, 0.0],
-    y=[4, 0], g=[-4, 0])  # fmt: skip
-row("2**x at 0 and 3", lambda x: 2.0**x, [0.0, 3.0], y=[1, 8],
-    g=[math.log(2), 8 * math.log(2)])  # fmt: skip
+row(
+    "a**b at (0,0), (0,2), (2,3), (-2,2), (0,-1)",
+    lambda a, b: a**b,
+    [0.0, 0.0, 2.0, -2.0, 0.0],
+    [0.0, 2.0, 3.0, 2.0, -1.0],
+    y=[1, 0, 8, 4, inf],
+    g=([0, 0, 12, -4, -inf], [0, 0, 8 * math.log(2), nan, -inf]),
+    singular=True,
+)
+row(
+    "a**b skips the logarithm for a constant b",
+    lambda a: a ** np.array([2.0, 2.0]),
+    [-2.0, 0.0],
+    y=[4, 0],
+    g=[-4, 0],
+)
+row("2**x at 0 and 3", lambda x: 2.0**x, [0.0, 3.0], y=[1, 8], g=[math.log(2), 8 * math.log(2)])
 row("0**x at 0 and 1", lambda x: 0.0**x, [0.0, 1.0], y=[1, 0], g=0)
 row("log at 0 and -1", np.log, [0.0, -1.0], y=[-inf, nan], g=[inf, -1], singular=True)
 row("log1p at -1", np.log1p, [-1.0], y=[-inf], g=inf, singular=True)
@@ -218,117 +262,293 @@ row("hypot at the origin", np.hypot, [0.0], [0.0], y=[0], g=(0, 0))
 row("arcsin at 1 and -1", np.arcsin, [1.0, -1.0], g=inf, singular=True)
 row("arccosh at 1", np.arccosh, [1.0], y=[0], g=inf, singular=True)
 row("arctanh at 1 and -1", np.arctanh, [1.0, -1.0], y=[inf, -inf], g=inf, singular=True)
-row("mod(5,3) and mod(-5,3)", np.mod, [5.0, -5.0], [3.0, 3.0], y=[2, 1],
-    g=([1, 1], [-1, 2]))  # fmt: skip
+row("mod(5,3) and mod(-5,3)", np.mod, [5.0, -5.0], [3.0, 3.0], y=[2, 1], g=([1, 1], [-1, 2]))
 
-# --- where, softmax and its relatives ------------------------------------------------------------------
+# --- where, softmax and its relatives ------------------------------------------------------------
 
-row("where lets the nan of the branch not taken through, as PyTorch and JAX do",
-    lambda x: np.where(x > 0, np.sqrt(x), x * 0.0), [-1.0, 4.0], y=[0, 2], g=[nan, 0.25],
-    singular=True)  # fmt: skip
-row("where(x==0, 0, 1/x) at 0", lambda x: np.where(x == 0, 0.0, 1.0 / x), [0.0], y=[0], g=nan,
-    singular=True)  # fmt: skip
-row("where(x<1, exp(x), x) at 1e5", lambda x: np.where(x < 1, np.exp(x), x), [1e5], y=[1e5], g=nan,
-    singular=True)  # fmt: skip
-row("where within where", lambda x: np.where(x == 0, 0.0, 1.0 / np.where(x == 0, 1.0, x)),
-    [0.0, 4.0], y=[0, 0.25], g=[0, -0.0625])  # fmt: skip
+row(
+    "where lets the nan of the branch not taken through, as PyTorch and JAX do",
+    lambda x: np.where(x > 0, np.sqrt(x), x * 0.0),
+    [-1.0, 4.0],
+    y=[0, 2],
+    g=[nan, 0.25],
+    singular=True,
+)
+row(
+    "where(x==0, 0, 1/x) at 0",
+    lambda x: np.where(x == 0, 0.0, 1.0 / x),
+    [0.0],
+    y=[0],
+    g=nan,
+    singular=True,
+)
+row(
+    "where(x<1, exp(x), x) at 1e5",
+    lambda x: np.where(x < 1, np.exp(x), x),
+    [1e5],
+    y=[1e5],
+    g=nan,
+    singular=True,
+)
+row(
+    "where within where",
+    lambda x: np.where(x == 0, 0.0, 1.0 / np.where(x == 0, 1.0, x)),
+    [0.0, 4.0],
+    y=[0, 0.25],
+    g=[0, -0.0625],
+)
 row("logsumexp of -inf alone", tg.logsumexp, [-inf, -inf], y=-inf, g=nan, singular=True)
 row("logsumexp with one -inf", tg.logsumexp, [-inf, 0.0, 0.0], y=math.log(2), g=[0, 0.5, 0.5])
 row("logsumexp with inf", tg.logsumexp, [inf, 0.0], y=inf, singular=True)
 row("logsumexp of large numbers", tg.logsumexp, [1000.0, 1000.0], y=1000 + math.log(2), g=0.5)
 row("logsumexp of nothing", tg.logsumexp, [], y=-inf, g=[])
-row("logaddexp of -inf and -inf", np.logaddexp, [-inf], [-inf], y=[-inf], g=(nan, nan),
-    singular=True)  # fmt: skip
-row("softmax of [1000,0,-1000]", lambda x: tg.softmax(x) * np.array([1.0, 2.0, 3.0]),
-    [1000.0, 0.0, -1000.0], y=[1, 0, 0], g=0)  # fmt: skip
+row(
+    "logaddexp of -inf and -inf",
+    np.logaddexp,
+    [-inf],
+    [-inf],
+    y=[-inf],
+    g=(nan, nan),
+    singular=True,
+)
+row(
+    "softmax of [1000,0,-1000]",
+    lambda x: tg.softmax(x) * np.array([1.0, 2.0, 3.0]),
+    [1000.0, 0.0, -1000.0],
+    y=[1, 0, 0],
+    g=0,
+)
 row("softmax of -inf alone", tg.softmax, [-inf, -inf], y=[nan, nan], singular=True)
-row("softmax with one -inf", lambda x: np.sum(tg.softmax(x) * np.array([1.0, 2.0, 3.0])),
-    [-inf, 0.0, 0.0], y=2.5, g=[0, -0.25, 0.25])  # fmt: skip
-row("log_softmax of [1000,0,-1000]", tg.log_softmax, [1000.0, 0.0, -1000.0], y=[0, -1000, -2000],
-    g=[-2, 1, 1])  # fmt: skip
-row("log_softmax, the last one picked", lambda x: tg.log_softmax(x)[2], [1000.0, 0.0, -1000.0],
-    y=-2000, g=[-1, 0, 1])  # fmt: skip
-row("log of softmax loses what log_softmax keeps", lambda x: np.log(tg.softmax(x))[1],
-    [1000.0, 0.0], y=-inf, g=nan, singular=True)  # fmt: skip
-row("sigmoid at 1000, -1000, 40, -40", tg.sigmoid, [1000.0, -1000.0, 40.0, -40.0],
-    y=[1, 0, 1, math.exp(-40)], g=[0, 0, 0, math.exp(-40)])  # fmt: skip
-row("log_sigmoid at 1000, -1000, 0", tg.log_sigmoid, [1000.0, -1000.0, 0.0],
-    y=[0, -1000, -math.log(2)], g=[0, 1, 0.5])  # fmt: skip
-row("softplus at 1000, -1000, 0", tg.softplus, [1000.0, -1000.0, 0.0], y=[1000, 0, math.log(2)],
-    g=[1, 0, 0.5])  # fmt: skip
+row(
+    "softmax with one -inf",
+    lambda x: np.sum(tg.softmax(x) * np.array([1.0, 2.0, 3.0])),
+    [-inf, 0.0, 0.0],
+    y=2.5,
+    g=[0, -0.25, 0.25],
+)
+row(
+    "log_softmax of [1000,0,-1000]",
+    tg.log_softmax,
+    [1000.0, 0.0, -1000.0],
+    y=[0, -1000, -2000],
+    g=[-2, 1, 1],
+)
+row(
+    "log_softmax, the last one picked",
+    lambda x: tg.log_softmax(x)[2],
+    [1000.0, 0.0, -1000.0],
+    y=-2000,
+    g=[-1, 0, 1],
+)
+row(
+    "log of softmax loses what log_softmax keeps",
+    lambda x: np.log(tg.softmax(x))[1],
+    [1000.0, 0.0],
+    y=-inf,
+    g=nan,
+    singular=True,
+)
+row(
+    "sigmoid at 1000, -1000, 40, -40",
+    tg.sigmoid,
+    [1000.0, -1000.0, 40.0, -40.0],
+    y=[1, 0, 1, math.exp(-40)],
+    g=[0, 0, 0, math.exp(-40)],
+)
+row(
+    "log_sigmoid at 1000, -1000, 0",
+    tg.log_sigmoid,
+    [1000.0, -1000.0, 0.0],
+    y=[0, -1000, -math.log(2)],
+    g=[0, 1, 0.5],
+)
+row(
+    "softplus at 1000, -1000, 0",
+    tg.softplus,
+    [1000.0, -1000.0, 0.0],
+    y=[1000, 0, math.log(2)],
+    g=[1, 0, 0.5],
+)
 row("tanh at 10", np.tanh, [10.0], g=8.24e-9, rtol=1e-3)
 row("tanh at 20 and 1000", np.tanh, [20.0, 1000.0, -1000.0], y=[1, 1, -1], g=0)
 row("silu at -1000", tg.silu, [-1000.0], y=[0], g=0)
 row("gelu at -1000 and 1000", tg.gelu, [-1000.0, 1000.0], y=[0, 1000], g=[0, 1])
-row("gelu (tanh) at -1000 and 1000", lambda x: tg.gelu(x, "tanh"), [-1000.0, 1000.0], y=[0, 1000],
-    g=[0, 1])  # fmt: skip
+row(
+    "gelu (tanh) at -1000 and 1000",
+    lambda x: tg.gelu(x, "tanh"),
+    [-1000.0, 1000.0],
+    y=[0, 1000],
+    g=[0, 1],
+)
 
-# --- losses -------------------------------------------------------------------------------------------
+# --- losses --------------------------------------------------------------------------------------
 
 _label = np.array
-row("cross_entropy of [1000,-1000], label 1", lambda x: losses.cross_entropy(x, _label([1])),
-    [[1000.0, -1000.0]], y=2000, g=[[1, -1]])  # fmt: skip
-row("cross_entropy of a soft target 0 where the logit is -inf",
-    lambda x: losses.cross_entropy(x, np.array([[1.0, 0.0]])), [[0.0, -inf]], y=0)  # fmt: skip
+row(
+    "cross_entropy of [1000,-1000], label 1",
+    lambda x: losses.cross_entropy(x, _label([1])),
+    [[1000.0, -1000.0]],
+    y=2000,
+    g=[[1, -1]],
+)
+row(
+    "cross_entropy of a soft target 0 where the logit is -inf",
+    lambda x: losses.cross_entropy(x, np.array([[1.0, 0.0]])),
+    [[0.0, -inf]],
+    y=0,
+)
 for bad in (-1, 2, -101):
-    refused(f"cross_entropy with label {bad} of 2",
-            lambda bad=bad: losses.cross_entropy(leaf([[0.0, 1.0]]), _label([bad])),
-            IndexError, str(bad))  # fmt: skip
-row("cross_entropy skips ignore_index",
-    lambda x: losses.cross_entropy(x, _label([0, -100])), [[0.0, 0.0], [5.0, 1.0]], y=math.log(2),
-    g=[[-0.5, 0.5], [0, 0]])  # fmt: skip
-row("cross_entropy of no samples", lambda x: losses.cross_entropy(x, np.zeros(0, int)),
-    np.zeros((0, 2)), y=nan, warns="empty|invalid|no labels")  # fmt: skip
-row("cross_entropy with all labels ignored", lambda x: losses.cross_entropy(x, _label([-100])),
-    [[0.0, 1.0]], y=nan, warns="empty|invalid|no labels")  # fmt: skip
-row("cross_entropy, label smoothing .1",
-    lambda x: losses.cross_entropy(x, _label(0), label_smoothing=0.1), [2.0, 1.0, 0.0],
-    y=0.5076060)  # fmt: skip
-row("cross_entropy, weight [1,3]: the mean divides by the sum of weights",
+    refused(
+        f"cross_entropy with label {bad} of 2",
+        lambda bad=bad: losses.cross_entropy(leaf([[0.0, 1.0]]), _label([bad])),
+        IndexError,
+        str(bad),
+    )
+row(
+    "cross_entropy skips ignore_index",
+    lambda x: losses.cross_entropy(x, _label([0, -100])),
+    [[0.0, 0.0], [5.0, 1.0]],
+    y=math.log(2),
+    g=[[-0.5, 0.5], [0, 0]],
+)
+row(
+    "cross_entropy of no samples",
+    lambda x: losses.cross_entropy(x, np.zeros(0, int)),
+    np.zeros((0, 2)),
+    y=nan,
+    warns="empty|invalid|no labels",
+)
+row(
+    "cross_entropy with all labels ignored",
+    lambda x: losses.cross_entropy(x, _label([-100])),
+    [[0.0, 1.0]],
+    y=nan,
+    warns="empty|invalid|no labels",
+)
+row(
+    "cross_entropy, label smoothing .1",
+    lambda x: losses.cross_entropy(x, _label(0), label_smoothing=0.1),
+    [2.0, 1.0, 0.0],
+    y=0.5076060,
+)
+row(
+    "cross_entropy, weight [1,3]: the mean divides by the sum of weights",
     lambda x: losses.cross_entropy(x, _label([0, 1]), weight=[1.0, 3.0]),
-    [[2.0, 0.0], [0.0, 0.0]], y=0.5515924, rtol=2e-7)  # fmt: skip
+    [[2.0, 0.0], [0.0, 0.0]],
+    y=0.5515924,
+    rtol=2e-7,
+)
 _bce = losses.binary_cross_entropy
-row("binary_cross_entropy of p=0, t=1 and p=1, t=0", lambda p: _bce(p, np.array([1.0, 0.0]), "none"),
-    [0.0, 1.0], y=[100, 100], g=[-1e12, 1e12])  # fmt: skip
-row("binary_cross_entropy of p=1, t=1 and p=0, t=0", lambda p: _bce(p, np.array([1.0, 0.0]), "none"),
-    [1.0, 0.0], y=[0, 0], g=0)  # fmt: skip
-row("binary_cross_entropy of p=1e-50, t=1", lambda p: _bce(p, np.array([1.0])), [1e-50], y=100,
-    g=-1e12)  # fmt: skip
+row(
+    "binary_cross_entropy of p=0, t=1 and p=1, t=0",
+    lambda p: _bce(p, np.array([1.0, 0.0]), "none"),
+    [0.0, 1.0],
+    y=[100, 100],
+    g=[-1e12, 1e12],
+)
+row(
+    "binary_cross_entropy of p=1, t=1 and p=0, t=0",
+    lambda p: _bce(p, np.array([1.0, 0.0]), "none"),
+    [1.0, 0.0],
+    y=[0, 0],
+    g=0,
+)
+row(
+    "binary_cross_entropy of p=1e-50, t=1",
+    lambda p: _bce(p, np.array([1.0])),
+    [1e-50],
+    y=100,
+    g=-1e12,
+)
 refused("binary_cross_entropy of p=1.5", lambda: _bce(leaf([1.5]), np.array([1.0])))
 refused("binary_cross_entropy of p=-0.5", lambda: _bce(leaf([-0.5]), np.array([1.0])))
-row("binary_cross_entropy_with_logits at 1000 and -1000",
+row(
+    "binary_cross_entropy_with_logits at 1000 and -1000",
     lambda x: losses.binary_cross_entropy_with_logits(x, np.array([1.0, 1.0, 0.0, 0.0]), "none"),
-    [1000.0, -1000.0, 1000.0, -1000.0], y=[0, 1000, 1000, 0], g=[0, -1, 1, 0])  # fmt: skip
-refused("mse_loss of (3,) and (3, 1)", lambda: losses.mse_loss(leaf([1.0, 2.0, 3.0]), np.ones((3, 1))),
-        ShapeError, r"\(3,\).*\(3, 1\)")  # fmt: skip
+    [1000.0, -1000.0, 1000.0, -1000.0],
+    y=[0, 1000, 1000, 0],
+    g=[0, -1, 1, 0],
+)
+refused(
+    "mse_loss of (3,) and (3, 1)",
+    lambda: losses.mse_loss(leaf([1.0, 2.0, 3.0]), np.ones((3, 1))),
+    ShapeError,
+    r"\(3,\).*\(3, 1\)",
+)
 
-# --- shapes and indexing ------------------------------------------------------------------------------
+# --- shapes and indexing -------------------------------------------------------------------------
 
-row("(3,1) * (1,4)", lambda a, b: a * b, np.ones((3, 1)), np.ones((1, 4)), y=np.ones((3, 4)),
-    g=(4, 3))  # fmt: skip
+row(
+    "(3,1) * (1,4)",
+    lambda a, b: a * b,
+    np.ones((3, 1)),
+    np.ones((1, 4)),
+    y=np.ones((3, 4)),
+    g=(4, 3),
+)
 row("(3,) * (2,1,3)", lambda a, b: a * b, np.ones(3), np.ones((2, 1, 3)), g=(2, 1))
 row("() * (2,)", lambda a, b: a * b, 1.0, [1.0, 1.0], y=[1, 1], g=(2, 1))
 row("(1,) * ()", lambda a, b: a * b, [1.0], 1.0, y=[1], g=(1, 1))
-row("(0,3) * (1,3): zeros, not nothing", lambda a, b: a * b, np.ones((0, 3)), np.ones((1, 3)),
-    y=np.ones((0, 3)), g=(0, 0))  # fmt: skip
-row("(0,3) @ (3,2)", lambda a, b: a @ b, np.ones((0, 3)), np.ones((3, 2)), y=np.ones((0, 2)),
-    g=(0, 0))  # fmt: skip
-row("(2,0) @ (0,3)", lambda a, b: a @ b, np.ones((2, 0)), np.ones((0, 3)), y=np.zeros((2, 3)),
-    g=(0, 0))  # fmt: skip
+row(
+    "(0,3) * (1,3): zeros, not nothing",
+    lambda a, b: a * b,
+    np.ones((0, 3)),
+    np.ones((1, 3)),
+    y=np.ones((0, 3)),
+    g=(0, 0),
+)
+row(
+    "(0,3) @ (3,2)",
+    lambda a, b: a @ b,
+    np.ones((0, 3)),
+    np.ones((3, 2)),
+    y=np.ones((0, 2)),
+    g=(0, 0),
+)
+row(
+    "(2,0) @ (0,3)",
+    lambda a, b: a @ b,
+    np.ones((2, 0)),
+    np.ones((0, 3)),
+    y=np.zeros((2, 3)),
+    g=(0, 0),
+)
 row("1d @ 1d", lambda a, b: a @ b, [1.0, 2.0], [3.0, 4.0], y=11, g=([3, 4], [1, 2]))
-row("1d @ 3d", lambda a, b: a @ b, [1.0, 2.0], np.ones((3, 2, 2)), y=np.full((3, 2), 3),
-    g=([6, 6], np.broadcast_to([[1], [2]], (3, 2, 2))))  # fmt: skip
-row("(1,2,2) @ (3,2,2)", lambda a, b: a @ b, np.ones((1, 2, 2)), np.ones((3, 2, 2)),
-    y=np.full((3, 2, 2), 2), g=(6, 2))  # fmt: skip
+row(
+    "1d @ 3d",
+    lambda a, b: a @ b,
+    [1.0, 2.0],
+    np.ones((3, 2, 2)),
+    y=np.full((3, 2), 3),
+    g=([6, 6], np.broadcast_to([[1], [2]], (3, 2, 2))),
+)
+row(
+    "(1,2,2) @ (3,2,2)",
+    lambda a, b: a @ b,
+    np.ones((1, 2, 2)),
+    np.ones((3, 2, 2)),
+    y=np.full((3, 2, 2), 2),
+    g=(6, 2),
+)
 row("mean of nothing", np.mean, [], y=nan, g=[], warns="empty")
 refused("max of nothing", lambda: np.max(leaf([])))
 row("sum of (0,3)", np.sum, np.ones((0, 3)), y=0, g=1)
 row("x[[0,0,2]] adds up", lambda x: x[[0, 0, 2]], [5.0, 6.0, 7.0], y=[5, 5, 7], g=[2, 0, 1])
-row("boolean mask", lambda x: x[np.array([True, False, True])], [5.0, 6.0, 7.0], y=[5, 7],
-    g=[1, 0, 1])  # fmt: skip
+row(
+    "boolean mask",
+    lambda x: x[np.array([True, False, True])],
+    [5.0, 6.0, 7.0],
+    y=[5, 7],
+    g=[1, 0, 1],
+)
 row("mask by comparison", lambda x: x[x > 5.5], [5.0, 6.0, 7.0], y=[6, 7], g=[0, 1, 1])
-row("x[::-1]", lambda x: x[::-1] * np.array([1.0, 2.0, 3.0]), [5.0, 6.0, 7.0], y=[7, 12, 15],
-    g=[3, 2, 1])  # fmt: skip
+row(
+    "x[::-1]",
+    lambda x: x[::-1] * np.array([1.0, 2.0, 3.0]),
+    [5.0, 6.0, 7.0],
+    y=[7, 12, 15],
+    g=[3, 2, 1],
+)
 row("x[[]]", lambda x: x[[]], [5.0, 6.0], y=np.zeros(0), g=0)
 refused("index out of range", lambda: leaf([1.0, 2.0])[2], IndexError)
 refused("index array out of range", lambda: leaf([1.0, 2.0])[np.array([0, -3])], IndexError)
@@ -366,12 +586,19 @@ def _() -> None:
         assert x.grad == 12.0
 
 
-refused("backward of three numbers", lambda: (leaf([1.0, 2.0, 3.0]) * 2.0).backward(), ShapeError,
-        r"\(3,\)")  # fmt: skip
+refused(
+    "backward of three numbers",
+    lambda: (leaf([1.0, 2.0, 3.0]) * 2.0).backward(),
+    ShapeError,
+    r"\(3,\)",
+)
 row("backward of a (1,1)", lambda x: x * 2.0, [[3.0]], y=[[6]], g=2)
-refused("a seed of another shape",
-        lambda: (leaf([1.0, 2.0, 3.0]) * 2.0).backward(gradient=np.ones(2)), ShapeError,
-        r"\(2,\).*\(3,\)")  # fmt: skip
+refused(
+    "a seed of another shape",
+    lambda: (leaf([1.0, 2.0, 3.0]) * 2.0).backward(gradient=np.ones(2)),
+    ShapeError,
+    r"\(2,\).*\(3,\)",
+)
 
 
 @case("an input that is not used has no gradient")
@@ -381,7 +608,7 @@ def _() -> None:
     assert unused.grad is None
 
 
-# --- dtypes, integers, mutation ---------------------------------------------------------------------------
+# --- dtypes, integers, mutation ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -425,11 +652,12 @@ def _() -> None:
 
 @case("half precision is un-broadcast in single")
 def _() -> None:
-    x = leaf([1.0], np.float16)
-    y = x * np.ones(3, np.float16)
-    y.backward(gradient=np.array([60000.0, 60000.0, -60000.0]))
+    # NumPy adds up contiguous halves in single precision; rows it adds in half precision.
+    x = leaf([1.0, 1.0], np.float16)
+    y = x * np.ones((3, 2), np.float16)
+    y.backward(gradient=np.array([[60000.0, 1.0], [60000.0, 2.0], [-60000.0, 3.0]]))
     assert x.grad.dtype == np.float16
-    assert x.grad == np.float16(60000.0)
+    assert_array_equal(x.grad, np.array([60000.0, 6.0], np.float16))
 
 
 refused("requires_grad of integers", lambda: tensor([1, 2], requires_grad=True), TypeError, "int")
@@ -480,7 +708,7 @@ def _() -> None:
 @case("writing to an element of a result")
 def _() -> None:
     y = leaf([1.0, 2.0]) * 1.0
-    with pytest.raises(NotDifferentiableError, match="np.where"):
+    with pytest.raises(NotDifferentiableError, match=r"np\.where"):
         y[0] = 5.0
 
 
@@ -526,7 +754,7 @@ def _() -> None:
     assert float(x.detach() * 2.0) == 4.0
 
 
-# --- second derivatives -------------------------------------------------------------------------------------
+# --- second derivatives --------------------------------------------------------------------------
 
 second("relu'' at 0", tg.relu, 0.0, 0, 0)
 second("relu'' at 1", tg.relu, 1.0, 1, 0)
@@ -546,31 +774,42 @@ second("softplus'' at 0", tg.softplus, 0.0, 0.5, 0.25)
 second("silu'' at 0", tg.silu, 0.0, 0.5, 0.5)
 second("tanh''' at .5", np.tanh, 0.5, 0.78645, -0.72686, -0.565209)
 
-# --- steps of the optimizer ---------------------------------------------------------------------------------
+# --- steps of the optimizer ----------------------------------------------------------------------
 
 trajectory("SGD", 0.8, 0.64, 0.512)
 trajectory("SGD, momentum", 0.8, 0.46, 0.062, momentum=0.9)
 trajectory("SGD, momentum and dampening", 0.8, 0.476, 0.09872, momentum=0.9, dampening=0.1)
 trajectory("SGD, Nesterov", 0.62, 0.2224, -0.108352, momentum=0.9, nesterov=True)
-trajectory("SGD, momentum and weight decay", 0.799, 0.457501, 0.058194199, momentum=0.9,
-           weight_decay=0.01)  # fmt: skip
-trajectory("SGD, Nesterov and weight decay", 0.6181, 0.21923761, -0.1116510943, momentum=0.9,
-           nesterov=True, weight_decay=0.01)  # fmt: skip
+trajectory(
+    "SGD, momentum and weight decay", 0.799, 0.457501, 0.058194199, momentum=0.9, weight_decay=0.01
+)
+trajectory(
+    "SGD, Nesterov and weight decay",
+    0.6181,
+    0.21923761,
+    -0.1116510943,
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=0.01,
+)
 trajectory("SGD, maximize", 1.2, 1.44, 1.728, maximize=True)
 trajectory("SGD, maximize with momentum", 1.2, 1.62, 2.322, maximize=True, momentum=0.9)
 _sgd = optim.SGD
 refused("Nesterov without momentum", lambda: _sgd([leaf(1.0)], nesterov=True), match="nesterov")
-refused("Nesterov with dampening",
-        lambda: _sgd([leaf(1.0)], momentum=0.9, dampening=0.1, nesterov=True),
-        match="nesterov")  # fmt: skip
+refused(
+    "Nesterov with dampening",
+    lambda: _sgd([leaf(1.0)], momentum=0.9, dampening=0.1, nesterov=True),
+    match="nesterov",
+)
 refused("negative learning rate", lambda: _sgd([leaf(1.0)], lr=-0.1), match="lr")
 refused("learning rate nan", lambda: _sgd([leaf(1.0)], lr=nan), match="lr")
 refused("no parameters", lambda: _sgd([]), match="no parameters")
 refused("a parameter that is a result", lambda: _sgd([leaf(1.0) * 2.0]), match="leaves")
 _w = leaf(1.0)
 refused("a parameter given twice", lambda: _sgd([_w, _w]), match="twice")
-refused("a parameter in two groups", lambda: _sgd([{"params": [_w]}, {"params": [_w]}]),
-        match="twice")  # fmt: skip
+refused(
+    "a parameter in two groups", lambda: _sgd([{"params": [_w]}, {"params": [_w]}]), match="twice"
+)
 
 
 @case("a parameter without a gradient is skipped: no momentum, no decay")

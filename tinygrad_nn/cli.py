@@ -24,6 +24,9 @@ def main() -> None:
         if name not in _EXTRA:
             raise
         sys.exit(_missing(name))
+    except KeyboardInterrupt:
+        print("tinygrad-nn: interrupted", file=sys.stderr)
+        sys.exit(130)
     program(prog_name="tinygrad-nn")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -60,19 +61,20 @@ def write_together(files: Mapping[Path, bytes | str]) -> None:
     """
     folders: list[Path] = []
     staged: list[tuple[Path, Path]] = []
+    path = Path()
     try:
         for path, data in files.items():
             content = data.encode() if isinstance(data, str) else data
             target = Path(os.path.realpath(path))
             mode = _mode(target)
             if mode is not None and stat.S_ISDIR(mode):
-                raise IsADirectoryError(f"{path} is a folder")
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if mode is not None and not stat.S_ISREG(mode):
                 target.write_bytes(content)
                 continue
             if mode is not None and not os.access(target, os.W_OK):
                 # A rename asks the folder alone; a file marked read-only is meant to stay.
-                raise PermissionError(f"{path} is read-only")
+                raise PermissionError(errno.EACCES, "the file is read-only")
             _make_folders(target.parent, folders)
             # Beside the target: a rename is atomic within one file system only.
             temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
@@ -82,10 +84,12 @@ def write_together(files: Mapping[Path, bytes | str]) -> None:
             if mode is not None:
                 temporary.chmod(stat.S_IMODE(mode))
         while staged:
-            temporary, target = staged[0]
-            temporary.replace(target)
+            temporary, path = staged[0]
+            temporary.replace(path)
             del staged[0]
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(path)  # not the temporary name
         for temporary, _ in staged:
             with suppress(OSError):
                 temporary.unlink()

@@ -17,7 +17,6 @@ from tinygrad_nn.graph import Node
 from tinygrad_nn.rules.elementwise import cross_entropy_of_probability, relu, where
 from tinygrad_nn.rules.reduction import log_softmax, nll
 from tinygrad_nn.rules.shape import pick
-from tinygrad_nn.tensor import Tensor
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
            "hinge_loss", "huber_loss", "l1_loss", "mse_loss", "nll_loss"]  # fmt: skip
@@ -174,17 +173,18 @@ def hinge_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
 
 def _class_indices(name: str, scores: Any, target: Any) -> npt.NDArray[np.intp]:
     indices = target._data if isinstance(target, Node) else target
-    if scores.ndim == 0:
+    shape = scores.shape
+    if not shape:
         raise ShapeError(f"{name}: scores need an axis of classes, got shape ()")
     if indices.dtype.kind not in "iu":
         raise LossError(
             f"{name}: class labels must be integers, got dtype {indices.dtype}; use "
-            f"target.astype(int), or give soft targets of the scores' shape {scores.shape}"
+            f"target.astype(int), or give soft targets of the scores' shape {shape}"
         )
-    if indices.shape != scores.shape[:-1]:
+    if indices.shape != shape[:-1]:
         raise ShapeError(
-            f"{name}: scores of shape {scores.shape} (classes last) need labels of shape "
-            f"{scores.shape[:-1]}, got {indices.shape}"
+            f"{name}: scores of shape {shape} (classes last) need labels of shape {shape[:-1]}, "
+            f"got {indices.shape}"
         )
     return indices  # type: ignore[no-any-return]
 
@@ -194,9 +194,7 @@ def _ignored(
 ) -> npt.NDArray[Any] | None:
     """Return which labels are to be ignored (None for none of them); refuse those of no class."""
     if not indices.size or (
-        (ignore_index < 0 or ignore_index >= n_classes)
-        and np.minimum.reduce(indices, axis=None) >= 0
-        and np.maximum.reduce(indices, axis=None) < n_classes
+        not 0 <= ignore_index < n_classes and indices.min() >= 0 and indices.max() < n_classes
     ):
         return None
     ignored: npt.NDArray[Any] = indices == ignore_index
@@ -279,7 +277,7 @@ def _nll(
     if weight is not None:
         weights = _weights(name, weight, scores)
         factors = weights[indices] if factors is None else factors * weights[indices]
-    if factors is None and reduction == "mean" and isinstance(scores, Tensor):
+    if factors is None and reduction == "mean":
         return nll(scores, indices)
     loss = -pick(scores, indices)
     if factors is None:
@@ -348,8 +346,7 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
     logits, target = _array(logits), _array(target)
-    soft = target.shape == logits.shape and target.dtype.kind == "f"
-    if not soft:
+    if target.dtype.kind != "f" or target.shape != logits.shape:
         indices = _class_indices("cross_entropy", logits, target)
         scores = log_softmax(logits)
         if not label_smoothing:

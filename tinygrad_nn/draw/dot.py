@@ -41,7 +41,7 @@ def to_dot(graph: Description, rankdir: str = "LR", dpi: int | None = None) -> s
     that shows on white and on black.
     """
     lines = [
-        "digraph graph_ {",
+        'digraph "computation graph" {',
         f'  graph [rankdir={rankdir}, bgcolor="transparent", fontname="{_FONT}", fontsize=10,'
         f' fontcolor="{FRAME}", color="{FRAME}", nodesep=0.25, ranksep=0.45, pad=0.15'
         + (f", dpi={dpi}" if dpi else "")

@@ -20,8 +20,9 @@ __all__ = ["RANKDIRS", "Drawing", "GraphvizMissingError"]
 
 RANKDIRS = ("LR", "TB", "RL", "BT")
 
-# In a notebook a larger picture would take minutes, and nobody could read it.
-_NOTEBOOK_NODES = 1000
+# For a larger picture `dot` takes from half a minute to hours, and nobody could read it. Notebooks
+# and pages show text instead; who asks for a picture by name gets it.
+_LARGE = 1000
 
 # Twice the density of a screen, so that text in a PNG is sharp.
 _PNG_DPI = 192
@@ -78,8 +79,11 @@ class Drawing:
         return to_text(self.description)
 
     def to_html(self) -> str:
-        """Return a page that needs nothing else: the picture, or without `dot` the text."""
-        return to_page(repr(self)[1:-1], self._svg_if_possible, self.to_text())
+        """Return a page that needs nothing else: the picture, with the text folded below.
+
+        Without the program `dot`, or for a graph of more than 1,000 nodes, the text alone.
+        """
+        return to_page(repr(self)[1:-1], self._repr_svg_(), self.to_text())
 
     # --- pictures ------------------------------------------------------------------------------
 
@@ -99,6 +103,10 @@ class Drawing:
         source = to_dot(self.description, self.rankdir, _PNG_DPI if format == "png" else None)
         return _run_dot(source, format)
 
+    @property
+    def _is_large(self) -> bool:
+        return len(self.description.nodes) > _LARGE
+
     @cached_property
     def _svg_if_possible(self) -> str | None:
         try:
@@ -108,14 +116,11 @@ class Drawing:
 
     def _repr_svg_(self) -> str | None:
         """Show the picture in a notebook, if it can be drawn and is not too large to be read."""
-        if len(self.description.nodes) > _NOTEBOOK_NODES:
-            return None
-        return self._svg_if_possible
+        return None if self._is_large else self._svg_if_possible
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         svg = self._repr_svg_()
-        small = len(self.description.nodes) <= _NOTEBOOK_NODES
-        bundle = {"text/plain": self.to_text() if small else repr(self)}
+        bundle = {"text/plain": repr(self) if self._is_large else self.to_text()}
         return bundle if svg is None else bundle | {"image/svg+xml": svg}
 
     # --- files ---------------------------------------------------------------------------------

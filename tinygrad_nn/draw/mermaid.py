@@ -6,7 +6,7 @@ import re
 
 from tinygrad_nn.draw.description import Description, Vertex, nested
 from tinygrad_nn.draw.palette import FRAME, INK, RED, ROLES, SHADE
-from tinygrad_nn.draw.wording import cluster_title, facts, plain, title
+from tinygrad_nn.draw.wording import cluster_title, equation, facts, plain
 
 __all__ = ["to_mermaid"]
 
@@ -48,8 +48,10 @@ def to_mermaid(graph: Description, rankdir: str = "LR") -> str:
 
 
 def _vertex(i: int, vertex: Vertex) -> str:
-    head = "   ".join(part for part in title(vertex) if part.strip())
-    rows = [head, *(text if what == "shape" else f"{what} {text}" for what, text in facts(vertex))]
+    rows = [
+        equation(vertex),
+        *(text if what == "shape" else f"{what} {text}" for what, text in facts(vertex)),
+    ]
     text = "<br/>".join(map(_text, rows))
     opening, closing = ("([", "])") if vertex.role == "constant" else ("(", ")")
     return f'n{i}{opening}"{text}"{closing}:::{vertex.role}'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinygrad_nn.draw.description import Description, Vertex
-from tinygrad_nn.draw.wording import cluster_title, facts, plain, title
+from tinygrad_nn.draw.wording import cluster_title, equation, facts, plain
 
 __all__ = ["to_text"]
 
@@ -52,7 +52,7 @@ def to_text(graph: Description) -> str:
 
 
 def _name(i: int, vertex: Vertex) -> str:
-    return " ".join([f"n{i}", *(part for part in title(vertex) if part.strip())])
+    return f"n{i} {equation(vertex)}"
 
 
 def _line(i: int, graph: Description) -> str:

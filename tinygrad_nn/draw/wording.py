@@ -7,7 +7,7 @@ import unicodedata
 from tinygrad_nn.draw.description import Cluster, Vertex
 from tinygrad_nn.draw.figures import Figures, number
 
-__all__ = ["cluster_title", "facts", "figures_text", "notes", "plain", "title"]
+__all__ = ["cluster_title", "equation", "facts", "figures_text", "notes", "plain", "title"]
 
 #: A share of zeros below this is not worth a line.
 _NOTABLE = 0.1
@@ -51,6 +51,11 @@ def title(vertex: Vertex) -> tuple[str, str]:
     if not label.strip() and vertex.role == "constant" and vertex.value is not None:
         return vertex.value.text, ""
     return (label if label.strip() else vertex.role), ""
+
+
+def equation(vertex: Vertex) -> str:
+    """Return the title in one line, as in ``loss = mean``."""
+    return " = ".join(part for part in title(vertex) if part.strip())
 
 
 def _shortened(text: str) -> str:

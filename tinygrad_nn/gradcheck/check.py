@@ -149,17 +149,13 @@ class Rows:
 
     def probe(self, d: Array, rule: Rule) -> Judgement:
         """Judge the derivatives along `d`; a wrong one is confirmed with other steps."""
+        moved = np.flatnonzero(d)
+        steps, derivatives = d[moved], self.analytic[:, moved]
         with np.errstate(all="ignore"):
-            a = self.analytic @ d
-            weights = abs(self.analytic) * abs(d)
-            # What is infinite along one element is nan along others: they do not take part.
-            magnitude = np.where(np.isfinite(self.x) & (d != 0), weights, 0.0).sum(axis=1)
-            single = np.flatnonzero(d)
-            if single.size == 1:
-                a = self.analytic[:, single[0]] * d[single[0]]
-            slack = self.blur[:, single] @ abs(d[single]) + ULPS * self.eps * magnitude
-        slack = np.where(np.isfinite(slack), slack, 0.0)
-        magnitude = np.where(np.isfinite(magnitude), magnitude, 0.0)
+            a = derivatives @ steps
+            magnitude = abs(derivatives) @ abs(steps)
+            magnitude = np.where(np.isfinite(magnitude), magnitude, 0.0)
+        slack = self.blur[:, moved] @ abs(steps) + ULPS * self.eps * magnitude
         first = FIRST_STEP if rule.eps is None else rule.eps / float(abs(d).max())
         judged = judge(a, self.slopes(d, magnitude, first), slack, rule)
         for factor in CONFIRM:
@@ -167,10 +163,9 @@ class Rows:
                 break
             again = self.slopes(d, magnitude, first * factor, patient=True)
             judged.wrong &= judge(a, again, slack, rule).wrong
-        with np.errstate(all="ignore"):
-            meaning = NEGLIGIBLE * (self.largest[:, single] * abs(d[single])).max(axis=1)
-            judged.weak = ~judged.kink & (judged.error > np.maximum(WEAK_AT * abs(a), meaning))
-            judged.weak &= (a != 0.0) | (judged.numeric != 0.0)
+        meaning = NEGLIGIBLE * (self.largest[:, moved] * abs(steps)).max(axis=1)
+        judged.weak = ~judged.kink & (judged.error > np.maximum(WEAK_AT * abs(a), meaning))
+        judged.weak &= (a != 0.0) | (judged.numeric != 0.0)
         return judged
 
 

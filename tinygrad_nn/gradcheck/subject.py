@@ -37,6 +37,16 @@ class Leaf:
     make: Callable[[Array], Node]
 
 
+def _distinct(leaves: list[Leaf]) -> list[Leaf]:
+    """Number leaves of equal name: labels are the user's, and may well be equal."""
+    seen: dict[str, int] = {}
+    for leaf in leaves:
+        times = seen[leaf.name] = seen.get(leaf.name, 0) + 1
+        if times > 1:
+            leaf.name = f"{leaf.name} ({times})"
+    return leaves
+
+
 class Subject:
     """A function of a flat float64 vector, and the gradients that the engine gives it.
 
@@ -60,7 +70,7 @@ class Subject:
     """
 
     def __init__(self, call: Callable[[list[Node]], Any], inputs: _Inputs) -> None:
-        leaves = inputs.leaves
+        leaves = _distinct(inputs.leaves)
         if not leaves:
             raise TypeError(
                 "gradcheck found no input to check: it needs at least one floating array, tensor, "

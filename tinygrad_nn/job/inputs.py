@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_nn.job.arrays import read_arrays
 from tinygrad_nn.job.errors import JobError
 from tinygrad_nn.job.loss import UserFunction
 from tinygrad_nn.tensor import Tensor
@@ -245,16 +244,7 @@ def read_inputs(path: str, names: Sequence[str] = ()) -> list[Input]:
     JobError
         If it is no such file, or holds something other than finite numbers.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise JobError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise JobError(f"{path}: is a directory, not an .npz file") from None
-    except (OSError, ValueError, AttributeError, EOFError, TypeError, zipfile.BadZipFile,
-            zlib.error):  # fmt: skip
-        raise JobError(f"{path}: is not an .npz file of plain arrays") from None
+    arrays = read_arrays(path)
     if set(arrays) == set(names):
         arrays = {name: arrays[name] for name in names}
     for name, array in arrays.items():

@@ -69,7 +69,7 @@ def _one_line() -> Iterator[None]:
         help_ = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
         raise _Failure(error.format_message() + help_) from error
     except KeyboardInterrupt:
-        raise _Interruption("interrupted; nothing was written") from None
+        raise _Interruption("interrupted; no file is left half-written") from None
     except MemoryError as error:
         raise _Failure("not enough memory") from error
     except TinygradError as error:
@@ -140,7 +140,7 @@ def _options(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command]
 
 
 _seed = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all randomness."
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random."
 )
 _inputs = _options(
     click.option(
@@ -166,7 +166,7 @@ def program() -> None:
 # --- train ---------------------------------------------------------------------------------------
 
 
-@program.command()
+@program.command(short_help="Train a classifier or a regression on a CSV file.")
 @click.argument("data")
 @click.option("--target", required=True, help="The column to predict.")
 @click.option(
@@ -174,8 +174,8 @@ def program() -> None:
     type=_Sizes(),
     multiple=True,
     default=[(32,)],
-    show_default="32",
-    help="Units of the hidden layers: 64,32, or the option again; none for a linear model.",
+    help="Units of the hidden layers: 64,32, or the option again; none for a linear model. By "
+    "default 32.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS.epochs, show_default=True)
 @click.option(
@@ -281,18 +281,19 @@ def _describe(plan: Plan) -> str:
 def _outcome(trained: Trained) -> str:
     last, data = trained.history.last, trained.data
     y = data.y[data.test]
+    loss = f"held-out loss {_number(last('test_loss'))}"
     if data.classes:
         right = round(last("test_accuracy") * len(y))
         counts = np.bincount(data.y[data.train], minlength=len(data.classes))
         usual = int(counts.argmax())
         return (
-            f"held-out accuracy {last('test_accuracy'):.4f} ({right} of {len(y)} right; always "
+            f"{loss}, accuracy {last('test_accuracy'):.4f} ({right} of {len(y)} right; always "
             f"{data.classes[usual]!r} would be {np.mean(y == usual):.4f})"
         )
     spread = float(np.sqrt(np.mean(y.astype(float) ** 2))) * float(data.target_scale.std)
     return (
-        f"held-out RMSE {last('test_rmse'):.6g}, R2 {last('test_r2'):.4f} (the mean of the "
-        f"training part would have RMSE {spread:.6g})"
+        f"{loss}, RMSE {_number(last('test_rmse'))}, R2 {last('test_r2'):.4f} (always the mean of "
+        f"the training part would be RMSE {_number(spread)})"
     )
 
 
@@ -309,9 +310,15 @@ def _measured(step: Step) -> str:
     assert step.metrics is not None
     names = {name.partition("_")[2]: None for name in step.metrics if not name.endswith("r2")}
     return "  ".join(
-        f"{name} {step.metrics[f'train_{name}']:.4f} (held out {step.metrics[f'test_{name}']:.4f})"
+        f"{name} {_number(step.metrics[f'train_{name}'])} "
+        f"(held out {_number(step.metrics[f'test_{name}'])})"
         for name in names
     )
+
+
+def _number(x: float) -> str:
+    """Write four decimals or four digits, whichever is the shorter."""
+    return f"{x:.4f}" if abs(x) < 10.0 else f"{x:.4g}" if abs(x) < 1000.0 else f"{x:,.0f}"
 
 
 def _printer(epochs: int) -> Callable[[Step], None]:
@@ -347,7 +354,7 @@ def _bar(console: Console, epochs: int) -> Iterator[Callable[[Step], None]]:
 # --- check ---------------------------------------------------------------------------------------
 
 
-@program.command()
+@program.command(short_help="Check the gradient of a loss of your own.")
 @click.argument("function")
 @_inputs
 @click.option(
@@ -376,7 +383,7 @@ def _listed(inputs: Sequence[Input]) -> str:
 # --- draw ----------------------------------------------------------------------------------------
 
 
-@program.command()
+@program.command(short_help="Draw the computation graph of a function.")
 @click.argument("function")
 @click.option(
     "-o",
@@ -403,7 +410,7 @@ def draw(function: str, output: str, shapes: str | None, file: str | None, seed:
 # --- demo ----------------------------------------------------------------------------------------
 
 
-@program.command()
+@program.command(short_help="All of these, on handwritten digits.")
 @click.option("--out", default="demo_out", show_default=True, help="Folder for the results.")
 @_seed
 def demo(out: str, seed: int) -> None:

@@ -6,8 +6,6 @@ The file is NumPy's ``.npz`` and holds plain arrays only, so that loading it run
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy.typing as npt
 
 from tinygrad_nn.activations import softmax
 from tinygrad_nn.graph import no_grad
+from tinygrad_nn.job.arrays import read_arrays
 from tinygrad_nn.job.dataset import Dataset, Scale
 from tinygrad_nn.job.errors import JobError
 from tinygrad_nn.nn import MLP
@@ -125,13 +124,7 @@ class SavedModel:
         JobError
             If it is not a model file of this format.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except FileNotFoundError:
-            raise JobError(f"{path}: no such file") from None
-        except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
-            raise JobError(f"{path}: is not a model file, or is damaged") from None
+        arrays = read_arrays(path)
         if str(arrays.get("format")) != _FORMAT:
             raise JobError(f"{path}: is not a model file of the format {_FORMAT!r}")
         try:

@@ -247,8 +247,9 @@ def log_softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
 
 
 def _nll_rule(g: Any, y: Any, x: Any, labels: Any) -> Any:
-    share = -1.0 / max(math.prod(x.shape[:-1]), 1)
-    return g * one_hot(labels, length=x.shape[-1], value=share, dtype=x.dtype)
+    n = x.shape[-1]
+    share = -n / max(x.size, 1)
+    return g * one_hot(labels, length=n, value=share, dtype=x.dtype)
 
 
 @primitive(rules=[_nll_rule, None], domain=(REAL, REAL))
