@@ -266,6 +266,10 @@ BAD_TABLES = {
     "long row": (good().encode() + b"1,2,3\n", (), ["line 22 has 3 cells"]),
     "open quote": (good().encode() + b'"1,2\n3,4\n', (), ["line 22", "not valid CSV"]),
     "one class": (good().replace(",1", ",0").encode(), (), ["one class only ('0')", "'y'"]),
+    "no class twice": (
+        b"x,y\n" + b"".join(b"%d,%d.5\n" % (i, i) for i in range(12)), ("--task", "classify"),
+        ["no two rows", "'y'"],
+    ),
     "few rows": (good(9).encode(), (), ["9 rows", "at least 10"]),
     "same names": (b"x,x,y\n1,2,3\n", (), ["columns 1 and 2", "'x'"]),
     "nameless": (b",y\n1,2\n", (), ["column 1 has no name"]),

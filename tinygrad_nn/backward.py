@@ -19,7 +19,7 @@ def reachable(outputs: Iterable[Node]) -> dict[int, Node]:
     stack = list(live.values())
     pop, push = stack.pop, stack.append
     while stack:
-        for a in pop()._parents():
+        for a in pop()._parents:
             serial = a.serial
             if serial not in live and a.requires_grad:
                 live[serial] = a

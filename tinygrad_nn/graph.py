@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable
 from contextlib import ContextDecorator
 from itertools import count
 from types import TracebackType
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from tinygrad_nn.errors import NotDifferentiableError, StaleGraphError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tinygrad_nn.primitive import Primitive
 
 __all__ = ["Node", "Scope", "enable_grad", "is_grad_enabled", "next_serial", "no_grad",
@@ -83,6 +84,7 @@ class Node:
         args: tuple[Any, ...]
         static: dict[str, Any]
         requires_grad: bool
+        _parents: Sequence[Node]  # the nodes among the arguments
         shape: tuple[int, ...]
         keeps_gradients: ClassVar[bool]  # whether results keep the gradient of the last pass
 
@@ -91,10 +93,6 @@ class Node:
 
     # NumPy's own refusal to iterate or order nodes would be less helpful than ours.
     __hash__: ClassVar[Any] = object.__hash__
-
-    def _parents(self) -> Iterable[Node]:
-        """Return the nodes among the arguments."""
-        return [a for a in self.args if isinstance(a, Node)]
 
     def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
         """Add to `cotangents` what the cotangent `g` of this node means for its arguments."""

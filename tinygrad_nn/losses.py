@@ -193,18 +193,20 @@ def _ignored(
     name: str, indices: npt.NDArray[Any], n_classes: int, ignore_index: int
 ) -> npt.NDArray[Any] | None:
     """Return which labels are to be ignored (None for none of them); refuse those of no class."""
-    if not indices.size or (
-        not 0 <= ignore_index < n_classes and indices.min() >= 0 and indices.max() < n_classes
-    ):
+    # Labels that are too large are found by the indexing that follows, at no cost.
+    if not indices.size or (ignore_index < 0 and indices.min() >= 0):
         return None
     ignored: npt.NDArray[Any] = indices == ignore_index
-    wrong = ((indices < 0) | (indices >= n_classes)) & ~ignored
-    if wrong.any():
-        raise IndexError(
-            f"{name}: label {indices[wrong][0]} is not one of the {n_classes} classes "
-            f"0 to {n_classes - 1}"
-        )
+    if ((indices < 0) & ~ignored).any():
+        raise _no_class(name, indices[~ignored], n_classes)
     return ignored if ignored.any() else None
+
+
+def _no_class(name: str, indices: npt.NDArray[Any], n_classes: int) -> IndexError:
+    wrong = indices[(indices < 0) | (indices >= n_classes)]
+    return IndexError(
+        f"{name}: label {wrong[0]} is not one of the {n_classes} classes 0 to {n_classes - 1}"
+    )
 
 
 def nll_loss(
@@ -274,12 +276,15 @@ def _nll(
     if ignored is not None:
         indices = np.where(ignored, 0, indices)
         factors = np.where(ignored, 0.0, 1.0).astype(scores.dtype)
+    try:
+        if weight is None and factors is None and reduction == "mean":
+            return nll(scores, indices)
+        loss = -pick(scores, indices)
+    except IndexError:
+        raise _no_class(name, indices, n_classes) from None
     if weight is not None:
         weights = _weights(name, weight, scores)
         factors = weights[indices] if factors is None else factors * weights[indices]
-    if factors is None and reduction == "mean":
-        return nll(scores, indices)
-    loss = -pick(scores, indices)
     if factors is None:
         return _reduce(loss, reduction)
     # A class of weight 0 contributes nothing even where its logarithm is -inf.

@@ -100,12 +100,13 @@ class Tensor(Node):
     array([2., 4., 6.])
     """
 
-    # `_raw` are the arrays that the primitive was applied to, `_nodes` the positions of the nodes
-    # among the arguments: what the walk back needs, so that it need not work it out again.
-    __slots__ = ("_nodes", "_raw", "args", "requires_grad", "static")
+    # `_raw` are the arrays that the primitive was applied to, `_parents` the nodes among the
+    # arguments and `_positions` where they stand: what the walk back would have to work out again.
+    __slots__ = ("_parents", "_positions", "_raw", "args", "requires_grad", "static")
 
     _raw: list[Any]
-    _nodes: list[int]
+    _parents: list[Node]
+    _positions: list[int]
 
     keeps_gradients: ClassVar[bool] = False
     __primitive__: ClassVar[Callable[..., Any]]  # `apply`, which is defined below
@@ -135,7 +136,8 @@ class Tensor(Node):
         self.args: tuple[Any, ...] = ()
         self.static: dict[str, Any] = {}
         self._raw = []
-        self._nodes = []
+        self._parents = []
+        self._positions = []
         self.serial = next_serial()
         self.grad: npt.NDArray[Any] | None = None
         self.label = label
@@ -326,25 +328,19 @@ class Tensor(Node):
 
     # --- derivative of one node ----------------------------------------------------------------
 
-    def _parents(self) -> list[Node]:
-        args = self.args
-        return [args[i] for i in self._nodes]
-
     def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
         primitive = self.primitive
         assert primitive is not None
-        args = self.args
         static = self.static
         if record:
             y: Any = self
-            inputs: Any = args
+            inputs: Any = self.args
         else:
             y = self._data
             inputs = self._raw
         serial = self.serial
         stale = self._changed > serial
-        for i in self._nodes:
-            a = args[i]
+        for i, a in zip(self._positions, self._parents, strict=True):
             if stale or a._changed > serial:
                 self._check_fresh()
             rule = primitive.rule(i) if a.requires_grad else None
@@ -402,7 +398,8 @@ class Tensor(Node):
         node.args = args
         node.static = self.static
         node._raw = [a._data if isinstance(a, Node) else a for a in args]
-        node._nodes = self._nodes
+        node._parents = [args[i] for i in self._positions]
+        node._positions = self._positions
         node.requires_grad = self.requires_grad
         node.grad = None if self.grad is None else self.grad.copy()
         node.label = self.label
@@ -562,7 +559,9 @@ def _constant(data: Any) -> Tensor:
     node.primitive = None
     node.args = ()
     node.static = {}
-    node._raw = node._nodes = []
+    node._raw = []
+    node._parents = []
+    node._positions = []
     node.requires_grad = False
     node.serial = next_serial()
     node.grad = None
@@ -581,12 +580,14 @@ def _rebuild(data: Any, requires_grad: bool, label: str | None, grad: Any) -> Te
 def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Tensor:
     """Compute a primitive of tensors, numbers and arrays, and record it if a gradient is needed."""
     raw: list[Any] = []
-    nodes = []
+    parents: list[Node] = []
+    positions = []
     needs = False
     for a in args:
         kind = a.__class__
         if kind is Tensor:
-            nodes.append(len(raw))
+            parents.append(a)
+            positions.append(len(raw))
             raw.append(a._data)
             if a.requires_grad:
                 needs = True
@@ -595,7 +596,8 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
         elif isinstance(a, Node):
             if not primitive.elementwise:  # a scalar node is a 0-d array to what is not elementwise
                 return apply(primitive, tuple(map(_as_tensor, args)), static)
-            nodes.append(len(raw))
+            parents.append(a)
+            positions.append(len(raw))
             raw.append(a._data)
             needs = True
         elif isinstance(a, list | tuple):
@@ -616,13 +618,16 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
         node.args = args
         node.static = static
         node._raw = raw
-        node._nodes = nodes
+        node._parents = parents
+        node._positions = positions
         node.requires_grad = data.dtype.kind == "f"
     else:
         node.primitive = None
         node.args = ()
         node.static = {}
-        node._raw = node._nodes = []
+        node._raw = []
+        node._parents = []
+        node._positions = []
         node.requires_grad = False
     node.serial = next_serial()
     node.grad = None

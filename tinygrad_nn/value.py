@@ -250,7 +250,8 @@ class Value(Node):
 
     # --- derivative of one node ----------------------------------------------------------------
 
-    def _parents(self) -> list[Node]:
+    @property
+    def _parents(self) -> list[Node]:  # type: ignore[override]
         a = self._left
         b = self._right
         if b.__class__ is Value and a.__class__ is Value:

@@ -38,7 +38,7 @@ class Leaf:
 
 
 def _distinct(leaves: list[Leaf]) -> list[Leaf]:
-    """Number leaves of equal name: labels are the user's, and may well be equal."""
+    """Give leaves of equal name a number: labels are the user's, and may well be equal."""
     seen: dict[str, int] = {}
     for leaf in leaves:
         times = seen[leaf.name] = seen.get(leaf.name, 0) + 1

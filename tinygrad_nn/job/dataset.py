@@ -159,6 +159,11 @@ def prepare(
                 f"a classifier needs at least two"
             )
         train, test = _split([np.flatnonzero(y == k) for k in range(len(classes))], test_share, rng)
+        if not len(test):
+            raise JobError(
+                f"{table.path}: no two rows have the same class in column {target!r}, so none can "
+                f"be held out; --task regress fits numbers"
+            )
         target_scale = Scale(np.zeros(()), np.ones(()))
     else:
         quantity = table.numbers([target], _QUANTITY)[:, 0]

@@ -255,8 +255,10 @@ def _nll_rule(g: Any, y: Any, x: Any, labels: Any) -> Any:
 @primitive(rules=[_nll_rule, None], domain=(REAL, REAL))
 def nll(x: Any, labels: Any, *, out: Any = None) -> Any:
     """Minus the mean of one element from each row: `x` (..., n), integer `labels` (...)."""
-    rows = x.reshape(-1, x.shape[-1])
-    picked = rows[arange(len(rows)), np.reshape(labels, -1)]
-    if not len(rows):
+    if x.ndim != 2:
+        x, labels = x.reshape(-1, x.shape[-1]), np.reshape(labels, -1)
+    n = len(x)
+    picked = x[arange(n), labels]
+    if not n:
         return np.multiply(np.mean(picked), -1.0, out=out)  # nan, with NumPy's warning
-    return np.multiply(np.add.reduce(picked), -1.0 / len(rows), out=out)
+    return np.multiply(np.add.reduce(picked), -1.0 / n, out=out)

@@ -303,8 +303,11 @@ def unpick(x: Any, indices: Any, *, length: int, out: Any = None) -> Any:
 def _spread(values: Any, indices: Any, shape: Shape, dtype: Any, out: Any) -> Any:
     if out is None:
         out = np.zeros(shape, dtype)
-        rows = out.reshape(-1, shape[-1])
-        rows[arange(len(rows)), np.reshape(indices, -1)] = np.reshape(values, -1)
+        if len(shape) == 2:
+            out[arange(shape[0]), indices] = values
+        else:
+            rows = out.reshape(-1, shape[-1])
+            rows[arange(len(rows)), np.reshape(indices, -1)] = np.reshape(values, -1)
     else:
         out[...] = 0
         out[(*np.indices(shape[:-1], sparse=True), indices)] = values
@@ -316,7 +319,8 @@ def one_hot(
     indices: Any, *, length: int, value: float = 1.0, dtype: Any = float, out: Any = None
 ) -> Any:
     """Return `value` at each index of `indices` (...) on a new last axis of `length`; constant."""
-    return _spread(value, indices, (*np.shape(indices), length), dtype, out)
+    indices = np.asarray(indices)
+    return _spread(value, indices, (*indices.shape, length), dtype, out)
 
 
 # --- joining -------------------------------------------------------------------------------------
