@@ -48,5 +48,5 @@ bench: $(BENCH_STAMP) ## Compare speed with other engines (downloads PyTorch)
 	$(BIN)/python tests/benchmarks/eager_step.py
 
 clean: ## Remove everything generated except .venv
-	rm -rf build dist demo_out .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist demo_out two_circles_out .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name .venv -prune -o -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -570,7 +570,7 @@ def test_demo(here: Path) -> None:
     assert accuracy >= 0.96
     assert result.stdout.count("gradcheck: right") == 2
     assert "gradcheck: right" in (here / "shown/gradcheck.txt").read_text()
-    for word in ("focal_loss", "log_softmax", "layers.1.weight", "MLP(64-128-10)"):
+    for word in ("focal_loss", "log_softmax", "layers.1.weight", "MLP(64-256-10)"):
         assert word in (here / "shown/graph.mmd").read_text()
     # The five seeds, and the model's own predictions, bear the figure out.
     line = next(x for x in result.stdout.splitlines() if x.startswith("five seeds: "))

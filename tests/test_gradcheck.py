@@ -250,6 +250,8 @@ MUTANTS: dict[str, tuple[Callable[..., Any], Any]] = {
         _rule(lambda a, b: a * b, None, lambda g, y, a, b: g * a)(x, x)), X),
     "nan": (_rule(_sin, lambda g, y, x: g * np.where(x > 2.0, np.nan, np.cos(x))), X),
     "inf": (_rule(_sin, lambda g, y, x: g * np.where(x > 2.0, np.inf, np.cos(x))), X),
+    "nan where slopes are unbounded": (_rule(np.sqrt, lambda g, y, x: np.where(
+        x == 0, np.nan, 0.5 * g / np.maximum(y, 1e-9))), np.array([0.0, 1.0])),
     "missing term": (_rule(lambda x: x * np.exp(x), lambda g, y, x: g * np.exp(x)), X),
     "detached term": (lambda x: np.sum(x * np.sin(x.data)), X),
     "detached part": (lambda x: np.sum(x) + np.sum(tg.tensor(x.data) ** 2), X),
@@ -280,6 +282,10 @@ MUTANTS: dict[str, tuple[Callable[..., Any], Any]] = {
     "g clipped": (_rule(_sin, lambda g, y, x: np.clip(g, -5.0, 5.0) * np.cos(x)), X),
     "g summed": (_rule(_sin, lambda g, y, x: np.sum(g) * np.cos(x)), X),
     "g averaged": (_rule(_sin, lambda g, y, x: np.mean(g) * np.cos(x)), X),
+    "g in low precision": (_rule(_sin, lambda g, y, x: (
+        g.astype("float32").astype("float64") * np.cos(x))), X),
+    "the small ones of many outputs": (_rule(lambda x: x * x, lambda g, y, x: (
+        g * x * np.where(x < 1e-3, 2.02, 2.0))), np.logspace(-8, 8, 50)),
     "low precision": (_rule(_sin, lambda g, y, x: (g * np.cos(x)).astype("float16")), X),
     "relu: 2 at the kink": (_rule(lambda x: np.maximum(x, 0.0), lambda g, y, x: g * (
         (x > 0) + 2.0 * (x == 0))), np.array([0.0, 1.0])),
@@ -349,7 +355,7 @@ PROBLEMS = {
     "g clipped": "not linear in the incoming gradient",
     "missing broadcast sum": "wrong shape",
     "modifies its input": "modifies its input: x",
-    "random": "not deterministic",
+    "random": "not deterministic: two calls on the same inputs differ",
     "random gradient": "backward pass is not deterministic",
     "drifts": "not deterministic",
     "not finite": "not finite: 1 of 4",
@@ -368,6 +374,11 @@ def test_a_rule_that_is_linear_but_not_additive_is_named() -> None:
     f = _rule(_sin, lambda g, y, x: np.max(g) * np.cos(x) * 0.0 + abs(g) * np.sign(g[0]))
     report = gradcheck(f, X, raise_exception=False)
     assert "that of a sum is not the sum of those" in report.problems[0]
+
+
+def test_a_result_that_drifts_is_named() -> None:
+    report = gradcheck(_Accumulates(), X, raise_exception=False)
+    assert report.problems == ["not deterministic: the result has drifted since the first call"]
 
 
 def test_constants_that_are_modified_are_named() -> None:
@@ -506,6 +517,16 @@ def test_explicit_tolerances_override_the_automatic_one() -> None:
     assert not gradcheck(np.sin, X, atol=0.0, raise_exception=False)
     report = gradcheck(np.sin, 1.0, atol=1e-3, rtol=1e-2)
     assert report.findings[0].tolerance == pytest.approx(1e-3 + 1e-2 * math.cos(1.0))
+
+
+def test_a_rule_is_granted_its_own_rounding_noise() -> None:
+    def noisy(g: Any, y: Any, x: Any) -> Any:
+        return g * np.cos(x) * (1.0 + 1e-9 * np.sin(1e16 * x))
+
+    assert gradcheck(_rule(_sin, noisy), X)
+    report = gradcheck(_rule(_sin, lambda g, y, x: g * np.cos(x) * (1.0 + 1e-6)), X,
+                       raise_exception=False)  # fmt: skip
+    assert not report
 
 
 def test_eps_is_the_coarsest_step() -> None:
@@ -695,10 +716,11 @@ def test_a_function_that_refuses_some_inputs_is_checked_on_the_side_where_it_doe
             raise ValueError("not a probability")
         return np.sum(p * p)
 
-    report = gradcheck(f, np.array([1.0, 0.5]))
+    report = gradcheck(f, np.array([1.0, 0.5]), order=2)
     assert report
     assert report.of(KINK)[0].name == "p[0]"
     assert "defined on one side" in str(report)
+    assert "x[1] (second" in str(gradcheck(lambda x: f(x) * x[1], np.array([0.9, 0.5]), order=2))
     wrong = gradcheck(lambda p: f(p) + 0.1 * np.sum(_rule(_sin, lambda g, y, x: g)(p)),
                       np.array([1.0, 0.5]), raise_exception=False)  # fmt: skip
     assert {finding.name for finding in wrong.of("wrong")} == {"p[0]", "p[1]"}

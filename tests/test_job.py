@@ -496,7 +496,7 @@ def test_scale_of_extremes() -> None:
 def test_demo_draws_every_module() -> None:
     trained = replace_epochs(demo.plan(), 1).run()
     text = demo.draw_training(trained).to_mermaid()
-    for word in ("MLP(64-128-10)", "layers.0", "layers.1.bias", "images", "digits", "focal_loss"):
+    for word in ("MLP(64-256-10)", "layers.0", "layers.1.bias", "images", "digits", "focal_loss"):
         assert word in text
     assert demo.check_model(trained)
     assert demo.check_loss()

@@ -127,6 +127,8 @@ class Node:
                 stack.extend(a for a in node.args if isinstance(a, Node))
         for serial in sorted(found):
             node = found[serial]
+            if node.primitive is not None:
+                node._check_fresh()  # the copies would look as if nothing had been changed
             args = tuple(memo[id(a)] if isinstance(a, Node) else a for a in node.args)
             memo[id(node)] = node._clone(args)
         return memo[id(self)]

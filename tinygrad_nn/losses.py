@@ -29,6 +29,9 @@ def _array(x: Any) -> Any:
 
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     prediction, target = _array(prediction), _array(target)
+    if isinstance(prediction, Node) and isinstance(prediction._data, float) and not target.shape:
+        # Numbers stay numbers: the loss of a Value is a Value.
+        return prediction, target if isinstance(target, Node) else float(target)
     if not isinstance(target, Node) and prediction.dtype.kind == "f":
         target = target.astype(prediction.dtype, copy=False)
     if prediction.shape != target.shape:

@@ -93,6 +93,7 @@ class Primitive:
         #: ``rule(i)`` is the rule for input `i`, None where the primitive is constant in it.
         self.rule: Callable[[int], Rule | None] = self._no_rule
         self.differentiable = True  # until the rules say otherwise
+        self.plain = False  # whether there is a rule for each of a fixed number of inputs
         if rules is not None:
             self.defvjp(*rules)
         for function in self.numpy:
@@ -127,6 +128,7 @@ class Primitive:
         self.rules = rules
         self.rule = self._variadic_rule if self.variadic else rules.__getitem__
         self.differentiable = any(rule is not None for rule in rules)
+        self.plain = not self.variadic and all(rule is not None for rule in rules)
 
     def _no_rule(self, i: int) -> Rule | None:
         raise NotDifferentiableError(
@@ -140,14 +142,25 @@ class Primitive:
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         """Compute, and record where an argument is a node."""
+        arrays = False
         for a in args:
             kind = a.__class__
-            if kind is np.ndarray or kind is float:
+            if kind is np.ndarray:
+                arrays = True
+                continue
+            if kind is float or kind is int or kind is bool:
                 continue
             # A node's class knows how to record; a private hook keeps this file free of both.
             record = getattr(kind, "__primitive__", None)
             if record is not None:
                 return record(self, args, static)
+            arrays = True
+        if not arrays and not static and self.scalar is not None:
+            # Plain numbers: the rules of a graph of scalars come here, and must stay plain numbers.
+            try:
+                return self.scalar(*map(float, args))
+            except (ArithmeticError, ValueError):
+                pass  # inf or nan, which NumPy gives and Python refuses
         return self.forward(*args, **static)
 
     def __reduce__(self) -> str:

@@ -11,6 +11,8 @@ import random
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from tinygrad_nn.activations import Activation
+from tinygrad_nn.activations import activation as named_activation
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.value import Value, add_n
 
@@ -53,6 +55,8 @@ class Neuron(Module):
         Number of inputs.
     nonlin : bool
         Whether to rectify the sum.
+    activation : str or callable, optional
+        Another activation in place of the rectifier: a name, or a function of a Value.
     rng : int, random.Random, numpy.random.Generator or None
         Source of the weights, uniform in [-1, 1]; the module `random` by default.
 
@@ -66,8 +70,16 @@ class Neuron(Module):
     3
     """
 
-    def __init__(self, nin: int, nonlin: bool = True, *, rng: int | Uniform | None = None) -> None:
+    def __init__(
+        self,
+        nin: int,
+        nonlin: bool = True,
+        *,
+        activation: str | Activation | None = None,
+        rng: int | Uniform | None = None,
+    ) -> None:
         source = _source(rng)
+        self.activation = named_activation(activation)
         self.w = [Value(source.uniform(-1, 1)) for _ in range(nin)]
         self.b = Value(0)
         self.nonlin = nonlin
@@ -78,6 +90,8 @@ class Neuron(Module):
         if len(x) != len(self.w):
             raise ShapeError(f"{self!r} takes {len(self.w)} inputs, got {len(x)}")
         act: Value = add_n([self.b, *(wi * xi for wi, xi in zip(self.w, x, strict=True))])
+        if self.activation is not None:
+            return self.activation(act)  # type: ignore[no-any-return]
         return act.relu() if self.nonlin else act
 
     def parameters(self) -> list[Value]:
@@ -85,7 +99,12 @@ class Neuron(Module):
         return [*self.w, self.b]
 
     def __repr__(self) -> str:
-        return f"{'ReLU' if self.nonlin else 'Linear'}Neuron({len(self.w)})"
+        kind = "ReLU" if self.nonlin else "Linear"
+        if self.activation is not None:
+            kind = getattr(
+                self.activation, "__name__", getattr(self.activation, "name", "")
+            ).title()
+        return f"{kind}Neuron({len(self.w)})"
 
 
 class Layer(Module):
@@ -95,15 +114,21 @@ class Layer(Module):
     ----------
     nin, nout : int
         Number of inputs and of neurons.
-    nonlin, rng
+    nonlin, activation, rng
         As for `Neuron`.
     """
 
     def __init__(
-        self, nin: int, nout: int, nonlin: bool = True, *, rng: int | Uniform | None = None
+        self,
+        nin: int,
+        nout: int,
+        nonlin: bool = True,
+        *,
+        activation: str | Activation | None = None,
+        rng: int | Uniform | None = None,
     ) -> None:
         source = _source(rng)
-        self.neurons = [Neuron(nin, nonlin, rng=source) for _ in range(nout)]
+        self.neurons = [Neuron(nin, nonlin, activation=activation, rng=source) for _ in range(nout)]
 
     def __call__(self, x: Sequence[Any]) -> Any:
         """Return the outputs for the inputs `x`: a list, or the only one."""
@@ -127,6 +152,8 @@ class MLP(Module):
         Number of inputs.
     nouts : sequence of int
         Number of neurons of each layer.
+    activation, output_activation : str or callable, optional
+        Of the hidden layers in place of the rectifier, and of the output layer.
     rng
         As for `Neuron`.
 
@@ -140,11 +167,25 @@ class MLP(Module):
     'Value'
     """
 
-    def __init__(self, nin: int, nouts: Sequence[int], *, rng: int | Uniform | None = None) -> None:
+    def __init__(
+        self,
+        nin: int,
+        nouts: Sequence[int],
+        *,
+        activation: str | Activation | None = None,
+        output_activation: str | Activation | None = None,
+        rng: int | Uniform | None = None,
+    ) -> None:
         source = _source(rng)
         sizes = [nin, *nouts]
         self.layers = [
-            Layer(sizes[i], sizes[i + 1], nonlin=i != len(nouts) - 1, rng=source)
+            Layer(
+                sizes[i],
+                sizes[i + 1],
+                nonlin=i != len(nouts) - 1,
+                activation=activation if i != len(nouts) - 1 else output_activation,
+                rng=source,
+            )
             for i in range(len(nouts))
         ]
 

@@ -236,8 +236,11 @@ class Tensor(Node):
         return self
 
     def detach(self) -> Tensor:
-        """Return a constant tensor of the same data (not copied), outside the graph."""
-        return _constant(self._data)
+        """Return a constant tensor outside the graph: a read-only view of the same data."""
+        view = self._data.view()
+        # Written to, it would change numbers that a graph counts on, unseen.
+        view.flags.writeable = False
+        return _constant(view)
 
     def numpy(self) -> npt.NDArray[Any]:
         """Return the data as an array; a tensor that is part of a graph must be detached first."""
@@ -371,6 +374,8 @@ class Tensor(Node):
         if not isinstance(c, ndarray | Tensor):
             c = lift(c) if isinstance(c, Node) else np.asarray(c)
         data = self._data
+        if data.dtype.kind != "f":
+            raise TypeError(f"{self.name} of dtype {data.dtype} cannot have a gradient")
         if c.dtype.kind not in "fiub":
             raise TypeError(
                 f"rule {i} of primitive {primitive.name!r} returned an array of dtype {c.dtype}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, ClassVar, final
@@ -31,6 +32,17 @@ _IN_LEFT = _InLeft()
 
 def _number(other: Any) -> float:
     return other._data if isinstance(other, Value) else other  # type: ignore[no-any-return]
+
+
+def _real(data: Any) -> float:
+    """Take a number for a new node; refuse what would lose a gradient, a part, or is no number."""
+    if isinstance(data, Node):
+        raise NotDifferentiableError(
+            "Value(node) would drop the gradient: use the node itself, or node.data"
+        )
+    if isinstance(data, str | bytes):
+        raise TypeError(f"a Value holds a number, got {data!r}")
+    return float(data)
 
 
 def _compute(primitive: Primitive, numbers: list[float]) -> Any:
@@ -74,7 +86,9 @@ def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., A
         return node
 
     def reflected(self: Value, other: Any) -> Any:
-        return _mixed(primitive, self, other, other, self)
+        if other.__class__ is not float and other.__class__ is not int:
+            return _mixed(primitive, self, other, other, self)
+        return _node(_compute(primitive, [other, self._data]), primitive, (other, self))
 
     return forward, reflected
 
@@ -85,6 +99,17 @@ def _mixed(primitive: Primitive, self: Value, other: Any, a: Any, b: Any) -> Any
         other = float(other)
         return Value.__primitive__(primitive, (self, other) if a is self else (other, self), {})
     return NotImplemented  # an array or a tensor knows what to do; anything else is an error
+
+
+def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Make a comparison of the numbers; with an array or a tensor those know what to do."""
+
+    def method(self: Value, other: Any) -> Any:
+        if isinstance(other, Value | float | int | np.floating | np.integer):
+            return bool(compare(self._data, _number(other)))
+        return NotImplemented
+
+    return method
 
 
 def _function(primitive: Primitive) -> Callable[[Value], Value]:
@@ -166,11 +191,7 @@ class Value(Node):
                 "a Value cannot be given children by hand: compute it with operators, or declare "
                 "the operation with @tinygrad_nn.primitive and its scalar= function"
             )
-        if isinstance(data, Node):
-            raise NotDifferentiableError(
-                "Value(node) would drop the gradient: use the node itself, or node.data"
-            )
-        self._data = float(data)
+        self._data = data if data.__class__ is float else _real(data)
         self.primitive = None
         self._left = self._right = None
         self.serial = next_serial()
@@ -180,7 +201,7 @@ class Value(Node):
         self._scopes = ()
 
     def _set_data(self, value: float) -> None:
-        self._data = float(value)
+        self._data = _real(value)
         self._changed = next_serial()
 
     data = property(attrgetter("_data"), _set_data, doc="The number.")
@@ -236,17 +257,10 @@ class Value(Node):
     def __bool__(self) -> bool:
         return bool(self._data)
 
-    def __lt__(self, other: Any) -> bool:
-        return bool(self._data < _number(other))
-
-    def __le__(self, other: Any) -> bool:
-        return bool(self._data <= _number(other))
-
-    def __gt__(self, other: Any) -> bool:
-        return bool(self._data > _number(other))
-
-    def __ge__(self, other: Any) -> bool:
-        return bool(self._data >= _number(other))
+    __lt__ = _comparison(operator.lt)
+    __le__ = _comparison(operator.le)
+    __gt__ = _comparison(operator.gt)
+    __ge__ = _comparison(operator.ge)
 
     # --- derivative of one node ----------------------------------------------------------------
 
@@ -415,7 +429,8 @@ _new = Value.__new__
 
 
 def _set_args(node: Value, args: tuple[Any, ...]) -> None:
-    if len(args) > 2 or (node.primitive is not None and node.primitive.variadic):
+    primitive = node.primitive
+    if len(args) > 2 or (primitive is not None and not primitive.plain):
         node._left, node._right = args, _IN_LEFT
     else:
         node._left = args[0] if args else None

@@ -16,8 +16,8 @@ from tinygrad_nn.job.load import blame, load_function
 
 __all__ = ["LOSSES", "UserFunction", "find_loss", "scalar_or_raise"]
 
-_SQUARED = "squared standard deviations of the target"
-_PLAIN = "standard deviations of the target"
+_SQUARED = "squared standard deviations"
+_PLAIN = "standard deviations"
 
 #: Losses by name, with the task that each is for and its unit.
 LOSSES: dict[str, tuple[Callable[..., Any], str, str]] = {

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["confusion", "curves", "images", "require_matplotlib"]
+__all__ = ["confusion", "curves", "images", "number", "require_matplotlib"]
 
 P = ParamSpec("P")
 
@@ -56,6 +56,11 @@ def require_matplotlib() -> None:
             "figures need matplotlib: pip install 'tinygrad-nn[plot]', or leave them out with "
             "--no-plots"
         )
+
+
+def number(x: float) -> str:
+    """Write a measured number with four decimals, or four digits if it is large."""
+    return f"{x:.4f}" if abs(x) < 10.0 else f"{x:.4g}" if abs(x) < 1000.0 else f"{x:,.0f}"
 
 
 def _png(draw: Callable[P, Figure]) -> Callable[P, bytes]:
@@ -119,9 +124,9 @@ def curves(history: History, name: str, title: str, label: str) -> Figure:
         axes.yaxis.set_major_formatter("{x:.0%}" if np.ptp([train, test]) > 0.05 else "{x:.1%}")
     elif name != "r2":
         axes.set_ylim(bottom=min(0.0, 1.05 * float(min(train.min(), test.min()))))
-    best = f"{test[-1]:.1%}" if name == "accuracy" else f"{test[-1]:.3g}"
+        axes.yaxis.set_major_formatter("{x:,g}")
     axes.annotate(
-        best, (epochs[-1], test[-1]), xytext=(6, 0), textcoords="offset points", va="center",
+        f"{test[-1]:.1%}" if name == "accuracy" else number(test[-1]), (epochs[-1], test[-1]), xytext=(6, 0), textcoords="offset points", va="center",
         color=_TEST, fontweight="bold", annotation_clip=False,
     )  # fmt: skip
     axes.margins(x=0.02)

@@ -281,20 +281,19 @@ def _describe(plan: Plan) -> str:
 def _outcome(trained: Trained) -> str:
     last, data = trained.history.last, trained.data
     y = data.y[data.test]
-    loss = f"held-out loss {_number(last('test_loss'))}"
+    loss = f"held-out loss {plots.number(last('test_loss'))}"
     if data.classes:
         right = round(last("test_accuracy") * len(y))
         counts = np.bincount(data.y[data.train], minlength=len(data.classes))
-        usual = int(counts.argmax())
+        common = int(counts.argmax())
         return (
             f"{loss}, accuracy {last('test_accuracy'):.4f} ({right} of {len(y)} right; always "
-            f"{data.classes[usual]!r} would be {np.mean(y == usual):.4f})"
+            f"{data.classes[common]!r} would be {np.mean(y == common):.4f})"
         )
     spread = float(np.sqrt(np.mean(y.astype(float) ** 2))) * float(data.target_scale.std)
-    return (
-        f"{loss}, RMSE {_number(last('test_rmse'))}, R2 {last('test_r2'):.4f} (always the mean of "
-        f"the training part would be RMSE {_number(spread)})"
-    )
+    rmse = f"RMSE {plots.number(last('test_rmse'))}, R2 {last('test_r2'):.4f}"
+    usual = f"always the mean of the training part would be RMSE {plots.number(spread)}"
+    return f"{loss}, {rmse} ({usual})"
 
 
 def _train(plan: Plan) -> Trained:
@@ -310,15 +309,10 @@ def _measured(step: Step) -> str:
     assert step.metrics is not None
     names = {name.partition("_")[2]: None for name in step.metrics if not name.endswith("r2")}
     return "  ".join(
-        f"{name} {_number(step.metrics[f'train_{name}'])} "
-        f"(held out {_number(step.metrics[f'test_{name}'])})"
+        f"{name} {plots.number(step.metrics[f'train_{name}'])} "
+        f"(held out {plots.number(step.metrics[f'test_{name}'])})"
         for name in names
     )
-
-
-def _number(x: float) -> str:
-    """Write four decimals or four digits, whichever is the shorter."""
-    return f"{x:.4f}" if abs(x) < 10.0 else f"{x:.4g}" if abs(x) < 1000.0 else f"{x:,.0f}"
 
 
 def _printer(epochs: int) -> Callable[[Step], None]:

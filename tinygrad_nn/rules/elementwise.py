@@ -64,9 +64,9 @@ less          = ufunc(np.less,          scalar=operator.lt)
 less_equal    = ufunc(np.less_equal,    scalar=operator.le)
 equal         = ufunc(np.equal,         scalar=operator.eq)
 not_equal     = ufunc(np.not_equal,     scalar=operator.ne)
-logical_and   = ufunc(np.logical_and)
-logical_or    = ufunc(np.logical_or)
-logical_not   = ufunc(np.logical_not)
+logical_and   = ufunc(np.logical_and, scalar=lambda a, b: bool(a and b))
+logical_or    = ufunc(np.logical_or,  scalar=lambda a, b: bool(a or b))
+logical_not   = ufunc(np.logical_not, scalar=lambda a: not a)
 logical_xor   = ufunc(np.logical_xor)
 bitwise_and   = ufunc(np.bitwise_and)
 bitwise_or    = ufunc(np.bitwise_or)
@@ -76,7 +76,7 @@ isnan         = ufunc(np.isnan,    scalar=math.isnan,    forward=_fresh(np.isnan
 isinf         = ufunc(np.isinf,    scalar=math.isinf,    forward=_fresh(np.isinf))
 isfinite      = ufunc(np.isfinite, scalar=math.isfinite, forward=_fresh(np.isfinite))
 signbit       = ufunc(np.signbit,                        forward=_fresh(np.signbit))
-sign          = ufunc(np.sign)
+sign          = ufunc(np.sign, scalar=lambda x: float((x > 0) - (x < 0)) if x == x else x)
 floor         = ufunc(np.floor)
 ceil          = ufunc(np.ceil)
 trunc         = ufunc(np.trunc)
@@ -137,6 +137,13 @@ def _below(a: Any, y: Any) -> Any:
     return where(infinite, 0.0, a) - where(infinite, 0.0, y)
 
 
+def _logaddexp(a: float, b: float) -> float:
+    top = max(a, b)
+    if a != a or b != b:
+        return math.nan
+    return top if math.isinf(top) else top + math.log1p(math.exp(-abs(a - b)))
+
+
 sqrt      = ufunc(np.sqrt,  lambda g, y, x: 0.5 * g / y,                        scalar=math.sqrt,  domain=POSITIVE)
 cbrt      = ufunc(np.cbrt,  lambda g, y, x: g / (3.0 * y * y),                  scalar=math.cbrt,  domain=POSITIVE)
 exp       = ufunc(np.exp,   lambda g, y, x: g * y,                              scalar=math.exp)
@@ -146,7 +153,7 @@ log       = ufunc(np.log,   lambda g, y, x: g / x,                              
 log2      = ufunc(np.log2,  lambda g, y, x: g / (x * math.log(2.0)),            scalar=math.log2,  domain=POSITIVE)
 log10     = ufunc(np.log10, lambda g, y, x: g / (x * math.log(10.0)),           scalar=math.log10, domain=POSITIVE)
 log1p     = ufunc(np.log1p, lambda g, y, x: g / (1.0 + x),                      scalar=math.log1p, domain=UNIT)
-logaddexp = ufunc(np.logaddexp,   lambda g, y, a, b: g * exp(_below(a, y)),  lambda g, y, a, b: g * exp(_below(b, y)))
+logaddexp = ufunc(np.logaddexp,   lambda g, y, a, b: g * exp(_below(a, y)),  lambda g, y, a, b: g * exp(_below(b, y)), scalar=_logaddexp)
 logaddexp2 = ufunc(np.logaddexp2, lambda g, y, a, b: g * exp2(_below(a, y)), lambda g, y, a, b: g * exp2(_below(b, y)))
 
 # --- trigonometry and hyperbolic functions -------------------------------------------------------

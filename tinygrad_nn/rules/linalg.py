@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_nn.primitive import REAL, primitive
+from tinygrad_nn.errors import ShapeError
+from tinygrad_nn.primitive import REAL, implements, primitive
 from tinygrad_nn.rules.shape import ones, reshape, sum_to, swapaxes
 
 
@@ -45,6 +46,18 @@ def _right(g: Any, y: Any, a: Any, b: Any) -> Any:
 def matmul(a: Any, b: Any, *, out: Any = None) -> Any:
     """Matrix product, batched over leading axes as ``@`` is."""
     return np.matmul(a, b, out=out)
+
+
+@implements(np.dot)
+def _np_dot(a: Any, b: Any, out: Any = None) -> Any:
+    if np.ndim(a) > 2 or np.ndim(b) > 2:
+        raise ShapeError(
+            f"np.dot on tensors takes numbers, vectors and matrices, got shapes {np.shape(a)} and "
+            f"{np.shape(b)}; use @ for stacks of matrices"
+        )
+    scaled = not np.ndim(a) or not np.ndim(b)
+    keywords = {} if out is None else {"out": out}
+    return np.multiply(a, b, **keywords) if scaled else matmul(a, b, **keywords)
 
 
 def _linear_x(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
