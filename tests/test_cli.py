@@ -111,9 +111,11 @@ def failure(*args: object) -> str:
     return lines[0]
 
 
-def process(*args: object, **keywords: object) -> subprocess.CompletedProcess[str]:
+def process(*args: object, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tinygrad_nn", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **keywords)
+    # Small matrices gain nothing from threads, and lose much where other processes compute too.
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "1"} | variables
+    return subprocess.run(command, capture_output=True, text=True, env=env)
 
 
 @pytest.fixture
@@ -552,7 +554,7 @@ def test_draw_refuses(here: Path) -> None:
 
 
 def test_demo(here: Path) -> None:
-    result = process("demo", "--out", "shown", cwd=here)
+    result = process("demo", "--out", "shown")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     names = {p.name for p in (here / "shown").iterdir()}
@@ -637,8 +639,13 @@ def test_without_matplotlib_installed_nothing_else_needs_it(here: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_interruption(here: Path) -> None:
-    command = [sys.executable, "-u", "-m", "tinygrad_nn", "train", "flowers.csv", "--target",
-               "kind", "--epochs", "1000000", "--out", "half"]  # fmt: skip
+    # Python ignores the signal if its parent does, as a shell's background jobs do.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from tinygrad_nn.cli import main; main()"
+    )
+    arguments = ["train", "flowers.csv", "--target", "kind", "--epochs", "1000000", "--out", "half"]
+    command = [sys.executable, "-u", "-c", code, *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here
     ) as child:
@@ -648,7 +655,10 @@ def test_interruption(here: Path) -> None:
                 break
         time.sleep(0.05)
         child.send_signal(signal.SIGINT)
-        _, errors = child.communicate(timeout=30)
+        try:
+            _, errors = child.communicate(timeout=30)
+        finally:
+            child.kill()
     assert child.returncode == 130
     assert errors.splitlines() == ["tinygrad-nn: interrupted; no file is left half-written"]
     assert left_behind(here) == set()
@@ -657,10 +667,8 @@ def test_interruption(here: Path) -> None:
 def test_output_in_a_poor_encoding(here: Path) -> None:
     text = Path("flowers.csv").read_text().replace("lily", "百合")
     Path("flowers.csv").write_text(text, encoding="utf-8")
-    result = process(
-        "train", "flowers.csv", "--target", "kind", "--epochs", 1, cwd=here,
-        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
-    )  # fmt: skip
+    args = ["train", "flowers.csv", "--target", "kind", "--epochs", 1]
+    result = process(*args, PYTHONIOENCODING="latin-1")
     assert result.returncode == 0, result.stderr
     assert "\\u767e" in result.stdout
 

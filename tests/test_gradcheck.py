@@ -113,6 +113,7 @@ KINKED: dict[str, tuple[Callable[..., Any], Any, set[str]]] = {
     "min of maxima": (lambda x: np.min(np.max(x, axis=1)),
                       np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]),
                       {"x[0, 0]", "x[0, 1]", "x[1, 0]"}),
+    "half a kink": (lambda x, y: np.maximum(x, 0.0) * y, (0.0, 2.0), {"x"}),
     "difference": (lambda x, y: tg.relu(x) - tg.relu(y), (0.0, 0.0), {"x", "y"}),
     "all equal": (lambda x: np.sum(abs(x[1:] - x[:-1])), np.ones(3), {"x[0]", "x[1]", "x[2]"}),
     "clip": (lambda x: np.sum(np.clip(x, 0.0, 1.0)), np.array([0.0, 1.0, 0.4]), {"x[0]", "x[1]"}),
@@ -155,6 +156,12 @@ def test_kinks_are_recognised_and_pass(name: str, seed: int) -> None:
     report = gradcheck(f, inputs, order=2, rng=seed)
     assert report
     assert {finding.name for finding in report.of(KINK)} == where
+
+
+def test_second_order_leaves_kinks_out_and_says_so() -> None:
+    report = gradcheck(lambda x: np.sum(tg.relu(x)), np.array([0.0, 1.0]), order=2)
+    assert [finding.name for finding in report.findings if finding.order == 2] == ["x[1]"]
+    assert report.notes == ["second order not checked at 1 element(s) with a kink"]
 
 
 ELEMENTWISE = [
@@ -583,6 +590,18 @@ def test_models_pass(model: str, loss: str) -> None:
     assert all(p.grad is None for p in net.parameters())
 
 
+def test_models_are_checked_in_float64() -> None:
+    seen = []
+
+    def loss(prediction: Any, target: Any) -> Any:
+        seen.append(prediction.dtype)
+        return losses.mse_loss(prediction, target)
+
+    x = np.ones((2, 3), "float32")
+    assert gradcheck(nn.Linear(3, 1, rng=0), loss=loss, inputs=(x, np.ones((2, 1), "float32")))
+    assert set(seen) == {np.dtype(float)}
+
+
 def test_model_of_second_order_and_without_loss() -> None:
     net = nn.MLP(2, [3, 2], "tanh", rng=0)
     x = _rng(1).standard_normal((4, 2))
@@ -724,6 +743,11 @@ def test_a_function_that_refuses_some_inputs_is_checked_on_the_side_where_it_doe
     wrong = gradcheck(lambda p: f(p) + 0.1 * np.sum(_rule(_sin, lambda g, y, x: g)(p)),
                       np.array([1.0, 0.5]), raise_exception=False)  # fmt: skip
     assert {finding.name for finding in wrong.of("wrong")} == {"p[0]", "p[1]"}
+
+
+def test_a_result_that_changes_its_size_is_checked_on_the_side_where_it_does_not() -> None:
+    report = gradcheck(lambda x: x[x.data >= 1.0] ** 2, np.array([1.0, 2.0]))
+    assert [(f.name, f.analytic) for f in report.of(KINK)] == [("x[0]", 2.0)]
 
 
 # --- the report ----------------------------------------------------------------------------------

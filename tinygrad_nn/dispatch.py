@@ -81,7 +81,7 @@ def dispatch_function(
 
 def _raw(value: Any) -> Any:
     if isinstance(value, Node):
-        return value._data
+        return value._value
     if isinstance(value, tuple | list):
         return type(value)(map(_raw, value))
     if isinstance(value, dict):

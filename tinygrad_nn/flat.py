@@ -35,10 +35,10 @@ def flatten(parameters: Sequence[Tensor]) -> None:
     """Move parameters of one dtype into one new array, their values unchanged."""
     if not parameters:
         return
-    home = np.concatenate([p._data for p in parameters], axis=None)
+    home = np.concatenate([p._value for p in parameters], axis=None)
     start = 0
     for p in parameters:
-        p._data = home[start : start + p.size].reshape(p.shape)
+        p._value = home[start : start + p.size].reshape(p.shape)
         start += p.size
 
 
@@ -63,10 +63,10 @@ def runs(parameters: Sequence[Tensor]) -> list[Run]:
     A parameter that lies in a flat array already stays there: the module that made it, or another
     optimizer, counts on that.
     """
-    flatten([p for p in parameters if _home(p._data) is None])
+    flatten([p for p in parameters if _home(p._value) is None])
     result: list[Run] = []
     for p in parameters:
-        found = _home(p._data)
+        found = _home(p._value)
         assert found is not None
         home, start = found
         last = result[-1] if result else None

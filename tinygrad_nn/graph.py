@@ -68,10 +68,10 @@ class Node:
     """
 
     __slots__ = (
-        "__weakref__", "_changed", "_data", "_scopes", "grad", "label", "primitive", "serial",
+        "__weakref__", "_changed", "_value", "_scopes", "grad", "label", "primitive", "serial",
     )  # fmt: skip
 
-    _data: Any
+    _value: Any
     _changed: int  # serial number at the time of the last assignment to .data, 0 for never
     _scopes: tuple[Scope, ...]
     primitive: Primitive | None

@@ -29,7 +29,7 @@ def _array(x: Any) -> Any:
 
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     prediction, target = _array(prediction), _array(target)
-    if isinstance(prediction, Node) and isinstance(prediction._data, float) and not target.shape:
+    if isinstance(prediction, Node) and isinstance(prediction._value, float) and not target.shape:
         # Numbers stay numbers: the loss of a Value is a Value.
         return prediction, target if isinstance(target, Node) else float(target)
     if not isinstance(target, Node) and prediction.dtype.kind == "f":
@@ -168,14 +168,14 @@ def hinge_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
     tensor([0.5, 3. ])
     """
     prediction, target = _pair("hinge_loss", prediction, target)
-    labels = target._data if isinstance(target, Node) else target
+    labels = target._value if isinstance(target, Node) else target
     if not np.all(np.abs(labels) == 1):
         raise LossError("hinge_loss: labels must be -1 or 1")
     return _reduce(relu(1.0 - prediction * target), reduction)
 
 
 def _class_indices(name: str, scores: Any, target: Any) -> npt.NDArray[np.intp]:
-    indices = target._data if isinstance(target, Node) else target
+    indices = target._value if isinstance(target, Node) else target
     shape = scores.shape
     if not shape:
         raise ShapeError(f"{name}: scores need an axis of classes, got shape ()")
@@ -394,7 +394,7 @@ def _smoothed(
 
 
 def _check_probabilities(message: str, x: Any) -> None:
-    numbers = np.asarray(x._data if isinstance(x, Node) else x)
+    numbers = np.asarray(x._value if isinstance(x, Node) else x)
     # nan passes: it is the computation's, and shows in the loss.
     if numbers.size and (np.any(numbers < 0) or np.any(numbers > 1)):
         raise LossError(f"{message}, got {numbers.min():.6g} to {numbers.max():.6g}")

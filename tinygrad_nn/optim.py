@@ -30,7 +30,7 @@ class _Part:
     def __init__(self, run: Run, state: tuple[Array, ...]) -> None:
         self.array = run.array
         self.parameters = run.parameters
-        self.views = [p._data for p in run.parameters]
+        self.views = [p._value for p in run.parameters]
         self.gradient = np.empty_like(self.array)
         self.state = state
 
@@ -39,7 +39,7 @@ class _Part:
         gradients = []
         for p, view in zip(self.parameters, self.views, strict=True):
             g = p.grad
-            if g is None or p._data is not view:
+            if g is None or p._value is not view:
                 return None
             if g.__class__ is not np.ndarray or g.shape != view.shape:
                 raise ShapeError(
@@ -226,7 +226,7 @@ class Optimizer:
         """
         for group in self.param_groups:
             for p in group["params"]:
-                p.grad = None if set_to_none else np.zeros_like(p._data)
+                p.grad = None if set_to_none else np.zeros_like(p._value)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the options of each group, and what is kept for each parameter, as copies."""

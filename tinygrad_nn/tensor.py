@@ -130,7 +130,7 @@ class Tensor(Node):
                 f"only real floating tensors can require gradients, got dtype {array.dtype}; "
                 f"pass dtype=float"
             )
-        self._data = array
+        self._value = array
         self.requires_grad = requires_grad
         self.primitive = None
         self.args: tuple[Any, ...] = ()
@@ -149,24 +149,24 @@ class Tensor(Node):
     @property
     def data(self) -> npt.NDArray[Any]:
         """The numbers."""
-        return self._data  # type: ignore[no-any-return]
+        return self._value  # type: ignore[no-any-return]
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
-        if value is not self._data:  # `t.data -= x` changes the array in place and hands it back
+        if value is not self._value:  # `t.data -= x` changes the array in place and hands it back
             array = np.asarray(value)
-            if not np.can_cast(array.dtype, self._data.dtype, "same_kind"):
+            if not np.can_cast(array.dtype, self._value.dtype, "same_kind"):
                 raise TypeError(
                     f"cannot assign data of dtype {array.dtype} to {self.name}, which has dtype "
-                    f"{self._data.dtype}; convert it first"
+                    f"{self._value.dtype}; convert it first"
                 )
-            array = np.array(array, dtype=self._data.dtype)
-            if array.shape != self._data.shape:
+            array = np.array(array, dtype=self._value.dtype)
+            if array.shape != self._value.shape:
                 raise ShapeError(
                     f"cannot assign data of shape {array.shape} to {self.name}, "
-                    f"which has shape {self._data.shape}"
+                    f"which has shape {self._value.shape}"
                 )
-            self._data = array
+            self._value = array
         self._changed = next_serial()
 
     def backward(self, gradient: npt.ArrayLike | None = None) -> None:
@@ -206,20 +206,20 @@ class Tensor(Node):
                 "computed under no_grad(), from plain arrays, or by a function that is constant?"
             )
         if gradient is None:
-            if self._data.size != 1:
+            if self._value.size != 1:
                 raise ShapeError(
                     f"backward() needs one number to start from, got a tensor of shape "
-                    f"{self._data.shape}; reduce it (.sum(), .mean()), or pass gradient= of that "
+                    f"{self._value.shape}; reduce it (.sum(), .mean()), or pass gradient= of that "
                     f"shape"
                 )
-            seed = np.array(1, self._data.dtype)
-            if self._data.ndim:
-                seed = seed.reshape(self._data.shape)
+            seed = np.array(1, self._value.dtype)
+            if self._value.ndim:
+                seed = seed.reshape(self._value.shape)
         else:
-            seed = np.array(gradient, dtype=self._data.dtype)
-            if seed.shape != self._data.shape:
+            seed = np.array(gradient, dtype=self._value.dtype)
+            if seed.shape != self._value.shape:
                 raise ShapeError(
-                    f"gradient has shape {seed.shape}, the tensor {self._data.shape}; "
+                    f"gradient has shape {seed.shape}, the tensor {self._value.shape}; "
                     f"they must be equal"
                 )
         accumulate(self, seed)
@@ -230,14 +230,14 @@ class Tensor(Node):
             raise NotDifferentiableError(
                 f"{self.name} is a result, not a leaf: use detach() to cut it off its graph"
             )
-        if requires_grad and self._data.dtype.kind != "f":
+        if requires_grad and self._value.dtype.kind != "f":
             raise TypeError(f"only real floating tensors can require gradients, got {self.dtype}")
         self.requires_grad = requires_grad
         return self
 
     def detach(self) -> Tensor:
         """Return a constant tensor outside the graph: a read-only view of the same data."""
-        view = self._data.view()
+        view = self._value.view()
         # Written to, it would change numbers that a graph counts on, unseen.
         view.flags.writeable = False
         return _constant(view)
@@ -248,30 +248,30 @@ class Tensor(Node):
 
     def item(self) -> float:
         """Return the only element as a Python number; this leaves the graph, as asked."""
-        return self._data.item()  # type: ignore[no-any-return]
+        return self._value.item()  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
         """Return the elements as nested lists of Python numbers."""
-        return self._data.tolist()
+        return self._value.tolist()
 
     # --- what an array has ---------------------------------------------------------------------
 
-    shape: Any = property(attrgetter("_data.shape"), doc="Lengths of the axes.")
-    ndim: Any = property(attrgetter("_data.ndim"), doc="Number of axes.")
-    size: Any = property(attrgetter("_data.size"), doc="Number of elements.")
-    dtype: Any = property(attrgetter("_data.dtype"), doc="Type of the elements.")
+    shape: Any = property(attrgetter("_value.shape"), doc="Lengths of the axes.")
+    ndim: Any = property(attrgetter("_value.ndim"), doc="Number of axes.")
+    size: Any = property(attrgetter("_value.size"), doc="Number of elements.")
+    dtype: Any = property(attrgetter("_value.dtype"), doc="Type of the elements.")
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._value)
 
     def __iter__(self) -> Iterator[Tensor]:
-        if not self._data.ndim:
+        if not self._value.ndim:
             raise TypeError("iteration over a 0-d tensor")
-        return (self[i] for i in range(len(self._data)))
+        return (self[i] for i in range(len(self._value)))
 
     def __repr__(self) -> str:
-        text = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=100)
-        dtype = "" if self._data.dtype in (np.float64, np.bool, np.int64) else f", {self.dtype}"
+        text = np.array2string(self._value, separator=", ", prefix="tensor(", threshold=100)
+        dtype = "" if self._value.dtype in (np.float64, np.bool, np.int64) else f", {self.dtype}"
         grad = ""
         if self.primitive is not None:
             grad = f", <{self.primitive.name}>"
@@ -281,7 +281,7 @@ class Tensor(Node):
         return f"tensor({text}{dtype}{grad}{label})"
 
     def __format__(self, spec: str) -> str:
-        return format(self._data.item(), spec) if spec and self._data.size == 1 else str(self)
+        return format(self._value.item(), spec) if spec and self._value.size == 1 else str(self)
 
     # --- conversions: those that would drop a gradient refuse to -------------------------------
 
@@ -294,24 +294,24 @@ class Tensor(Node):
                 f"np.stack([a, b]) or np.concatenate([a, b]); to read the numbers use t.data, or "
                 f"t.detach()"
             )
-        return np.array(self._data, dtype=dtype, copy=copy)
+        return np.array(self._value, dtype=dtype, copy=copy)
 
     def __float__(self) -> float:
         self._check_readable(
             "float()",
             "Use t.item() to read it, and NumPy's functions (np.exp, not math.exp) to compute.",
         )
-        return float(self._data.item())
+        return float(self._value.item())
 
     def __int__(self) -> int:
         self._check_readable("int()", "Use int(t.item()) to read it.")
-        return int(self._data.item())
+        return int(self._value.item())
 
     def __index__(self) -> int:
-        return self._data.__index__()  # type: ignore[no-any-return]
+        return self._value.__index__()  # type: ignore[no-any-return]
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self._value)
 
     # --- NumPy's protocols ---------------------------------------------------------------------
 
@@ -339,7 +339,7 @@ class Tensor(Node):
             y: Any = self
             inputs: Any = self.args
         else:
-            y = self._data
+            y = self._value
             inputs = self._raw
         serial = self.serial
         stale = self._changed > serial
@@ -350,7 +350,7 @@ class Tensor(Node):
             if rule is None:
                 continue
             c = rule(g, y, *inputs, **static) if static else rule(g, y, *inputs)
-            data = a._data
+            data = a._value
             if not (
                 c.__class__ is data.__class__ is ndarray
                 and c.dtype is data.dtype
@@ -373,7 +373,7 @@ class Tensor(Node):
         """Give the cotangent `c`, made by rule `i` of `primitive`, this tensor's form."""
         if not isinstance(c, ndarray | Tensor):
             c = lift(c) if isinstance(c, Node) else np.asarray(c)
-        data = self._data
+        data = self._value
         if data.dtype.kind != "f":
             raise TypeError(f"{self.name} of dtype {data.dtype} cannot have a gradient")
         if c.dtype.kind not in "fiub":
@@ -398,11 +398,11 @@ class Tensor(Node):
         self.grad = g if g.__class__ is ndarray else np.asarray(g)  # sums of 0-d arrays are scalars
 
     def _clone(self, args: tuple[Any, ...]) -> Tensor:
-        node = _constant(self._data.copy())
+        node = _constant(self._value.copy())
         node.primitive = self.primitive
         node.args = args
         node.static = self.static
-        node._raw = [a._data if isinstance(a, Node) else a for a in args]
+        node._raw = [a._value if isinstance(a, Node) else a for a in args]
         node._parents = [args[i] for i in self._positions]
         node._positions = self._positions
         node.requires_grad = self.requires_grad
@@ -411,7 +411,7 @@ class Tensor(Node):
         return node
 
     def _rebuild_with(self) -> tuple[Any, ...]:
-        return _rebuild, (self._data, self.requires_grad, self.label, self.grad)
+        return _rebuild, (self._value, self.requires_grad, self.label, self.grad)
 
     # --- operators -----------------------------------------------------------------------------
 
@@ -467,7 +467,7 @@ class Tensor(Node):
                 f"in-place {operation} on {self.name}, a leaf that requires a gradient: write "
                 f"`t.data {operation} ...`, or do it under no_grad()"
             )
-        self.data = result(self, other)._data
+        self.data = result(self, other)._value
         return self
 
     def __iadd__(self, other: Any) -> Tensor:
@@ -560,7 +560,7 @@ _new = Tensor.__new__
 
 def _constant(data: Any) -> Tensor:
     node = _new(Tensor)
-    node._data = data
+    node._value = data
     node.primitive = None
     node.args = ()
     node.static = {}
@@ -593,7 +593,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
         if kind is Tensor:
             parents.append(a)
             positions.append(len(raw))
-            raw.append(a._data)
+            raw.append(a._value)
             if a.requires_grad:
                 needs = True
         elif kind is ndarray or kind is float or kind is int:
@@ -603,9 +603,9 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
                 return apply(primitive, tuple(map(_as_tensor, args)), static)
             parents.append(a)
             positions.append(len(raw))
-            raw.append(a._data)
+            raw.append(a._value)
             needs = True
-        elif isinstance(a, list | tuple):
+        elif isinstance(a, list | tuple | ndarray):
             return apply(primitive, tuple(map(_as_array, args)), static)
         else:
             raw.append(a)
@@ -615,7 +615,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     if data.__class__ is not ndarray:
         data = _result(primitive, data)
     node = _new(Tensor)
-    node._data = data
+    node._value = data
     if needs and primitive.differentiable and (not _grad_modes or is_grad_enabled()):
         if data.dtype.kind != "f":
             _check_real(primitive, data)
@@ -659,7 +659,10 @@ lift.elementwise = True  # so that it takes the scalar node itself
 
 
 def _as_array(a: Any) -> Any:
-    return np.asarray(a) if isinstance(a, list | tuple) else a
+    """Make a plain array of a list, or of a subclass with an arithmetic of its own (np.matrix)."""
+    if hasattr(a, "mask"):
+        raise TypeError("masked arrays are not supported: select with np.where, or fill them first")
+    return np.asarray(a) if isinstance(a, list | tuple | ndarray) else a
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

@@ -31,7 +31,7 @@ _IN_LEFT = _InLeft()
 
 
 def _number(other: Any) -> float:
-    return other._data if isinstance(other, Value) else other  # type: ignore[no-any-return]
+    return other._value if isinstance(other, Value) else other  # type: ignore[no-any-return]
 
 
 def _real(data: Any) -> float:
@@ -64,15 +64,15 @@ def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., A
         kind = other.__class__
         try:
             if kind is Value:
-                data = compute(self._data, other._data)
+                data = compute(self._value, other._value)
             elif kind is float or kind is int:
-                data = compute(self._data, other)
+                data = compute(self._value, other)
             else:
                 return _mixed(primitive, self, other, self, other)
         except _SINGULAR:
-            data = _compute(primitive, [self._data, _number(other)])
+            data = _compute(primitive, [self._value, _number(other)])
         node = _new(Value)
-        node._data = data
+        node._value = data
         node.primitive = primitive
         node._left = self
         node._right = other
@@ -88,7 +88,7 @@ def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., A
     def reflected(self: Value, other: Any) -> Any:
         if other.__class__ is not float and other.__class__ is not int:
             return _mixed(primitive, self, other, other, self)
-        return _node(_compute(primitive, [other, self._data]), primitive, (other, self))
+        return _node(_compute(primitive, [other, self._value]), primitive, (other, self))
 
     return forward, reflected
 
@@ -106,7 +106,7 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 
     def method(self: Value, other: Any) -> Any:
         if isinstance(other, Value | float | int | np.floating | np.integer):
-            return bool(compare(self._data, _number(other)))
+            return bool(compare(self._value, _number(other)))
         return NotImplemented
 
     return method
@@ -119,9 +119,9 @@ def _function(primitive: Primitive) -> Callable[[Value], Value]:
 
     def method(self: Value) -> Value:
         try:
-            data = compute(self._data)
+            data = compute(self._value)
         except _SINGULAR:
-            data = _compute(primitive, [self._data])
+            data = _compute(primitive, [self._value])
         return _node(data, primitive, (self,))
 
     method.__name__ = primitive.name
@@ -191,7 +191,7 @@ class Value(Node):
                 "a Value cannot be given children by hand: compute it with operators, or declare "
                 "the operation with @tinygrad_nn.primitive and its scalar= function"
             )
-        self._data = data if data.__class__ is float else _real(data)
+        self._value = data if data.__class__ is float else _real(data)
         self.primitive = None
         self._left = self._right = None
         self.serial = next_serial()
@@ -201,10 +201,10 @@ class Value(Node):
         self._scopes = ()
 
     def _set_data(self, value: float) -> None:
-        self._data = _real(value)
+        self._value = _real(value)
         self._changed = next_serial()
 
-    data = property(attrgetter("_data"), _set_data, doc="The number.")
+    data = property(attrgetter("_value"), _set_data, doc="The number.")
 
     @property
     def args(self) -> tuple[Any, ...]:  # type: ignore[override]
@@ -239,23 +239,23 @@ class Value(Node):
 
     def item(self) -> float:
         """Return the number; this leaves the graph, as asked."""
-        return self._data  # type: ignore[no-any-return]
+        return self._value  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         label = f", label={self.label!r}" if self.label else ""
-        return f"Value(data={self._data}, grad={self.grad}{label})"
+        return f"Value(data={self._value}, grad={self.grad}{label})"
 
     def __format__(self, spec: str) -> str:
-        return format(self._data, spec) if spec else repr(self)
+        return format(self._value, spec) if spec else repr(self)
 
     def __float__(self) -> float:
         self._check_readable(
             "float()", "Use v.data to read it, and v.exp() (not math.exp(v)) to compute."
         )
-        return self._data  # type: ignore[no-any-return]
+        return self._value  # type: ignore[no-any-return]
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self._value)
 
     __lt__ = _comparison(operator.lt)
     __le__ = _comparison(operator.le)
@@ -293,14 +293,14 @@ class Value(Node):
         d: Any = 0.0
         try:
             if b is None:
-                c = rules[0](g, self._data, a._data)
+                c = rules[0](g, self._value, a._value)
             else:
-                x = a._data if a_is_value else a
-                y = b._data if b_is_value else b
+                x = a._value if a_is_value else a
+                y = b._value if b_is_value else b
                 if a_is_value:
-                    c = rules[0](g, self._data, x, y)
+                    c = rules[0](g, self._value, x, y)
                 if b_is_value:
-                    d = rules[1](g, self._data, x, y)
+                    d = rules[1](g, self._value, x, y)
         except _SINGULAR:
             c = None
         if c.__class__ is not float or d.__class__ is not float:
@@ -332,9 +332,9 @@ class Value(Node):
             inputs: Any = args
         else:
             g = np.float64(g)
-            y = np.float64(self._data)
-            inputs = [np.float64(a._data) if a.__class__ is Value else a for a in args]
-            inputs = [a._data if isinstance(a, Node) else a for a in inputs]
+            y = np.float64(self._value)
+            inputs = [np.float64(a._value) if a.__class__ is Value else a for a in args]
+            inputs = [a._value if isinstance(a, Node) else a for a in inputs]
         for i, a in enumerate(args):
             rule = primitive.rule(i) if isinstance(a, Node) and a.requires_grad else None
             if rule is None:
@@ -353,14 +353,14 @@ class Value(Node):
         self.grad += g
 
     def _clone(self, args: tuple[Any, ...]) -> Value:
-        node = Value(self._data, label=self.label)
+        node = Value(self._value, label=self.label)
         node.primitive = self.primitive
         _set_args(node, args)
         node.grad = self.grad
         return node
 
     def _rebuild_with(self) -> tuple[Any, ...]:
-        return _rebuild, (self._data, self.label, self.grad)
+        return _rebuild, (self._value, self.label, self.grad)
 
     # --- NumPy's protocols ---------------------------------------------------------------------
 
@@ -371,7 +371,7 @@ class Value(Node):
         numbers = []
         for a in args:
             if a.__class__ is Value:
-                numbers.append(a._data)
+                numbers.append(a._value)
             elif isinstance(a, float | int | np.floating | np.integer | np.bool):
                 numbers.append(float(a))
             elif isinstance(a, Tensor | np.ndarray):
@@ -389,7 +389,7 @@ class Value(Node):
                 f"turning {self.name} into an array would drop its gradient. To join values use "
                 f"np.stack([a, b]); to read the number use v.data"
             )
-        return np.asarray(self._data, dtype=dtype)
+        return np.asarray(self._value, dtype=dtype)
 
     def __array_ufunc__(
         self, function: np.ufunc, method: str, *inputs: Any, **keywords: Any
@@ -445,7 +445,7 @@ def _rebuild(data: float, label: str | None, grad: float) -> Value:
 
 def _node(data: float, primitive: Primitive, args: tuple[Any, ...]) -> Value:
     node = _new(Value)
-    node._data = data
+    node._value = data
     node.primitive = primitive
     _set_args(node, args)
     node.serial = next_serial()

@@ -152,8 +152,8 @@ def _describe(
         shape = dtype = ""
         if node.__class__ is not Value:
             shape = str(node.shape)
-            dtype = dtypes.get(node._data.dtype) or dtypes.setdefault(
-                node._data.dtype, str(node._data.dtype)
+            dtype = dtypes.get(node._value.dtype) or dtypes.setdefault(
+                node._value.dtype, str(node._value.dtype)
             )
         drawn.append(
             Vertex(
@@ -163,7 +163,7 @@ def _describe(
                 _settings(node.static) if node.static else "",
                 shape,
                 dtype,
-                figures(node._data),
+                figures(node._value),
                 None if g is None else figures(g),
                 cluster,
             )
@@ -192,10 +192,10 @@ def _gradients(outputs: list[Node], nodes: list[Node], which: str) -> tuple[dict
         reason = "there is more than one output"
     elif not root.requires_grad:
         reason = "the output needs no gradient"
-    elif np.size(root._data) != 1 or np.asarray(root._data).dtype.kind != "f":
+    elif np.size(root._value) != 1 or np.asarray(root._value).dtype.kind != "f":
         reason = "the output is not one real number"
     else:
-        seed = np.ones_like(root._data) if isinstance(root, Tensor) else 1.0
+        seed = np.ones_like(root._value) if isinstance(root, Tensor) else 1.0
         try:
             return pull_back([(root, seed)], keep=True)[1], ""
         except Exception as error:  # a drawing is how one looks for the fault: it must not fail too

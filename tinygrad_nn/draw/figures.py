@@ -71,7 +71,7 @@ def figures(a: Any) -> Figures:
     """
     if isinstance(a, float):
         return _of_float(a)
-    array = np.asarray(a._data if isinstance(a, Node) else a)
+    array = np.asarray(a._value if isinstance(a, Node) else a)
     if array.size <= FEW:
         return _of_few(array)
     flat = array.reshape(-1)

@@ -140,7 +140,7 @@ class Subject:
         result = np.zeros(self.x.size)
         for node, part in zip(leaves, self.slices, strict=True):
             c = cotangents.get(node.serial, 0.0)
-            result[part] = np.ravel(c._data if isinstance(c, Node) else c)
+            result[part] = np.ravel(c._value if isinstance(c, Node) else c)
         return result
 
     def second_gradients(self, x: Array, g: Array, directions: Array) -> Array:
@@ -166,7 +166,7 @@ class Subject:
         names = [
             leaf.name
             for leaf, node, part in zip(self._leaves, nodes, self.slices, strict=True)
-            if not np.array_equal(np.ravel(node._data), x[part], equal_nan=True)
+            if not np.array_equal(np.ravel(node._value), x[part], equal_nan=True)
         ]
         names += [
             name
@@ -214,7 +214,7 @@ def flat(outputs: list[Node]) -> Array:
     """Return all numbers of the outputs, one behind the other, in float64."""
     if not outputs:
         return np.zeros(0)
-    return np.concatenate([np.ravel(np.asarray(o._data, np.float64)) for o in outputs])
+    return np.concatenate([np.ravel(np.asarray(o._value, np.float64)) for o in outputs])
 
 
 def precision(outputs: list[Node]) -> np.dtype[Any]:
@@ -308,7 +308,7 @@ class _Inputs:
 
     def _constant_tensor(self, tensor: Tensor, name: str) -> Tensor:
         constant = Tensor(0.0, label=tensor.label)
-        constant._data = self._constant(tensor.data, name)  # not copied again: it is watched
+        constant._value = self._constant(tensor.data, name)  # not copied again: it is watched
         return constant
 
 
@@ -450,7 +450,7 @@ def _parameters(model: Any) -> Iterator[Leaf]:
     for _, tensor in model.named_tensors():
         if tensor.dtype.kind == "f":
             # `data` keeps a tensor's dtype; this copy is ours, so that its array may be replaced.
-            tensor._data = tensor.data.astype(np.float64)
+            tensor._value = tensor.data.astype(np.float64)
     for name, tensor in model.named_parameters():
         _is_floating(tensor.data, name)
         yield Leaf(name, tensor.data.copy(), _setter(tensor))

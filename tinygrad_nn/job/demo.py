@@ -24,7 +24,7 @@ _PACKAGE = Path(tinygrad_nn.__file__).parent
 #: 1,797 images of 8 by 8 pixels; see data/README.md.
 DIGITS = _PACKAGE / "data" / "digits.csv.gz"
 LOSS = f"{_PACKAGE / 'job' / 'focal_loss.py'}:focal_loss"
-#: With these, seeds 0 to 19 reach 0.964 or better on the held-out part, 0.980 on average.
+#: With these, seeds 0 to 19 reach 0.963 or better on the held-out part, 0.980 on average.
 SETTINGS = Settings(hidden=(256,), lr=0.1, weight_decay=0.003)
 
 _SHAPE = (8, 8)
@@ -80,7 +80,7 @@ def graph_files(drawing: Drawing, folder: Path) -> tuple[Files, str]:
     }
     try:
         files[folder / "graph.svg"] = drawing.to_svg()
-    except MissingExtraError as error:
+    except (MissingExtraError, RuntimeError) as error:
         return files, str(error)
     return files, ""
 
@@ -95,7 +95,7 @@ def pictures(trained: Trained, folder: Path) -> Files:
     np.add.at(counts, (truth, guess), 1)
     wrong = np.flatnonzero(truth != guess)
     share = 1.0 - len(wrong) / len(truth)
-    images = data.scale.undo(np.where(np.isinf(data.scale.std), 0.0, data.x[data.test]))
+    images = data.scale.undo(data.x[data.test])
     title = f"Held-out digits: {share:.1%} of {len(truth)} right"
     shown = wrong[:_SHOWN_MISTAKES]
     more = f", {len(shown)} of them" if len(shown) < len(wrong) else ""

@@ -126,7 +126,8 @@ def curves(history: History, name: str, title: str, label: str) -> Figure:
         axes.set_ylim(bottom=min(0.0, 1.05 * float(min(train.min(), test.min()))))
         axes.yaxis.set_major_formatter("{x:,g}")
     axes.annotate(
-        f"{test[-1]:.1%}" if name == "accuracy" else number(test[-1]), (epochs[-1], test[-1]), xytext=(6, 0), textcoords="offset points", va="center",
+        f"{test[-1]:.1%}" if name == "accuracy" else number(test[-1]),
+        (epochs[-1], test[-1]), xytext=(6, 0), textcoords="offset points", va="center",
         color=_TEST, fontweight="bold", annotation_clip=False,
     )  # fmt: skip
     axes.margins(x=0.02)

@@ -78,11 +78,11 @@ class _Dense(Module):
     def forward(self, x: Any) -> Any:
         weight = self.weight
         if x.__class__ is Tensor:
-            shape = x._data.shape
+            shape = x._value.shape
         else:
             # Plain data takes the parameters' dtype: float64 from a file stays out of a float32
             # network.
-            x = _plain(x, weight._data.dtype)
+            x = _plain(x, weight._value.dtype)
             shape = x.shape
         if not shape or shape[-1] != self.n_in:
             raise ShapeError(
@@ -91,7 +91,7 @@ class _Dense(Module):
         bias = self.bias
         if bias is None:
             y = x @ weight
-        elif weight._data.ndim == 1:
+        elif weight._value.ndim == 1:
             y = x @ weight + bias
         else:
             y = linear(x, weight, bias)

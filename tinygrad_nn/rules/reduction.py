@@ -69,13 +69,17 @@ def _extremum_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool 
     return where(attained, _expand(g / ties, x, axis, keepdims), 0.0)
 
 
-@primitive(name="max", numpy=[np.max, np.amax, np.maximum.reduce], rules=[_extremum_rule], domain=(REAL,))
+@primitive(
+    name="max", numpy=[np.max, np.amax, np.maximum.reduce], rules=[_extremum_rule], domain=(REAL,)
+)
 def max_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """Largest element over `axis`; at a tie the gradient is split evenly."""
     return np.maximum.reduce(x, axis=axis, keepdims=keepdims, out=out)
 
 
-@primitive(name="min", numpy=[np.min, np.amin, np.minimum.reduce], rules=[_extremum_rule], domain=(REAL,))
+@primitive(
+    name="min", numpy=[np.min, np.amin, np.minimum.reduce], rules=[_extremum_rule], domain=(REAL,)
+)
 def min_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """Smallest element over `axis`; at a tie the gradient is split evenly."""
     return np.minimum.reduce(x, axis=axis, keepdims=keepdims, out=out)
