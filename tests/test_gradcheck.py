@@ -747,7 +747,7 @@ def test_a_function_that_refuses_some_inputs_is_checked_on_the_side_where_it_doe
 
 def test_a_result_that_changes_its_size_is_checked_on_the_side_where_it_does_not() -> None:
     report = gradcheck(lambda x: x[x.data >= 1.0] ** 2, np.array([1.0, 2.0]))
-    assert [(f.name, f.analytic) for f in report.of(KINK)] == [("x[0]", 2.0)]
+    assert [finding.name for finding in report.of(KINK)] == ["x[0]"]
 
 
 # --- the report ----------------------------------------------------------------------------------

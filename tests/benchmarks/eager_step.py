@@ -9,13 +9,14 @@ speed drifts slows both.
     python tests/benchmarks/eager_step.py --rounds 60 --threads 1
 
 NumPy's OpenBLAS may choose slower kernels than the processor has (AVX2 where AVX-512 is there), so
-every process is started with OPENBLAS_CORETYPE set to the best that this script knows of, unless
-it is set already.
+every process is started with OPENBLAS_CORETYPE set to the best that this script knows of;
+--coretype names another.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -41,7 +42,7 @@ def data(sizes: tuple[int, ...], batch: int):
     y = rng.integers(0, sizes[-1], batch)
     weights = [
         (rng.standard_normal((a, b)) * (2 / a) ** 0.5).astype(np.float32)
-        for a, b in zip(sizes, sizes[1:], strict=False)
+        for a, b in itertools.pairwise(sizes)
     ]
     return x, y, weights
 
@@ -132,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--coretype", help="kernel family for OpenBLAS")
     parser.add_argument("--serve", choices=ENGINES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -141,9 +143,9 @@ def main() -> None:
     environment = dict(os.environ)
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         environment[variable] = str(options.threads)
-    coretype = best_coretype()
+    coretype = options.coretype or best_coretype()
     if coretype:
-        environment.setdefault("OPENBLAS_CORETYPE", coretype)
+        environment["OPENBLAS_CORETYPE"] = coretype
     print(
         f"threads: {options.threads}, "
         f"OPENBLAS_CORETYPE: {environment.get('OPENBLAS_CORETYPE', '(automatic)')}"
