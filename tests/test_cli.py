@@ -414,15 +414,19 @@ def test_failing_write_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_names_cannot_steer_the_terminal(here: Path) -> None:
     nasty = "[bold]\x1b[31m$x^$\u202e"
-    text = Path("flowers.csv").read_text().replace("kind", nasty).replace("lily", "[/]$\\frac$")
+    text = (
+        Path("flowers.csv").read_text().replace("kind", nasty).replace("lily", "[/]$\\frac$\u202e")
+    )
     Path("n[red].csv").write_text(text)
     result = run("train", "n[red].csv", "--target", nasty, "--epochs", 1)
     assert result.exit_code == 0, result.output
     assert "n[red].csv" in result.stdout
-    assert "[/]$\\frac$" in result.stdout
+    assert "[/]$\\frac$\\u202e" in result.stdout
     assert "[bold]\\x1b[31m" in result.stdout
     line = failure("train", "n[red].csv", "--target", "\x1b[2Jx")
-    for output in (result.output, line):
+    missing = failure("train", "\x1b[2J\u202e.csv", "--target", "x")
+    assert "\\x1b[2J\\u202e.csv: no such file" in missing
+    for output in (result.output, line, missing):
         assert not set("\x1b\u202e") & set(output)
 
 

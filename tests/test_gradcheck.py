@@ -898,3 +898,16 @@ def test_noise_of_a_smooth_function_is_rounding() -> None:
     level = noise_level(lambda x: np.sin(x), np.ones(3), np.ones(3), _rng(1), np.dtype(float))
     assert np.all(level < 1e-15)
     assert np.all(level > 1e-17)
+
+
+@pytest.mark.parametrize("x", [1e-4, 1e-5, 1e-6, 1e-7, 1e-8])
+def test_noise_of_a_large_number_on_the_way(x: float) -> None:
+    """Near 0 this is a difference of numbers near log 2, whose rounding hides small moves."""
+
+    @tg.primitive(elementwise=True, rules=[lambda g, y, x: g * np.tanh(x)])
+    def log_cosh(x: Any) -> Any:
+        a = np.abs(x)
+        return a + np.log1p(np.exp(-2.0 * a)) - np.log(2.0)
+
+    for seed in range(5):
+        assert gradcheck(log_cosh, np.array([x]), rng=seed, raise_exception=False)

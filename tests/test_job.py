@@ -3,6 +3,7 @@
 import gzip
 import os
 import stat
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,6 +137,8 @@ def test_standardisation_uses_the_training_part_alone(rng: np.random.Generator) 
     mean, std = a[data.train].mean(), a[data.train].std()
     assert np.allclose(data.x[:, 0], (a - mean) / std, atol=1e-6)
     assert np.allclose(data.target_scale.undo(data.y), y, atol=1e-3)
+    assert data.target_scale.mean == pytest.approx(y[data.train].mean())
+    assert data.target_scale.std == pytest.approx(y[data.train].std())
     assert np.allclose(data.scale.undo(data.x)[:, 1], 3.0)
 
 
@@ -197,12 +200,14 @@ def test_named_losses(name: str, rng: np.random.Generator) -> None:
     assert np.any(prediction.grad)
 
 
-def test_functions_from_files(tmp_path: Path) -> None:
+def test_functions_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     (tmp_path / "helper_beside.py").write_text("factor = 3.0\n")
-    (tmp_path / "random.py").write_text("raise RuntimeError('not the random module')\n")
+    (tmp_path / "colorsys.py").write_text("raise RuntimeError('not the standard library')\n")
     (tmp_path / "f.py").write_text(
         "from __future__ import annotations\n"
-        "import random\nfrom dataclasses import dataclass\nfrom helper_beside import factor\n"
+        "import colorsys\nfrom dataclasses import dataclass\nfrom helper_beside import factor\n"
         "@dataclass\nclass Pair:\n    a: float\n"
         "def triple(x):\n    return Pair(x * factor).a\n"
     )
@@ -211,7 +216,7 @@ def test_functions_from_files(tmp_path: Path) -> None:
     (tmp_path / "f.py").write_text("def triple(x):\n    return 0.0\n")
     assert load_function(f"{tmp_path}/f.py:triple")(2.0) == 0.0  # read anew
     assert {p.name for p in tmp_path.iterdir()} - {"__pycache__"} == {
-        "f.py", "helper_beside.py", "random.py",
+        "f.py", "helper_beside.py", "colorsys.py",
     }  # fmt: skip
 
 
@@ -290,8 +295,11 @@ def test_a_gradient_that_is_not_finite_is_found(rng: np.random.Generator) -> Non
     def loss(prediction: tg.Tensor, target: tg.Tensor) -> tg.Tensor:
         return np.sqrt(prediction - prediction).mean() + prediction.mean()
 
-    with pytest.raises(JobError, match="diverged in epoch 1"):
-        train(blobs(rng), UserFunction(loss, "loss", "f.py:loss"), Settings(epochs=2))
+    # Seen at the next step; after the last one, when the epoch is measured.
+    for batch_size in (16, 1000):
+        settings = Settings(epochs=1, batch_size=batch_size)
+        with pytest.raises(JobError, match="diverged in epoch 1"):
+            train(blobs(rng), UserFunction(loss, "loss", "f.py:loss"), settings)
 
 
 # --- model files ---------------------------------------------------------------------------------
@@ -493,14 +501,23 @@ def test_scale_of_extremes() -> None:
     assert np.isnan(scale.std[2:]).all()  # not to be had in floating point
 
 
-def test_demo_draws_every_module() -> None:
-    trained = replace_epochs(demo.plan(), 1).run()
+def test_parts_of_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = demo.plan()
+    trained = replace(plan, settings=replace(plan.settings, epochs=1)).run()
     text = demo.draw_training(trained).to_mermaid()
     for word in ("MLP(64-256-10)", "layers.0", "layers.1.bias", "images", "digits", "focal_loss"):
         assert word in text
     assert demo.check_model(trained)
     assert demo.check_loss()
-
-
-def replace_epochs(plan: object, epochs: int) -> object:
-    return replace(plan, settings=replace(plan.settings, epochs=epochs))
+    seen = {}
+    monkeypatch.setattr(plots, "confusion", lambda counts, *texts: seen.update(counts=counts))
+    monkeypatch.setattr(plots, "images", lambda images, *texts: seen.update(images=images))
+    demo.pictures(trained, Path())
+    rows = np.loadtxt(demo.DIGITS, delimiter=",", skiprows=1)[trained.data.test]
+    read = trained.saved.predict(rows[:, :64]).astype(int)
+    for i in range(10):
+        for j in range(10):
+            assert seen["counts"][i, j] == np.sum((rows[:, 64] == i) & (read == j))
+    wrong = rows[read != rows[:, 64], :64].reshape(-1, 8, 8)[: len(seen["images"])]
+    varies = np.isfinite(trained.data.scale.std).reshape(8, 8)
+    assert np.allclose(seen["images"][:, varies], wrong[:, varies], atol=1e-4)

@@ -44,6 +44,8 @@ STANDS_OUT = 50.0
 #: there, so coarse that rounding differs from one sample to the next.
 NOISE_SAMPLES = 12
 NOISE_SPACING = {np.dtype(np.float64): 2.0**-34, np.dtype(np.float32): 2.0**-16}
+#: Multiples of that spacing, tried in turn while the differences are 0.
+NOISE_WIDENING = (1, 2**8, 2**14)
 
 
 @dataclass(slots=True)
@@ -256,9 +258,18 @@ def noise_level(
     """
     spacing = NOISE_SPACING.get(dtype, NOISE_SPACING[np.dtype(np.float32)])
     d = scale * rng.uniform(0.5, 1.0, x.shape) * rng.choice([-1.0, 1.0], x.shape)
-    with np.errstate(all="ignore"):
-        samples = np.array([function(x + k * spacing * d) for k in range(NOISE_SAMPLES)])
-        fourth = np.median(abs(np.diff(samples, n=4, axis=0)), axis=0) * (1.5 / 70.0**0.5)
-    rounding = 0.5 * float(np.finfo(dtype).eps) * abs(samples[0])
-    level: Array = np.fmax(np.where(np.isfinite(fourth), fourth, 0.0), rounding)
+    level: Array | None = None
+    for widen in NOISE_WIDENING:
+        with np.errstate(all="ignore"):
+            steps = (k * widen * spacing * d for k in range(NOISE_SAMPLES))
+            samples = np.array([function(x + step) for step in steps])
+            fourth = np.median(abs(np.diff(samples, n=4, axis=0)), axis=0) * (1.5 / 70.0**0.5)
+        if level is None:
+            level = 0.5 * float(np.finfo(dtype).eps) * abs(samples[0])
+        level = np.fmax(level, np.where(np.isfinite(fourth), fourth, 0.0))
+        # Differences of 0 tell nothing: the moves may have been lost beside a larger number on
+        # the way, as in log(cosh(x)) near 0, and the rounding of that number is the noise.
+        if (fourth != 0.0).all():
+            break
+    assert level is not None
     return level + 1e-300

@@ -26,7 +26,7 @@ def _column(g: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
 
 def _left(g: Any, y: Any, a: Any, b: Any) -> Any:
     if a.ndim == 2 and b.ndim == 2:
-        return g.dot(b.T)
+        return np.dot(g, b.T)
     if a.ndim > 1 and b.ndim > 1:
         return sum_to(matmul(g, _T(b)), shape=a.shape)
     g, row, column = _column(g, a, b)
@@ -35,7 +35,7 @@ def _left(g: Any, y: Any, a: Any, b: Any) -> Any:
 
 def _right(g: Any, y: Any, a: Any, b: Any) -> Any:
     if a.ndim == 2 and b.ndim == 2:
-        return a.T.dot(g)
+        return np.dot(a.T, g)
     if a.ndim > 1 and b.ndim > 1:
         return sum_to(matmul(_T(a), g), shape=b.shape)
     g, row, column = _column(g, a, b)
@@ -61,12 +61,12 @@ def _np_dot(a: Any, b: Any, out: Any = None) -> Any:
 
 
 def _linear_x(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
-    return g.dot(weight.T) if g.ndim == 2 else g @ weight.T
+    return np.dot(g, weight.T) if g.ndim == 2 else g @ weight.T
 
 
 def _linear_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
     if x.ndim == 2:
-        return x.T.dot(g)
+        return np.dot(x.T, g)
     rows = reshape(x, shape=(-1, x.shape[-1]))
     return rows.T @ reshape(g, shape=(-1, g.shape[-1]))
 
