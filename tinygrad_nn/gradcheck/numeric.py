@@ -45,7 +45,7 @@ STANDS_OUT = 50.0
 NOISE_SAMPLES = 12
 NOISE_SPACING = {np.dtype(np.float64): 2.0**-34, np.dtype(np.float32): 2.0**-16}
 #: Multiples of that spacing, tried in turn while the differences are 0.
-NOISE_WIDENING = (1, 2**8, 2**14)
+NOISE_WIDENING = (1, 2**8, 2**14, 2**18)
 
 
 @dataclass(slots=True)
