@@ -68,7 +68,14 @@ class Node:
     """
 
     __slots__ = (
-        "__weakref__", "_changed", "_value", "_scopes", "grad", "label", "primitive", "serial",
+        "__weakref__",
+        "_changed",
+        "_scopes",
+        "_value",
+        "grad",
+        "label",
+        "primitive",
+        "serial",
     )  # fmt: skip
 
     _value: Any
