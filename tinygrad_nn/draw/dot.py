@@ -122,7 +122,7 @@ def _label(vertex: Vertex) -> str:
         heading.append(_text(op))
     if is_inline(vertex):
         return heading[0]
-    rows = [_row(f'<TD COLSPAN="4">{"   ".join(heading)}</TD>')]
+    rows = [_row(f'<TD COLSPAN="4">{"&#160;&#160;".join(heading)}</TD>')]
     small = " ".join(filter(None, (vertex.shape, vertex.dtype)))
     if small:
         rows.append(_row(f'<TD COLSPAN="4">{_small(small)}</TD>'))

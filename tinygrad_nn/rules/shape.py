@@ -166,6 +166,8 @@ def copy(x: Any, *, out: Any = None) -> Any:
 
 
 class _Array:
+    __name__ = "array"  # what a drawing calls it
+
     def __repr__(self) -> str:
         return "ARRAY"
 
