@@ -829,3 +829,11 @@ def test_a_cycle_is_an_error_and_not_an_endless_loop():
     with pytest.raises(ValueError, match="no graph of a computation"):
         draw(y)
     y.args = ()
+
+
+def test_what_computed_a_labelled_result_stands_below_its_label() -> None:
+    o = Value(0.5).tanh()
+    o.label = "o"
+    dot = draw(o).to_dot()
+    label, op = dot.index("<B>o</B></TD>"), dot.index(">tanh<")
+    assert label < op < dot.index("value", label)

@@ -117,13 +117,14 @@ def _attributes(vertex: Vertex) -> str:
 def _label(vertex: Vertex) -> str:
     name, op = title(vertex)
     op = SYMBOLS.get(op, op)
-    heading = [f"<B>{_text(name if name.strip() else op)}</B>"]
-    if name.strip() and op:
-        heading.append(_text(op))
+    named = bool(name.strip())
+    heading = f"<B>{_text(name if named else op)}</B>"
     if is_inline(vertex):
-        return heading[0]
-    rows = [_row(f'<TD COLSPAN="4">{"&#160;&#160;".join(heading)}</TD>')]
-    small = " ".join(filter(None, (vertex.shape, vertex.dtype)))
+        return heading
+    rows = [_row(f'<TD COLSPAN="4">{heading}</TD>')]
+    # What computed a labelled result stands below the label: side by side they run into each other
+    # where the reader's font is wider than the one that Graphviz laid out for.
+    small = " ".join(filter(None, (plain(op) if named else "", vertex.shape, vertex.dtype)))
     if small:
         rows.append(_row(f'<TD COLSPAN="4">{_small(small)}</TD>'))
     if vertex.settings:
