@@ -15,7 +15,7 @@ from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.graph import Node
 from tinygrad_nn.primitive import BY_FUNCTION, COMPOSITES, bind
 
-__all__ = ["dispatch_function", "dispatch_ufunc", "no_out"]
+__all__ = ["Dispatching", "dispatch_function", "dispatch_ufunc", "no_out"]
 
 # Harmless functions of an array that are about its layout or its plain numbers: they are answered
 # from the data.
@@ -27,6 +27,26 @@ _PLAIN: frozenset[Callable[..., Any]] = frozenset(
      np.searchsorted, np.digitize, np.common_type,
      np.min_scalar_type, np.isin]
 )  # fmt: skip
+
+
+class Dispatching(Node):
+    """A node that NumPy's functions can be called with."""
+
+    __slots__ = ()
+
+    def __array_ufunc__(
+        self, function: np.ufunc, method: str, *inputs: Any, **keywords: Any
+    ) -> Any:
+        return dispatch_ufunc(function, method, inputs, keywords)
+
+    def __array_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...],
+        keywords: dict[str, Any],
+    ) -> Any:
+        return dispatch_function(function, args, keywords)
 
 
 def no_out(name: str) -> NotDifferentiableError:

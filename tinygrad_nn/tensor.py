@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.backward import accumulate
-from tinygrad_nn.dispatch import dispatch_function, dispatch_ufunc, no_out
+from tinygrad_nn.dispatch import Dispatching, no_out
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.graph import Node, _grad_modes, is_grad_enabled, next_serial
 from tinygrad_nn.primitive import Primitive, primitive
@@ -49,6 +49,23 @@ def _operator(primitive: Primitive) -> tuple[Callable[[Any, Any], Any], Callable
     return forward, reflected
 
 
+def _in_place(symbol: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Make an in-place operator: of a leaf that requires a gradient, under no_grad() alone."""
+
+    def method(self: Any, other: Any) -> Any:
+        if self.primitive is not None or not self.requires_grad:
+            return compute(self, other)  # a new node under the same name, as with numbers
+        if is_grad_enabled():
+            raise NotDifferentiableError(
+                f"in-place {symbol} on {self.name}, a leaf that requires a gradient: write "
+                f"`t.data {symbol} ...`, or do it under no_grad()"
+            )
+        self.data = compute(self, other)._value
+        return self
+
+    return method
+
+
 def _method(primitive: Primitive, *static: str) -> Callable[..., Tensor]:
     """Make a method of a primitive; the keywords named by `static` may be given by position."""
 
@@ -67,7 +84,7 @@ def _method(primitive: Primitive, *static: str) -> Callable[..., Tensor]:
 
 
 @final
-class Tensor(Node):
+class Tensor(Dispatching):
     """An n-dimensional array that records what is computed from it.
 
     NumPy's own functions, operators and indexing work on it. Make one with `tensor`.
@@ -313,22 +330,6 @@ class Tensor(Node):
     def __bool__(self) -> bool:
         return bool(self._value)
 
-    # --- NumPy's protocols ---------------------------------------------------------------------
-
-    def __array_ufunc__(
-        self, function: np.ufunc, method: str, *inputs: Any, **keywords: Any
-    ) -> Any:
-        return dispatch_ufunc(function, method, inputs, keywords)
-
-    def __array_function__(
-        self,
-        function: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...],
-        keywords: dict[str, Any],
-    ) -> Any:
-        return dispatch_function(function, args, keywords)
-
     # --- derivative of one node ----------------------------------------------------------------
 
     def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
@@ -459,40 +460,14 @@ class Tensor(Node):
             f"t.data[...]"
         )
 
-    def _in_place(self, other: Any, operation: str, result: Callable[[Any, Any], Tensor]) -> Tensor:
-        if self.primitive is not None or not self.requires_grad:
-            return result(self, other)  # a new node under the same name, as with numbers
-        if is_grad_enabled():
-            raise NotDifferentiableError(
-                f"in-place {operation} on {self.name}, a leaf that requires a gradient: write "
-                f"`t.data {operation} ...`, or do it under no_grad()"
-            )
-        self.data = result(self, other)._value
-        return self
-
-    def __iadd__(self, other: Any) -> Tensor:
-        return self._in_place(other, "+=", operator.add)
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self._in_place(other, "-=", operator.sub)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self._in_place(other, "*=", operator.mul)
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self._in_place(other, "/=", operator.truediv)
-
-    def __ifloordiv__(self, other: Any) -> Tensor:
-        return self._in_place(other, "//=", operator.floordiv)
-
-    def __imod__(self, other: Any) -> Tensor:
-        return self._in_place(other, "%=", operator.mod)
-
-    def __ipow__(self, other: Any) -> Tensor:
-        return self._in_place(other, "**=", operator.pow)
-
-    def __imatmul__(self, other: Any) -> Tensor:
-        return self._in_place(other, "@=", operator.matmul)
+    __iadd__ = _in_place("+=", operator.add)
+    __isub__ = _in_place("-=", operator.sub)
+    __imul__ = _in_place("*=", operator.mul)
+    __itruediv__ = _in_place("/=", operator.truediv)
+    __ifloordiv__ = _in_place("//=", operator.floordiv)
+    __imod__ = _in_place("%=", operator.mod)
+    __ipow__ = _in_place("**=", operator.pow)
+    __imatmul__ = _in_place("@=", operator.matmul)
 
     # --- methods that arrays have: the primitives of the same names ----------------------------
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from tinygrad_nn.backward import accumulate
-from tinygrad_nn.dispatch import dispatch_function, dispatch_ufunc
+from tinygrad_nn.dispatch import Dispatching
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.graph import Node, _grad_modes, is_grad_enabled, next_serial
 from tinygrad_nn.primitive import Primitive, primitive
@@ -135,7 +135,7 @@ _SYMBOLS = {"add": "+", "multiply": "*", "relu": "ReLU", "power": "**", "subtrac
 
 
 @final
-class Value(Node):
+class Value(Dispatching):
     """A Python float that records what is computed from it, after Karpathy's micrograd.
 
     Parameters
@@ -390,20 +390,6 @@ class Value(Node):
                 f"np.stack([a, b]); to read the number use v.data"
             )
         return np.asarray(self._value, dtype=dtype)
-
-    def __array_ufunc__(
-        self, function: np.ufunc, method: str, *inputs: Any, **keywords: Any
-    ) -> Any:
-        return dispatch_ufunc(function, method, inputs, keywords)
-
-    def __array_function__(
-        self,
-        function: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...],
-        keywords: dict[str, Any],
-    ) -> Any:
-        return dispatch_function(function, args, keywords)
 
     # --- operators -----------------------------------------------------------------------------
 
