@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FIRST_STEP", "Slopes", "line_slopes", "noise_level"]
+__all__ = ["FIRST_STEP", "Slopes", "line_slopes", "noise_level", "signs"]
 
 Array = npt.NDArray[Any]
 
@@ -273,3 +273,9 @@ def noise_level(
             break
     assert level is not None
     return level + 1e-300
+
+
+def signs(rng: np.random.Generator, size: Any) -> Array:
+    """Draw numbers of either sign, none of them small."""
+    result: Array = rng.uniform(0.5, 1.5, size) * rng.choice([-1.0, 1.0], size)
+    return result

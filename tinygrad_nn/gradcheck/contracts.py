@@ -1,0 +1,93 @@
+"""What every function and its backward pass must keep to, whatever they compute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_nn.errors import NotDifferentiableError, ShapeError
+from tinygrad_nn.gradcheck.numeric import signs
+from tinygrad_nn.gradcheck.report import GradcheckReport
+from tinygrad_nn.gradcheck.subject import (
+    Subject,
+    flat,
+    precision,
+)
+
+__all__ = ["contracts", "same"]
+
+Array = npt.NDArray[Any]
+
+
+def contracts(subject: Subject, report: GradcheckReport, rng: np.random.Generator) -> Array | None:
+    """Check what every function must keep to; return its value, or None if the rest is in vain."""
+    x = subject.x
+    try:
+        nodes, outputs = subject.run(x)
+    except Exception as error:
+        error.add_note("gradcheck met this when it called the function on the inputs as given")
+        raise
+    y = flat(outputs)
+    subject.dtype = precision(outputs)
+    modified = subject.modified(nodes, x)
+    if modified:
+        report.problems.append(f"the function modifies its input: {', '.join(modified)}")
+        return None
+    if not same(subject.value(x), y):
+        report.problems.append(
+            "not deterministic: two calls on the same inputs differ (model.eval(), a fixed rng?)"
+        )
+        return None
+    if not np.isfinite(y).all():
+        bad = int((~np.isfinite(y)).sum())
+        report.problems.append(
+            f"the result is not finite: {bad} of {y.size} numbers are inf or nan"
+        )
+        return None
+    if y.size and not any(node.requires_grad for node in outputs):
+        raise NotDifferentiableError(
+            f"the result does not depend on {', '.join(subject.names)} through the graph: it is "
+            f"constant, or was computed from t.data or a copy (tensor(t.data)). Compute with "
+            f"operators and NumPy's functions on the tensors themselves"
+        )
+    w = signs(rng, y.size)
+    factors = np.array([1.0, 1.0, -2.0, 1024.0, 2.0**-10])
+    try:
+        g, again, *scaled = subject.gradients(x, factors[:, None] * w)
+        other = rng.standard_normal(y.size) * 30.0
+        h, both = subject.gradients(x, np.array([other, w + other]))
+    except ShapeError as error:
+        report.problems.append(f"a rule returns a wrong shape: {error}")
+        return None
+    except Exception as error:
+        error.add_note("gradcheck met this in the backward pass: a derivative rule failed")
+        raise
+    if not same(g, again):
+        report.problems.append("the backward pass is not deterministic")
+    eps = float(np.finfo(subject.dtype).eps)
+    with np.errstate(all="ignore"):
+        for factor, result in zip(factors[2:], scaled, strict=True):
+            if (abs(result - factor * g) > 8.0 * eps * abs(factor * g) + 1e-290).any():
+                report.problems.append(
+                    f"not linear in the incoming gradient: {factor:g} times it does not give "
+                    f"{factor:g} times the result; a rule ignores, clips or squares its `g`"
+                )
+                break
+        else:
+            size = np.zeros_like(g)
+            for part in subject.slices:
+                size[part] = np.maximum(abs(g[part]), abs(h[part])).max(initial=0.0)
+            if (abs(both - g - h) > max(1e-6, 1e3 * eps) * size).any():
+                report.problems.append(
+                    "not linear in the incoming gradient: that of a sum is not the sum of those"
+                )
+    if subject.modified(nodes, x):
+        report.problems.append("the backward pass modifies an input")
+    return y
+
+
+def same(a: Array, b: Array) -> bool:
+    """Whether two arrays are equal to the bit, nan included."""
+    return a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
