@@ -98,6 +98,7 @@ def _softmax(x: Array, *, axis: int = -1) -> Array:
 #: Forwards of the primitives that compute something of their own, written in another way.
 REFERENCES: dict[str, Callable[..., Any]] = {
     "where": _each(lambda c, a, b: a if c else b),
+    "keep": _each(lambda c, x: x if c else 0.0),
     "negative": lambda x: 0.0 - x,
     "power": _each(math.pow),
     "float_power": _each(math.pow),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,11 +32,17 @@ class Run:
         return self.home[self.start : self.stop]
 
 
+# The arrays that `flatten` made. A parameter may be a view of another array too, of a user's own:
+# that one is not ours to update.
+_homes: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
+
+
 def flatten(parameters: Sequence[Tensor]) -> None:
     """Move parameters of one dtype into one new array, their values unchanged."""
     if not parameters:
         return
     home = np.concatenate([p._value for p in parameters], axis=None)
+    _homes[id(home)] = home
     start = 0
     for p in parameters:
         p._value = home[start : start + p.size].reshape(p.shape)
@@ -45,12 +52,11 @@ def flatten(parameters: Sequence[Tensor]) -> None:
 def _home(data: Array) -> tuple[Array, int] | None:
     """Return the flat array that `data` is a part of and its position there, if there is one."""
     home = data.base
-    if not (
-        isinstance(home, np.ndarray)
-        and home.ndim == 1
-        and home.dtype == data.dtype
-        and home.flags.c_contiguous
-        and data.flags.c_contiguous
+    if (
+        home is None
+        or _homes.get(id(home)) is not home
+        or home.dtype != data.dtype
+        or not (data.flags.c_contiguous and data.flags.writeable)
     ):
         return None
     address = data.__array_interface__["data"][0] - home.__array_interface__["data"][0]

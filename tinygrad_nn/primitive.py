@@ -48,8 +48,8 @@ class Primitive:
     rules : sequence of callable or None, optional
         One ``rule(g, y, *inputs, **static)`` per array input; None where the function is constant
         in that input. A variadic primitive has a single rule, called with the input's position
-        first: ``rule(i, g, y, *inputs, **static)``. Without rules the primitive refuses inputs
-        that require a gradient.
+        first: ``rule(i, g, y, *inputs, **static)``. Without rules, `backward` refuses to go
+        through the primitive.
     name : str, optional
         Shown in drawings and errors; the function's own name by default.
     numpy : sequence of callable
@@ -91,7 +91,7 @@ class Primitive:
         self.arity, self.static_names = _signature(forward, variadic)
         self.rules: tuple[Rule | None, ...] = ()
         #: ``rule(i)`` is the rule for input `i`, None where the primitive is constant in it.
-        self.rule: Callable[[int], Rule | None] = self._no_rule
+        self.rule: Callable[[int], Rule | None] = partial(_no_rule, self.name)
         self.differentiable = True  # until the rules say otherwise
         self.plain = False  # whether there is a rule for each of a fixed number of inputs
         if rules is not None:
@@ -126,19 +126,10 @@ class Primitive:
                 f"give one per input, None where it is not differentiable"
             )
         self.rules = rules
-        self.rule = self._variadic_rule if self.variadic else rules.__getitem__
+        # Not a method of this object, which would make a cycle of it and all that it refers to.
+        self.rule = partial(_variadic_rule, rules[0]) if self.variadic else rules.__getitem__
         self.differentiable = any(rule is not None for rule in rules)
         self.plain = not self.variadic and all(rule is not None for rule in rules)
-
-    def _no_rule(self, i: int) -> Rule | None:
-        raise NotDifferentiableError(
-            f"primitive {self.name!r} has no derivative rules: give it one per input with "
-            f"{self.name}.defvjp(...), None for an input that it is constant in"
-        )
-
-    def _variadic_rule(self, i: int) -> Rule | None:
-        rule = self.rules[0]
-        return rule and partial(rule, i)
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         """Compute, and record where an argument is a node."""
@@ -160,7 +151,8 @@ class Primitive:
             try:
                 return self.scalar(*map(float, args))
             except (ArithmeticError, ValueError):
-                pass  # inf or nan, which NumPy gives and Python refuses
+                # inf or nan, which NumPy gives and Python refuses
+                return self.forward(*map(np.float64, args))
         return self.forward(*args, **static)
 
     def __reduce__(self) -> str:
@@ -171,6 +163,17 @@ class Primitive:
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
+
+
+def _no_rule(name: str, i: int) -> Rule | None:
+    raise NotDifferentiableError(
+        f"primitive {name!r} has no derivative rules: give it one per input with "
+        f"{name}.defvjp(...), None for an input that it is constant in"
+    )
+
+
+def _variadic_rule(rule: Rule | None, i: int) -> Rule | None:
+    return rule and partial(rule, i)
 
 
 def _signature(forward: Callable[..., Any], variadic: bool) -> tuple[int | None, frozenset[str]]:

@@ -86,4 +86,5 @@ def linear(x: Any, weight: Any, bias: Any, *, out: Any = None) -> Any:
     # For matrices np.dot is the same product with half of matmul's overhead.
     matrices = x.ndim == 2 and out is None
     y = np.dot(x, weight) if matrices else np.matmul(x, weight, out=out)
-    return np.add(y, bias, out=y)
+    # In place, unless the bias is of a wider type.
+    return np.add(y, bias, out=y if out is not None or bias.dtype == y.dtype else None)

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from tinygrad_nn.primitive import REAL, primitive
-from tinygrad_nn.rules.elementwise import exp, floating, logical_or, where
+from tinygrad_nn.rules.elementwise import equal, exp, floating, into, isnan, logical_or, where
 from tinygrad_nn.rules.shape import arange, broadcast_to, one_hot, ones
 
 # Any to the type checker: NumPy's stubs tell axis and keepdims apart in ways that Python does not.
@@ -64,9 +66,13 @@ def mean(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = None) -
 def _extremum_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """Split `g` evenly among the elements that attain the extremum; a nan attains it."""
     extremum = _expand(y, x, axis, keepdims)
-    attained = logical_or(x == extremum, x != x)
-    ties = np.sum(attained, axis=axis, keepdims=keepdims).astype(x.dtype)
-    return where(attained, _expand(g / ties, x, axis, keepdims), 0.0)
+    attained = logical_or(equal(x, extremum), isnan(x))
+    ties = np.sum(attained, axis=axis, keepdims=keepdims)
+    if x.dtype == np.float16:  # which cannot count beyond 65504
+        share = (g / ties.astype(np.float32)).astype(x.dtype)
+    else:
+        share = g / ties.astype(x.dtype)
+    return where(attained, _expand(share, x, axis, keepdims), 0.0)
 
 
 @primitive(
@@ -110,8 +116,9 @@ def _std_rule(
 ) -> Any:
     y = _expand(y, x, axis, keepdims)
     centred = x - mean(x, axis=axis, keepdims=True)
-    slope = _over(_count(x, axis) - ddof) * centred / where(y == 0, 1.0, y)
-    return _expand(g, x, axis, keepdims) * where(y == 0, 0.0, slope)
+    flat = equal(y, 0.0)
+    slope = _over(_count(x, axis) - ddof) * centred / where(flat, 1.0, y)
+    return _expand(g, x, axis, keepdims) * where(flat, 0.0, slope)
 
 
 @primitive(numpy=[np.std], rules=[_std_rule], domain=(REAL,))
@@ -151,11 +158,26 @@ def any_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) 
 # N. J. Higham, IMA J. Numer. Anal. 41 (2021), 2311-2330, doi:10.1093/imanum/draa038.
 
 
+def _single(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Compute in float32 what is given in half precision, whose sums overflow at 65504."""
+
+    @wraps(forward)
+    def wide(x: Any, *args: Any, out: Any = None, **static: Any) -> Any:
+        x = np.asarray(x)
+        if x.dtype != np.float16:
+            return forward(x, *args, out=out, **static)
+        y = forward(x.astype(np.float32), *args, **static)
+        return into(np.asarray(y, dtype=np.float16), out)
+
+    return wide
+
+
 def _logsumexp_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     return _expand(g, x, axis, keepdims) * exp(x - _expand(y, x, axis, keepdims))
 
 
 @primitive(rules=[_logsumexp_rule], domain=(REAL,))
+@_single
 def logsumexp(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = None) -> Any:
     """Logarithm of the sum of exponentials over `axis`; -inf for an empty sum.
 
@@ -203,6 +225,7 @@ def _softmax_rule(g: Any, y: Any, x: Any, *, axis: int = -1) -> Any:
 
 
 @primitive(rules=[_softmax_rule], domain=(REAL,))
+@_single
 def softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     """Softmax over `axis`: exp(x) normalised to sum 1.
 
@@ -229,6 +252,7 @@ def _log_softmax_rule(g: Any, y: Any, x: Any, *, axis: int = -1) -> Any:
 
 
 @primitive(rules=[_log_softmax_rule], domain=(REAL,))
+@_single
 def log_softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     """Logarithm of `softmax` over `axis`, exact where softmax itself rounds to 0 or 1.
 
@@ -257,6 +281,7 @@ def _nll_rule(g: Any, y: Any, x: Any, labels: Any) -> Any:
 
 
 @primitive(rules=[_nll_rule, None], domain=(REAL, REAL))
+@_single
 def nll(x: Any, labels: Any, *, out: Any = None) -> Any:
     """Minus the mean of one element from each row: `x` (..., n), integer `labels` (...)."""
     if x.ndim != 2:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.primitive import REAL, primitive
+from tinygrad_nn.rules.elementwise import into
 
 Shape = tuple[int, ...]
 
@@ -64,7 +65,7 @@ def sum_to(x: Any, *, shape: Shape, out: Any = None) -> Any:
     wide = np.float32 if x.dtype == np.float16 else None
     total = np.add.reduce(x, axis=repeated, dtype=wide, keepdims=lead == 0)
     total = np.reshape(total, shape).astype(x.dtype, copy=False)
-    return total if out is None else np.positive(total, out=out)
+    return into(total, out)
 
 
 # --- views ---------------------------------------------------------------------------------------
@@ -149,15 +150,15 @@ def squeeze(x: Any, *, axis: int | Shape | None = None) -> Any:
 
 
 @primitive(rules=[lambda g, y, x, *, dtype: astype(g, dtype=x.dtype)], domain=(REAL,))
-def astype(x: Any, *, dtype: Any) -> Any:
+def astype(x: Any, *, dtype: Any, out: Any = None) -> Any:
     """Convert to another dtype; a conversion to integers is constant."""
-    return np.asarray(x).astype(dtype)
+    return into(np.asarray(x).astype(dtype), out)
 
 
 @primitive(numpy=[np.copy], rules=[lambda g, y, x: g], domain=(REAL,))
 def copy(x: Any, *, out: Any = None) -> Any:
     """Copy the elements."""
-    return np.array(x) if out is None else np.positive(x, out=out)
+    return into(np.array(x), out)
 
 
 # --- indexing and its transpose ------------------------------------------------------------------
@@ -237,7 +238,8 @@ def scatter_add(
 
 
 def _take_along_axis_rule(g: Any, y: Any, x: Any, indices: Any, *, axis: int = -1) -> Any:
-    return put_along_zeros(g, indices, axis=axis, length=x.shape[axis])
+    put = put_along_zeros(g, indices, axis=axis, length=x.shape[axis])
+    return sum_to(put, shape=x.shape)  # NumPy broadcasts x and the indices along the other axes
 
 
 @primitive(
@@ -250,7 +252,7 @@ def take_along_axis(x: Any, indices: Any, *, axis: int = -1, out: Any = None) ->
     if axis is None:
         raise TypeError("take_along_axis on tensors needs an axis; ravel() the tensor first")
     y = np.take_along_axis(x, indices, axis)
-    return y if out is None else np.positive(y, out=out)
+    return into(y, out)
 
 
 @primitive(
@@ -292,7 +294,7 @@ def pick(x: Any, indices: Any, *, out: Any = None) -> Any:
         )
     rows = x.reshape(-1, x.shape[-1])
     y = rows[arange(len(rows)), np.reshape(indices, -1)].reshape(np.shape(indices))
-    return y if out is None else np.positive(y, out=out)
+    return into(y, out)
 
 
 @primitive(rules=[lambda g, y, x, indices, *, length: pick(g, indices), None], domain=(REAL, REAL))
