@@ -197,6 +197,7 @@ _REALS = np.array([[-1.7, 0.4, 2.2], [1.1, -0.6, 0.9]])
 
 #: Points that the draw from the domain does not reach.
 EXTRA: dict[str, list[tuple[Any, ...]]] = {
+    "keep": [(_MASK, _REALS), (_MASK[0], _REALS), (np.array(False), np.array([2.5, 3.5]))],
     "where": [
         (_MASK, _REALS, _REALS * 2.0),
         (_MASK[0], _REALS, np.array(0.5)),

@@ -81,7 +81,6 @@ RIGHT: dict[str, tuple[Callable[..., Any], Any]] = {
     "python float": (lambda x: x**3, 2.0),
     "numpy scalar": (lambda x: np.cos(x), np.float64(2.0)),
     "zero": (lambda x: np.sin(x), 0.0),
-    "empty": (lambda x: np.sum(x * x), np.zeros((0, 3))),
     "empty output": (lambda x: x[:0] * 2.0, X),
     "empty beside full": (lambda x, y: np.sum(x) + np.sum(y * y), (np.zeros(0), X)),
     "float32 input": (lambda x: np.sum(x**3), X.astype("float32")),
@@ -671,6 +670,8 @@ def test_directions_find_what_the_sample_misses(seed: int) -> None:
 
 # --- what cannot be checked ----------------------------------------------------------------------
 
+OTHER = tg.tensor(3.0, requires_grad=True)
+
 ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "plain float": (lambda: gradcheck(lambda x: 3.0, X), tg.LossError, "plain float"),
     "plain array": (lambda: gradcheck(lambda x: x.data * 2, X), tg.LossError, "plain ndarray"),
@@ -683,6 +684,17 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "detached": (lambda: gradcheck(lambda x: tg.tensor(x.data), X), tg.NotDifferentiableError,
                  "does not depend on x"),
     "constant": (lambda: gradcheck(lambda u: tg.tensor(1.0), X), tg.NotDifferentiableError, "on u"),
+    "another leaf": (lambda: gradcheck(lambda u, v: OTHER * 2.0, (X, 2.0)),
+                     tg.NotDifferentiableError, "on u, v"),
+    "constant loss": (lambda: gradcheck(nn.Linear(2, 1, rng=0), inputs=(np.ones((3, 2)), 1.0),
+                                        loss=lambda p, t: OTHER * 2.0),
+                      tg.NotDifferentiableError, "on weight, bias"),
+    "only what is empty": (lambda: gradcheck(lambda u, v: np.sum(u) * OTHER, (np.ones(0), X)),
+                           tg.NotDifferentiableError, "on u, v"),
+    "empty": (lambda: gradcheck(lambda x: np.sum(x * x), np.zeros((0, 3))), TypeError,
+              "no input to check: x has no elements"),
+    "all empty": (lambda: gradcheck(lambda x, y: x.sum() + y.sum(), (np.ones(0), np.ones((0, 2)))),
+                  TypeError, "no input to check: x, y has no elements"),
     "floor": (lambda: gradcheck(np.floor, X), tg.NotDifferentiableError, "constant"),
     "math.exp": (lambda: gradcheck(lambda x: tg.tensor(math.exp(x)), 1.0),
                  tg.NotDifferentiableError, "drop the gradient of 'x'"),
@@ -765,6 +777,29 @@ def test_report_as_text() -> None:
     right = str(gradcheck(np.sin, X))
     assert right.splitlines()[0] == "gradcheck: right"
     assert "right" in right.splitlines()[2]
+
+
+def test_the_representation_of_a_report_is_its_text() -> None:
+    report = gradcheck(np.sin, X)
+    assert repr(report) == str(report)
+
+
+def test_no_relative_error_where_nothing_was_checked() -> None:
+    random = gradcheck(*MUTANTS["random"], raise_exception=False)
+    empty = gradcheck(lambda x: x[:0] * 2.0, X)
+    for report in (random, empty):
+        assert report.worst_relative_error == 0.0
+        assert "checked 0 of 4 elements" in str(report)
+        assert "relative error" not in str(report)
+    assert "nothing checked: the result has no elements" in empty.notes
+
+
+def test_an_input_that_is_not_used_among_others_is_noted() -> None:
+    report = gradcheck(lambda x, y, z: np.sum(y * OTHER), (X, X, 2.0), order=2)
+    assert report
+    assert report.notes == ["the result does not depend on x, z: gradient 0"]
+    assert [f.analytic for f in report.findings if f.name == "z" and f.order == 1] == [0.0]
+    assert gradcheck(lambda x, y: np.sum(x) + np.sum(y), (np.ones(0), X)).notes == []
 
 
 def test_long_reports_are_cut_and_say_so() -> None:

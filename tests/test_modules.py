@@ -141,10 +141,15 @@ def test_frozen_tensors_are_no_parameters_but_state() -> None:
     assert len(model.parameters()) == 4
 
 
-def test_freezing_leaves_integer_buffers_alone() -> None:
+def test_freezing_and_unfreezing_leaves_buffers_alone() -> None:
     model = nn.Module()
     model.count = tg.tensor([1, 2])
-    model.weight = tg.tensor([1.0])
+    model.mean = tg.tensor([0.0])
+    model.weight = tg.tensor([1.0], requires_grad=True)
+    model.requires_grad_(False)
+    assert names(model) == []
+    copy.deepcopy(model).requires_grad_()
+    assert names(model) == []
     model.requires_grad_()
     assert names(model) == ["weight"]
 

@@ -23,10 +23,15 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
 
     Parameters
     ----------
-    x : array_like
+    x : Tensor, Value, ndarray or float
         Any shape.
     negative_slope : float
         Derivative for x <= 0.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Of the kind and shape of `x`.
 
     References
     ----------
@@ -48,10 +53,15 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
 
     Parameters
     ----------
-    x : array_like
+    x : Tensor, Value, ndarray or float
         Any shape.
     alpha : float
         Minus the limit for x to minus infinity.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Of the kind and shape of `x`.
 
     References
     ----------
@@ -70,10 +80,18 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
 def selu(x: Any) -> Any:
     """Scaled exponential linear unit, whose activations keep mean 0 and variance 1.
 
+    ``scale * elu(x, alpha)`` with alpha = 1.67326... and scale = 1.05070..., the fixed point of
+    mean 0 and variance 1 in the reference.
+
     Parameters
     ----------
-    x : array_like
+    x : Tensor, Value, ndarray or float
         Any shape.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Of the kind and shape of `x`.
 
     References
     ----------
@@ -91,13 +109,20 @@ def selu(x: Any) -> Any:
 def gelu(x: Any, approximate: str = "none") -> Any:
     """Gaussian error linear unit: x times the standard normal distribution function of x.
 
+    ``x/2 erfc(-x / sqrt(2))``.
+
     Parameters
     ----------
-    x : array_like
+    x : Tensor, Value, ndarray or float
         Any shape.
     approximate : {"none", "tanh"}
         "none" is exact; "tanh" is the approximation
         ``x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))``.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Of the kind and shape of `x`.
 
     Raises
     ------
@@ -132,8 +157,13 @@ def silu(x: Any) -> Any:
 
     Parameters
     ----------
-    x : array_like
+    x : Tensor, Value, ndarray or float
         Any shape.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Of the kind and shape of `x`.
 
     References
     ----------
@@ -153,8 +183,13 @@ def softplus(x: Any) -> Any:
 
     Parameters
     ----------
-    x : array_like
+    x : Tensor, Value, ndarray or float
         Any shape.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Of the kind and shape of `x`.
 
     Examples
     --------
@@ -170,8 +205,13 @@ def log_sigmoid(x: Any) -> Any:
 
     Parameters
     ----------
-    x : array_like
+    x : Tensor, Value, ndarray or float
         Any shape.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Of the kind and shape of `x`.
 
     Examples
     --------
@@ -187,8 +227,13 @@ def hard_tanh(x: Any) -> Any:
 
     Parameters
     ----------
-    x : array_like
+    x : Tensor, Value, ndarray or float
         Any shape.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Of the kind and shape of `x`.
 
     Examples
     --------
@@ -211,10 +256,27 @@ ACTIVATIONS: dict[str, Activation] = {
 def activation(name: str | Activation | None) -> Activation | None:
     """Look an activation up: a name, a function (returned as it is), or None.
 
+    Parameters
+    ----------
+    name : str, callable or None
+        A key of `ACTIVATIONS`, a function of a tensor, or None for no activation.
+
+    Returns
+    -------
+    callable or None
+
     Raises
     ------
     ValueError
         If there is no activation of that name; the message lists them.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.activations import activation
+    >>> activation("relu")
+    <primitive relu>
+    >>> activation(None) is None
+    True
     """
     if name is None or callable(name):
         return name

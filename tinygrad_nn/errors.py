@@ -1,4 +1,4 @@
-"""The exceptions and warnings that the package raises, one small family.
+"""The exceptions that the package raises, one small family.
 
 Each is also a subclass of the built-in exception that Python or NumPy would raise in its
 place, so that code written for arrays (``except ValueError``) keeps working.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import weakref
 from contextlib import ContextDecorator
 from itertools import count
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tinygrad_nn.errors import NotDifferentiableError, StaleGraphError
@@ -23,10 +23,11 @@ __all__ = ["Node", "Scope", "enable_grad", "is_grad_enabled", "next_serial", "no
 #: so descending order is a topological order. (``next`` on a counter is atomic.)
 next_serial = count(1).__next__
 
-# Threads in an unusual mode, by thread ident. Both are empty nearly always, and the test for that
-# is the cheapest that Python has: it stands in the path of every operation.
-_grad_modes: dict[int, list[bool]] = {}
-_strict_depth: dict[int, int] = {}
+# The modes that a thread is in, innermost last; and one entry for each mode that any thread is in.
+# The latter is empty nearly always, and the test for that is the cheapest that Python has: it
+# stands in the path of every operation.
+_modes = threading.local()
+_unusual: list[None] = []
 
 
 class Scope(NamedTuple):
@@ -98,9 +99,6 @@ class Node:
         def _receive(self, c: Any, primitive: Primitive, i: int) -> Any: ...
         def _store(self, g: Any) -> None: ...
 
-    # NumPy's own refusal to iterate or order nodes would be less helpful than ours.
-    __hash__: ClassVar[Any] = object.__hash__
-
     def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
         """Add to `cotangents` what the cotangent `g` of this node means for its arguments."""
         raise NotImplementedError
@@ -156,7 +154,7 @@ class Node:
         """Refuse a conversion that would drop the gradient without a word."""
         if not self.requires_grad or not is_grad_enabled():
             return
-        if self.primitive is None and not _strict_depth.get(threading.get_ident()):
+        if self.primitive is None and not getattr(_modes, "strict", 0):
             return
         raise NotDifferentiableError(
             f"{asked} would drop the gradient of {self.name}: the number leaves the graph. {remedy}"
@@ -183,9 +181,9 @@ def is_grad_enabled() -> bool:
     ...     tg.is_grad_enabled()
     False
     """
-    if not _grad_modes:
+    if not _unusual:
         return True
-    stack = _grad_modes.get(threading.get_ident())
+    stack = getattr(_modes, "stack", None)
     return not stack or stack[-1]
 
 
@@ -209,22 +207,31 @@ class set_grad_enabled(ContextDecorator):  # noqa: N801  # PyTorch's spelling
 
     def __init__(self, mode: bool) -> None:
         self.mode = mode
+        self._entered: list[list[bool]] = []
+
+    def __call__(self, function: Any) -> Any:
+        """Decorate a function: its body runs in this mode."""
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(
+                f"{function.__name__} is a generator function, whose body runs after this has "
+                f"ended: use `with {type(self).__name__}(...):` inside it"
+            )
+        return super().__call__(function)
 
     def __enter__(self) -> set_grad_enabled:
-        _grad_modes.setdefault(threading.get_ident(), []).append(self.mode)
+        if not hasattr(_modes, "stack"):
+            _modes.stack = []
+        stack = _modes.stack
+        stack.append(self.mode)
+        self._entered.append(stack)
+        _unusual.append(None)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        ident = threading.get_ident()
-        stack = _grad_modes[ident]
-        stack.pop()
-        if not stack:
-            del _grad_modes[ident]
+    def __exit__(self, *error: object) -> None:
+        # The stack of the thread that entered, whichever thread leaves (a generator may be closed
+        # by another one).
+        self._entered.pop().pop()
+        _unusual.pop()
 
 
 class no_grad(set_grad_enabled):  # noqa: N801
@@ -270,17 +277,8 @@ class strict(ContextDecorator):  # noqa: N801
     """
 
     def __enter__(self) -> strict:
-        ident = threading.get_ident()
-        _strict_depth[ident] = _strict_depth.get(ident, 0) + 1
+        _modes.strict = getattr(_modes, "strict", 0) + 1
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        ident = threading.get_ident()
-        _strict_depth[ident] -= 1
-        if not _strict_depth[ident]:
-            del _strict_depth[ident]
+    def __exit__(self, *error: object) -> None:
+        _modes.strict -= 1

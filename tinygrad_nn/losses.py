@@ -17,6 +17,7 @@ from tinygrad_nn.graph import Node
 from tinygrad_nn.rules.elementwise import cross_entropy_of_probability, relu, where
 from tinygrad_nn.rules.reduction import log_softmax, nll
 from tinygrad_nn.rules.shape import pick
+from tinygrad_nn.value import Value
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
            "hinge_loss", "huber_loss", "l1_loss", "mse_loss", "nll_loss"]  # fmt: skip
@@ -29,7 +30,7 @@ def _array(x: Any) -> Any:
 
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     prediction, target = _array(prediction), _array(target)
-    if isinstance(prediction, Node) and isinstance(prediction._value, float) and not target.shape:
+    if isinstance(prediction, Value) and not target.shape:
         # Numbers stay numbers: the loss of a Value is a Value.
         return prediction, target if isinstance(target, Node) else float(target)
     if not isinstance(target, Node) and prediction.dtype.kind == "f":
@@ -63,6 +64,11 @@ def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
     reduction : {"mean", "sum", "none"}
         Over all elements.
 
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        The loss, of shape (); with ``reduction="none"`` of the inputs' shape.
+
     Raises
     ------
     ShapeError
@@ -88,6 +94,11 @@ def l1_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
         Of equal shape, in the same unit.
     reduction : {"mean", "sum", "none"}
         Over all elements.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        The loss, of shape (); with ``reduction="none"`` of the inputs' shape.
 
     Raises
     ------
@@ -116,6 +127,11 @@ def huber_loss(prediction: Any, target: Any, reduction: str = "mean", delta: flo
     delta : float
         Positive, in the unit of the error; with e the error, the loss is ``e^2 / 2`` up to it and
         ``delta (|e| - delta / 2)`` beyond.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        The loss, of shape (); with ``reduction="none"`` of the inputs' shape.
 
     Raises
     ------
@@ -153,6 +169,11 @@ def hinge_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
         Labels -1 and 1, of the same shape.
     reduction : {"mean", "sum", "none"}
         Over all elements.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        The loss, of shape (); with ``reduction="none"`` of the inputs' shape.
 
     Raises
     ------
@@ -221,6 +242,9 @@ def nll_loss(
 ) -> Any:
     """Negative log-likelihood of class labels.
 
+    ``-weight[t] log_probabilities[t]`` for each label t; the mean is their sum over that of
+    ``weight[t]``.
+
     Parameters
     ----------
     log_probabilities : array_like, shape (..., n_classes)
@@ -233,6 +257,11 @@ def nll_loss(
         Labels of this value contribute nothing.
     reduction : {"mean", "sum", "none"}
         Over the labels. The mean of none, or of ignored ones alone, is nan with a warning.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        The loss, of shape (); with ``reduction="none"`` of the labels' shape (...).
 
     Raises
     ------
@@ -307,6 +336,9 @@ def cross_entropy(
 ) -> Any:
     """Cross-entropy between the softmax of `logits` and the target, in nats.
 
+    With probabilities t as target, ``-sum(weight * t * log_softmax(logits))`` over the classes;
+    a label stands for probability 1 of its class.
+
     Parameters
     ----------
     logits : array_like, shape (..., n_classes)
@@ -321,6 +353,11 @@ def cross_entropy(
         Over the samples. The mean of none, or of ignored ones alone, is nan with a warning.
     label_smoothing : float
         Share of the target, from 0 to 1, that is spread evenly over the classes.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        The loss, of shape (); with ``reduction="none"`` of shape (...).
 
     Raises
     ------
@@ -403,6 +440,8 @@ def _check_probabilities(message: str, x: Any) -> None:
 def binary_cross_entropy(probability: Any, target: Any, reduction: str = "mean") -> Any:
     """Cross-entropy of a probability of class 1, in nats.
 
+    ``-t log(p) - (1 - t) log(1 - p)``.
+
     Parameters
     ----------
     probability : array_like
@@ -411,6 +450,11 @@ def binary_cross_entropy(probability: Any, target: Any, reduction: str = "mean")
         From 0 to 1, of the same shape.
     reduction : {"mean", "sum", "none"}
         Over all elements.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        The loss, of shape (); with ``reduction="none"`` of the inputs' shape.
 
     Raises
     ------
@@ -444,6 +488,9 @@ def binary_cross_entropy(probability: Any, target: Any, reduction: str = "mean")
 def binary_cross_entropy_with_logits(logits: Any, target: Any, reduction: str = "mean") -> Any:
     """Cross-entropy of ``sigmoid(logits)``, in nats, for any logits without overflow.
 
+    ``(1 - t) x - log_sigmoid(x)`` for logits x, which is
+    ``-t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x))``.
+
     Parameters
     ----------
     logits : array_like
@@ -452,6 +499,11 @@ def binary_cross_entropy_with_logits(logits: Any, target: Any, reduction: str = 
         From 0 to 1, of the same shape.
     reduction : {"mean", "sum", "none"}
         Over all elements.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        The loss, of shape (); with ``reduction="none"`` of the inputs' shape.
 
     Raises
     ------

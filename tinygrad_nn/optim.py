@@ -78,6 +78,21 @@ class Optimizer:
     ------
     ValueError
         If there are no parameters, one occurs twice, or one is not a leaf.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_nn as tg
+    >>> class SignDescent(tg.optim.Optimizer):
+    ...     def __init__(self, params, lr=0.01):
+    ...         super().__init__(params, {"lr": lr})
+    ...
+    ...     def rule(self, p, g, state, group):
+    ...         return p - group["lr"] * np.sign(g), state
+    >>> w = tg.tensor([1.0, -2.0], requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> SignDescent([w], lr=0.5).step()
+    >>> w.data
+    array([ 0.5, -1.5])
     """
 
     def __init__(self, params: Iterable[Tensor] | Iterable[Group], defaults: Group) -> None:
@@ -140,7 +155,22 @@ class Optimizer:
         """Raise ValueError if the options of `group` make no sense."""
 
     def rule(self, p: Array, g: Array, state: tuple[Array, ...], group: Group) -> Any:
-        """Return the new parameters and the new state, pure: nothing is written to."""
+        """Return the new parameters and the new state, pure: nothing is written to.
+
+        Parameters
+        ----------
+        p, g : ndarray
+            Parameters and their gradients, flat. They may be those of several parameters, or a
+            part of one: the rule must work element by element.
+        state : tuple of ndarray
+            What the last step returned, empty at the first; each of the shape of `p`.
+        group : dict
+            The options.
+
+        Returns
+        -------
+        ndarray, tuple of ndarray
+        """
         raise NotImplementedError
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -191,14 +221,19 @@ class Optimizer:
         parts = self._parts[i] = []
         for (_, started), members in kinds.items():
             for run in runs(members):
-                pieces = [self._pieces[p] for p in run.parameters] if started else []
+                pieces = [self._pieces.pop(p) for p in run.parameters] if started else []
                 parts.append(_Part(run, tuple(map(np.concatenate, zip(*pieces, strict=True)))))
 
     def _update(self, part: _Part, g: Array, group: Group) -> None:
         p = part.array
         n = p.size
         if n <= 2 * _BLOCK:
-            p[...], part.state = self.rule(p, g, part.state, group)
+            new_p, state = self.rule(p, g, part.state, group)
+            # What is kept must not be the parameters or a gradient, which others write to.
+            part.state = tuple(
+                s.copy() if s is g or s is p or s.base is not None else s for s in state
+            )
+            p[...] = new_p
         else:
             # The same rule, block by block: temporaries stay in the cache.
             old = part.state
@@ -230,15 +265,15 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the options of each group, and what is kept for each parameter, as copies."""
+        pieces = dict(self._pieces)
         for parts in self._parts:
             for part in parts:
-                self._pieces.update(part.split())
+                pieces.update(part.split())
         groups = []
         for group in self.param_groups:
             entry = {key: value for key, value in group.items() if key != "params"}
             entry["state"] = [
-                [s.reshape(p.shape).copy() for s in self._pieces.get(p, ())]
-                for p in group["params"]
+                [s.reshape(p.shape).copy() for s in pieces.get(p, ())] for p in group["params"]
             ]
             groups.append(entry)
         return {"param_groups": groups}
@@ -267,8 +302,14 @@ class Optimizer:
                         f"the parameter {p.shape}"
                     )
                 pieces[p] = tuple(np.array(a, p.dtype).reshape(-1) for a in arrays)
-        for group, entry in zip(self.param_groups, groups, strict=True):
-            group.update({key: value for key, value in entry.items() if key != "state"})
+        options = [{k: v for k, v in entry.items() if k != "state"} for entry in groups]
+        for entry in options:
+            unknown = sorted(set(entry) - set(self.defaults))
+            if unknown:
+                raise ValueError(f"the state has unknown option(s) {', '.join(unknown)}")
+            self.validate(self.defaults | entry)
+        for group, entry in zip(self.param_groups, options, strict=True):
+            group.update(entry)
         self._pieces = pieces
         self._parts = [[] for _ in self.param_groups]
         self._idle = [group["params"] for group in self.param_groups]
@@ -296,7 +337,26 @@ def sgd_rule(
 ) -> tuple[Any, Any]:
     """Return parameters and velocity after one step of gradient descent.
 
-    Pure, in NumPy expressions. `velocity` is None at the first step, which is not damped.
+    Pure, in NumPy expressions. `velocity` is None at the first step, which is not damped. The
+    recurrence stands with `SGD`.
+
+    Parameters
+    ----------
+    p, g : ndarray or Tensor
+        The parameters and the gradient, of equal shape.
+    lr : float
+        Learning rate.
+    velocity : ndarray or Tensor, optional
+        As the previous step returned it, of the same shape.
+    momentum, dampening, weight_decay, nesterov, maximize
+        As for `SGD`.
+
+    Returns
+    -------
+    p : ndarray or Tensor
+        The new parameters.
+    velocity : ndarray, Tensor or None
+        The new velocity; without momentum, what was given.
 
     Examples
     --------
@@ -311,8 +371,7 @@ def sgd_rule(
         g = g + weight_decay * p
     if momentum:
         if velocity is None:
-            # A copy, since the gradient belongs to whoever computed it.
-            velocity = g + 0.0
+            velocity = g
         else:
             velocity = momentum * velocity + (g if not dampening else (1.0 - dampening) * g)
         g = g + momentum * velocity if nesterov else velocity

@@ -63,6 +63,20 @@ class Primitive:
         Whether it takes any number of arrays (NumPy's counterpart takes them as one sequence).
     domain : tuple of Domain
         Per input, the interval that samples are drawn from.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> distance = tg.Primitive(
+    ...     lambda a, b: (a - b) ** 2,
+    ...     [lambda g, y, a, b: 2.0 * g * (a - b), lambda g, y, a, b: 2.0 * g * (b - a)],
+    ...     name="distance",
+    ...     elementwise=True,
+    ... )
+    >>> a = tg.tensor([1.0, 4.0], requires_grad=True)
+    >>> distance(a, 2.0).sum().backward()
+    >>> a.grad
+    array([-2.,  4.])
     """
 
     def __init__(
@@ -93,6 +107,7 @@ class Primitive:
         #: ``rule(i)`` is the rule for input `i`, None where the primitive is constant in it.
         self.rule: Callable[[int], Rule | None] = partial(_no_rule, self.name)
         self.differentiable = True  # until the rules say otherwise
+        self.trusted = False  # whether its cotangents are known to be arrays of their own
         self.plain = False  # whether there is a rule for each of a fixed number of inputs
         if rules is not None:
             self.defvjp(*rules)

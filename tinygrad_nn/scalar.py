@@ -34,7 +34,28 @@ def _source(rng: int | Uniform | None) -> Uniform:
 
 
 class Module:
-    """Base of the three: parameters, and forgetting their gradients."""
+    """Base of the three: parameters, and forgetting their gradients.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.scalar import Module, Value
+    >>> class Line(Module):
+    ...     def __init__(self):
+    ...         self.slope = Value(2.0)
+    ...
+    ...     def __call__(self, x):
+    ...         return self.slope * x
+    ...
+    ...     def parameters(self):
+    ...         return [self.slope]
+    >>> line = Line()
+    >>> line(3.0).backward()
+    >>> line.slope.grad
+    3.0
+    >>> line.zero_grad()
+    >>> line.slope.grad
+    0.0
+    """
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to 0."""
@@ -116,6 +137,15 @@ class Layer(Module):
         Number of inputs and of neurons.
     nonlin, activation, rng
         As for `Neuron`.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.scalar import Layer
+    >>> layer = Layer(2, 3, rng=0)
+    >>> layer
+    Layer of [ReLUNeuron(2), ReLUNeuron(2), ReLUNeuron(2)]
+    >>> len(layer([1.0, -2.0]))
+    3
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, ClassVar, SupportsIndex, final
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tinygrad_nn.backward import accumulate
 from tinygrad_nn.dispatch import Dispatching, no_out
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
-from tinygrad_nn.graph import Node, _grad_modes, is_grad_enabled, next_serial
+from tinygrad_nn.graph import Node, _unusual, is_grad_enabled, next_serial
 from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.rules import elementwise, linalg, reduction
 from tinygrad_nn.rules import shape as shaping
@@ -21,6 +21,9 @@ from tinygrad_nn.rules import shape as shaping
 __all__ = ["Tensor", "apply", "tensor"]
 
 ndarray = np.ndarray
+
+# Of all nodes without keywords; never written to.
+_NO_STATIC: dict[str, Any] = {}
 
 
 def _operand(other: Any) -> Any:
@@ -119,11 +122,11 @@ class Tensor(Dispatching):
 
     # `_raw` are the arrays that the primitive was applied to, `_parents` the nodes among the
     # arguments and `_positions` where they stand: what the walk back would have to work out again.
-    __slots__ = ("_parents", "_positions", "_raw", "args", "requires_grad", "static")
+    __slots__ = ("_frozen", "_parents", "_positions", "_raw", "args", "requires_grad", "static")
 
-    _raw: list[Any]
-    _parents: list[Node]
-    _positions: list[int]
+    _raw: Sequence[Any]
+    _parents: Sequence[Node]
+    _positions: Sequence[int]
 
     keeps_gradients: ClassVar[bool] = False
     __primitive__: ClassVar[Callable[..., Any]]  # `apply`, which is defined below
@@ -151,10 +154,8 @@ class Tensor(Dispatching):
         self.requires_grad = requires_grad
         self.primitive = None
         self.args: tuple[Any, ...] = ()
-        self.static: dict[str, Any] = {}
-        self._raw = []
-        self._parents = []
-        self._positions = []
+        self.static: dict[str, Any] = _NO_STATIC
+        self._raw = self._parents = self._positions = ()
         self.serial = next_serial()
         self.grad: npt.NDArray[Any] | None = None
         self.label = label
@@ -253,11 +254,8 @@ class Tensor(Dispatching):
         return self
 
     def detach(self) -> Tensor:
-        """Return a constant tensor outside the graph: a read-only view of the same data."""
-        view = self._value.view()
-        # Written to, it would change numbers that a graph counts on, unseen.
-        view.flags.writeable = False
-        return _constant(view)
+        """Return a constant tensor of the same numbers, copied, outside the graph."""
+        return _constant(self._value.copy())
 
     def numpy(self) -> npt.NDArray[Any]:
         """Return the data as an array; a tensor that is part of a graph must be detached first."""
@@ -270,6 +268,15 @@ class Tensor(Dispatching):
     def tolist(self) -> Any:
         """Return the elements as nested lists of Python numbers."""
         return self._value.tolist()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether this is a parameter that requires no gradient for the time being."""
+        return getattr(self, "_frozen", False)  # few tensors ever are, so the slot may be empty
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self._frozen = frozen
 
     # --- what an array has ---------------------------------------------------------------------
 
@@ -361,11 +368,13 @@ class Tensor(Dispatching):
             key = a.serial
             if key in cotangents:
                 cotangents[key] = cotangents[key] + c
-            elif a.primitive is None and (
-                c is g or (c.__class__ is ndarray and c.base is not None)
+            elif (
+                a.primitive is None
+                and c.__class__ is ndarray
+                and (c is g or c.base is not None or not primitive.trusted)
             ):
                 # A leaf keeps what it gets, so it gets its own: not the cotangent of another
-                # node, nor a view of one.
+                # node, a view of one, or whatever else a user's rule has handed out.
                 cotangents[key] = c.copy()
             else:
                 cotangents[key] = c
@@ -408,6 +417,7 @@ class Tensor(Dispatching):
         node._positions = self._positions
         node.requires_grad = self.requires_grad
         node.grad = None if self.grad is None else self.grad.copy()
+        node.frozen = self.frozen
         node.label = self.label
         return node
 
@@ -490,13 +500,8 @@ class Tensor(Dispatching):
         return apply(shaping.swapaxes, (self,), {"axis1": axis1, "axis2": axis2})
 
     def dot(self, other: Any) -> Tensor:
-        """Multiply as matrices or vectors; for more than two dimensions use ``@`` or einsum."""
-        if self.ndim not in (1, 2) or np.ndim(other) not in (1, 2):
-            raise ShapeError(
-                f"dot takes vectors and matrices, got shapes {self.shape} and {np.shape(other)}; "
-                f"use @ for stacks of matrices"
-            )
-        return apply(linalg.matmul, (self, other), {})
+        """Multiply as matrices or vectors, or by a number; for stacks of matrices use ``@``."""
+        return np.dot(self, other)  # type: ignore[no-any-return]
 
     def astype(self, dtype: npt.DTypeLike) -> Tensor:
         """Convert to another dtype; a conversion to integers is constant."""
@@ -538,10 +543,8 @@ def _constant(data: Any) -> Tensor:
     node._value = data
     node.primitive = None
     node.args = ()
-    node.static = {}
-    node._raw = []
-    node._parents = []
-    node._positions = []
+    node.static = _NO_STATIC
+    node._raw = node._parents = node._positions = ()
     node.requires_grad = False
     node.serial = next_serial()
     node.grad = None
@@ -591,7 +594,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
         data = _result(primitive, data)
     node = _new(Tensor)
     node._value = data
-    if needs and primitive.differentiable and (not _grad_modes or is_grad_enabled()):
+    if needs and primitive.differentiable and (not _unusual or is_grad_enabled()):
         if data.dtype.kind != "f":
             _check_real(primitive, data)
         node.primitive = primitive
@@ -604,10 +607,8 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     else:
         node.primitive = None
         node.args = ()
-        node.static = {}
-        node._raw = []
-        node._parents = []
-        node._positions = []
+        node.static = _NO_STATIC
+        node._raw = node._parents = node._positions = ()
         node.requires_grad = False
     node.serial = next_serial()
     node.grad = None
@@ -620,7 +621,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
 Tensor.__primitive__ = staticmethod(apply)
 
 
-@primitive(rules=[lambda g, y, x: g])
+@primitive(rules=[lambda g, y, x: g], elementwise=True)  # so that it takes the scalar itself
 def lift(x: Any) -> Any:
     """Make a 0-d array of a scalar node."""
     return np.asarray(x, dtype=float)
@@ -628,9 +629,6 @@ def lift(x: Any) -> Any:
 
 def _as_tensor(a: Any) -> Any:
     return apply(lift, (a,), {}) if isinstance(a, Node) and not isinstance(a, Tensor) else a
-
-
-lift.elementwise = True  # so that it takes the scalar node itself
 
 
 def _as_array(a: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_nn.backward import accumulate
 from tinygrad_nn.dispatch import Dispatching
 from tinygrad_nn.errors import NotDifferentiableError
-from tinygrad_nn.graph import Node, _grad_modes, is_grad_enabled, next_serial
+from tinygrad_nn.graph import Node, _unusual, is_grad_enabled, next_serial
 from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.rules import elementwise
 from tinygrad_nn.tensor import Tensor, apply
@@ -81,7 +81,7 @@ def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., A
         node.label = None
         node._changed = 0
         node._scopes = ()
-        if _grad_modes and not is_grad_enabled():
+        if _unusual and not is_grad_enabled():
             node.primitive = node._left = node._right = None
         return node
 
@@ -229,6 +229,11 @@ class Value(Dispatching):
         """Compute the gradient of this number and add it to ``.grad`` of every leaf behind it.
 
         Results in between get their ``.grad`` set to that of this call.
+
+        Parameters
+        ----------
+        gradient : float
+            The derivative, with respect to this number, of what gradients are wanted of.
 
         Raises
         ------
@@ -393,7 +398,6 @@ class Value(Dispatching):
 
     # --- operators -----------------------------------------------------------------------------
 
-    __hash__ = Node.__hash__
     __add__, __radd__ = _operator(elementwise.add)
     __sub__, __rsub__ = _operator(elementwise.subtract)
     __mul__, __rmul__ = _operator(elementwise.multiply)
@@ -439,7 +443,7 @@ def _node(data: float, primitive: Primitive, args: tuple[Any, ...]) -> Value:
     node.label = None
     node._changed = 0
     node._scopes = ()
-    if _grad_modes and not is_grad_enabled():
+    if _unusual and not is_grad_enabled():
         node.primitive = node._left = node._right = None
     return node
 
@@ -465,7 +469,9 @@ def add_n(values: Any) -> Any:
 
     Returns
     -------
-    Value or Tensor
+    Value, Tensor, ndarray or float
+        A Tensor if the terms have one, or have a Value and an array; a float for plain numbers,
+        0.0 for no terms at all.
 
     Examples
     --------

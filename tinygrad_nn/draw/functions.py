@@ -139,6 +139,13 @@ def make_dot(var: Any, params: Mapping[str, Node] | None = None) -> Drawing:
     Returns
     -------
     Drawing
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> w = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> tg.make_dot((w * w).sum(), {"w": w})
+    <Drawing of 3 nodes, 3 edges, 0 clusters>
     """
     return draw(var, params, rankdir="TB")
 

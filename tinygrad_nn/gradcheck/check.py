@@ -288,9 +288,10 @@ def gradcheck(
     LossError
         If `f` returns what has no gradient: a plain number or array, integers, None.
     NotDifferentiableError
-        If the result does not depend on the inputs, or `f` uses what has no derivative.
+        If the result depends on none of the inputs, or `f` uses what has no derivative.
     TypeError
-        If there is no floating input to check, or `f` does not take that many.
+        If there is no floating input to check, or none with elements, or `f` does not take that
+        many.
 
     Notes
     -----
@@ -348,7 +349,7 @@ def _check(
     if subject.constants:
         report.notes.append(f"constant, not checked: {', '.join(subject.constants)}")
     y = contracts(subject, report, rng)
-    if y is not None and y.size and subject.x.size:
+    if y is not None:
         kinks = _first_order(subject, y, rule, budget, rng, report)
         if order == 2:
             _second_order(subject, y, rule, budget, rng, report, kinks)

@@ -46,12 +46,19 @@ def contracts(subject: Subject, report: GradcheckReport, rng: np.random.Generato
             f"the result is not finite: {bad} of {y.size} numbers are inf or nan"
         )
         return None
-    if y.size and not any(node.requires_grad for node in outputs):
+    if not y.size:
+        report.notes.append("nothing checked: the result has no elements")
+        return None
+    unreached = subject.unreached(nodes, outputs)
+    if len(unreached) == len(nodes):
         raise NotDifferentiableError(
             f"the result does not depend on {', '.join(subject.names)} through the graph: it is "
             f"constant, or was computed from t.data or a copy (tensor(t.data)). Compute with "
             f"operators and NumPy's functions on the tensors themselves"
         )
+    unused = [name for name in unreached if subject.sizes[name]]
+    if unused:
+        report.notes.append(f"the result does not depend on {', '.join(unused)}: gradient 0")
     w = signs(rng, y.size)
     factors = np.array([1.0, 1.0, -2.0, 1024.0, 2.0**-10])
     try:

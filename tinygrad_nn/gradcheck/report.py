@@ -86,7 +86,7 @@ def _count(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
-@dataclass
+@dataclass(repr=False)
 class GradcheckReport:
     """The outcome of a check: true if the gradient is right.
 
@@ -124,15 +124,19 @@ class GradcheckReport:
         self.findings.sort(key=lambda finding: finding._rank)
 
     @property
-    def worst_relative_error(self) -> float:
-        """The largest relative error among the derivatives that differences can resolve."""
-        resolved = (
+    def _relative_errors(self) -> list[float]:
+        """The relative errors of the derivatives that differences can resolve."""
+        return [
             f.relative_error
             for f in self.findings
             if f.verdict == WRONG
             or (f.verdict == RIGHT and f.tolerance < 1e-3 * max(abs(f.analytic), abs(f.numeric)))
-        )
-        return max(resolved, default=0.0)
+        ]
+
+    @property
+    def worst_relative_error(self) -> float:
+        """The largest relative error among the derivatives that differences can resolve."""
+        return max(self._relative_errors, default=0.0)
 
     # --- words ---------------------------------------------------------------------------------
 
@@ -154,9 +158,10 @@ class GradcheckReport:
         share = "all" if checked == elements else f"{checked:,} of"
         lines = [
             f"checked {share} {_count(elements, 'element')} of {_count(len(self.inputs), 'input')}"
-            f" in {_count(self.evaluations, 'evaluation')}; "
-            f"worst relative error {self.worst_relative_error:.1e}"
+            f" in {_count(self.evaluations, 'evaluation')}"
         ]
+        if self._relative_errors:
+            lines[0] += f"; worst relative error {self.worst_relative_error:.1e}"
         second = sum(f.order == 2 for f in self.findings)
         if second:
             lines.append(f"second order: {_count(second, 'derivative')}")
@@ -200,6 +205,9 @@ class GradcheckReport:
                 lines.append(f"  ... and {more:,} more, none of them worse")
         lines += self.scope
         return _printable("\n".join(lines))
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain dicts, lists, strings and numbers."""

@@ -77,6 +77,11 @@ class Subject:
                 "Value or float (an array of integers is a constant; convert it with "
                 "x.astype(float))"
             )
+        if not any(leaf.array.size for leaf in leaves):
+            raise TypeError(
+                f"gradcheck found no input to check: {', '.join(leaf.name for leaf in leaves)} "
+                f"has no elements, and of nothing nothing can be said; give it at least one"
+            )
         self._call = call
         self._leaves = leaves
         self._constants = inputs.constants
@@ -110,6 +115,15 @@ class Subject:
         with strict(), enable_grad():
             output = self._call(nodes)
         return nodes, list(_outputs(output))
+
+    def unreached(self, leaves: list[Node], outputs: list[Node]) -> list[str]:
+        """Return the names of the inputs that the outputs do not depend on; empty ones count."""
+        live = reachable(node for node in outputs if node.requires_grad)
+        return [
+            name
+            for name, node in zip(self.names, leaves, strict=True)
+            if node.serial not in live or not self.sizes[name]
+        ]
 
     def value(self, x: Array) -> Array:
         """Return all numbers of the output at `x`, shape (m,)."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.job.errors import JobError
-from tinygrad_nn.job.table import Table
+from tinygrad_nn.job.table import Table, count, is_number
 
 __all__ = ["MAX_CLASSES", "MIN_ROWS", "Dataset", "Scale", "prepare"]
 
@@ -22,7 +22,11 @@ MAX_CLASSES = 20
 #: Fewer rows leave nothing to learn from once a part is held out.
 MIN_ROWS = 10
 
+#: Rows that each class needs on average; with fewer, a column holds names or measurements.
+_ROWS_PER_CLASS = 2
+
 _QUANTITY = "; a regression needs numbers as its target, --task classify takes text"
+_STRAY = "; --task classify takes it as a class"
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ def prepare(
     target: str,
     *,
     task: str = "auto",
+    default: str = "",
     ignore: Sequence[str] = (),
     test_share: float = 0.2,
     rng: int | np.random.Generator | None = 0,
@@ -122,7 +127,9 @@ def prepare(
         The column to predict.
     task : {"auto", "classify", "regress"}
         With "auto", text and up to `MAX_CLASSES` different integers are classes, other numbers a
-        quantity.
+        quantity; text among numbers that prevail is a mistake.
+    default : {"", "classify", "regress"}
+        What "auto" stands for, if anything, whatever the cells look like.
     ignore : sequence of str
         Columns to leave out.
     test_share : float
@@ -143,12 +150,14 @@ def prepare(
         raise JobError(f"{table.path}: no column is left to predict {target!r} from")
     if len(table) < MIN_ROWS:
         raise JobError(
-            f"{table.path}: {len(table)} rows of data are too few; at least {MIN_ROWS} are needed "
-            f"to train on some and judge by others"
+            f"{table.path}: {count(len(table), 'row')} of data, which is too few; at least "
+            f"{MIN_ROWS} are needed to train on some and judge by others"
         )
     raw = table.numbers(features)
     if task == "auto":
-        task = "classify" if _are_classes(cells) else "regress"
+        if default != "regress" and 2 * sum(map(is_number, cells)) > len(cells):
+            table.numbers([target], _STRAY)
+        task = default or ("classify" if _are_classes(cells) else "regress")
     classes: tuple[str, ...] = ()
     y: Array
     if task == "classify":
@@ -158,12 +167,14 @@ def prepare(
                 f"{table.path}: column {target!r} has one class only ({classes[0]!r}); "
                 f"a classifier needs at least two"
             )
-        train, test = _split([np.flatnonzero(y == k) for k in range(len(classes))], test_share, rng)
-        if not len(test):
+        if len(cells) < _ROWS_PER_CLASS * len(classes):
+            remedy = "; --task regress fits numbers" if all(map(is_number, classes)) else ""
             raise JobError(
-                f"{table.path}: no two rows have the same class in column {target!r}, so none can "
-                f"be held out; --task regress fits numbers"
+                f"{table.path}: column {target!r} has {len(classes):,} different classes in "
+                f"{len(cells):,} rows; at least {_ROWS_PER_CLASS} rows for each, on average, are "
+                f"needed to train on some and judge by others{remedy}"
             )
+        train, test = _split([np.flatnonzero(y == k) for k in range(len(classes))], test_share, rng)
         target_scale = Scale(np.zeros(()), np.ones(()))
     else:
         quantity = table.numbers([target], _QUANTITY)[:, 0]
@@ -189,24 +200,13 @@ def prepare(
 
 
 def _as_integer(cell: str) -> int | None:
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
+    value = float(cell) if is_number(cell) else math.nan
     return int(value) if math.isfinite(value) and value.is_integer() else None
-
-
-def _is_text(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return True
-    return False
 
 
 def _are_classes(cells: Sequence[str]) -> bool:
     distinct = set(cells)
-    if any(map(_is_text, distinct)):
+    if not all(map(is_number, distinct)):
         return True
     integers = {_as_integer(cell) for cell in distinct}
     # A column that hardly repeats counts or measures something.

@@ -33,8 +33,8 @@ def focal_loss(prediction, target, gamma=2.0):  # type: ignore[no-untyped-def]
     """
     log_probabilities = tg.log_softmax(prediction)
     log_p = log_probabilities[np.arange(len(prediction)), target]
-    p = np.exp(log_p)
-    return -np.mean((1.0 - p) ** gamma * log_p)
+    one_minus_p = -np.expm1(log_p)  # exact where p is close to 1
+    return -np.mean(one_minus_p**gamma * log_p)
 
 
 # Read by the command line: what the loss is measured in, and inputs to check and draw it with.

@@ -14,10 +14,16 @@ from tinygrad_nn.graph import Node
 from tinygrad_nn.job.errors import JobError
 from tinygrad_nn.job.load import blame, load_function
 
-__all__ = ["LOSSES", "UserFunction", "find_loss", "scalar_or_raise"]
+__all__ = ["INDEPENDENT", "LOSSES", "UserFunction", "find_loss", "scalar_or_raise"]
 
 _SQUARED = "squared standard deviations"
 _PLAIN = "standard deviations"
+
+#: What is wrong with a result that has a gradient, but none to learn from; without its subject.
+INDEPENDENT = (
+    "returned a number that does not depend on the prediction, so no parameter gets a gradient: "
+    "compute it from the prediction's own tensor, not from .data, .detach() or a new tensor"
+)
 
 #: Losses by name, with the task that each is for and its unit.
 LOSSES: dict[str, tuple[Callable[..., Any], str, str]] = {

@@ -22,10 +22,12 @@ import numpy.typing as npt
 
 from tinygrad_nn.job.errors import JobError
 
-__all__ = ["Table", "read_table"]
+__all__ = ["Table", "count", "is_number", "read_table"]
 
 _GZIP = b"\x1f\x8b"
 _GAP = "; fill it in, or remove the row"
+#: How files spell that there is nothing, in any case.
+_MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
 _NUMERIC = (
     "; columns other than the target must be numeric: write numbers, or leave this one out with "
     "--ignore"
@@ -69,10 +71,10 @@ class Table:
         near = difflib.get_close_matches(name, self.names, 1, 0.6) or [
             n for n in self.names if n.casefold() == name.strip().casefold()
         ]
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        if all(_is_number(n) for n in self.names):
-            hint = "the first line must hold the columns' names, and holds numbers. "
-        raise JobError(f"{self.path}: no column {name!r}; {hint}Columns: {_listed(self.names)}")
+        hint = f"did you mean {near[0]!r}? the " if near else "the "
+        if all(is_number(n) for n in self.names):
+            hint = "the first line must hold the columns' names, and holds numbers; the "
+        raise JobError(f"{self.path}: no column {name!r}; {hint}columns are {_listed(self.names)}")
 
     def text(self, name: str) -> list[str]:
         """Return the cells of a column.
@@ -80,7 +82,7 @@ class Table:
         Raises
         ------
         JobError
-            If a cell is empty or NaN.
+            If a cell is empty or says that its value is missing, as NaN, NA and null do.
         """
         i = self.index(name)
         cells = [row[i] for row in self.rows]
@@ -120,14 +122,14 @@ class Table:
 
 
 def _is_missing(cell: str) -> bool:
-    return cell.casefold() in ("", "nan")
+    return cell.casefold() in _MISSING
 
 
 def _complaint(cell: str) -> str:
     """Return what is wrong with a cell that is no number, to go behind where it is."""
     if _is_missing(cell):
         return f" is missing ({cell})" if cell else " is empty"
-    return f": {_short(cell)} is not {'finite' if _is_number(cell) else 'a number'}"
+    return f": {_short(cell)} is not {'finite' if is_number(cell) else 'a number'}"
 
 
 def _number(cell: str) -> float:
@@ -138,7 +140,8 @@ def _number(cell: str) -> float:
     return value
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Return whether a cell is a number, finite or not."""
     try:
         float(cell)
     except ValueError:
@@ -190,14 +193,15 @@ def read_table(path: str | Path) -> Table:
     for line, row in zip(lines, rows, strict=True):
         if len(row) != len(header):
             raise JobError(
-                f"{name}: line {line} has {_count(len(row), 'cell')}, the header has "
+                f"{name}: line {line} has {count(len(row), 'cell')}, the header has "
                 f"{len(header)}; each row needs a cell for each column"
             )
     return Table(name, header, rows, lines)
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+def count(n: int, noun: str) -> str:
+    """Return a number of things in words: 1 row, 1,797 rows."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _load(name: str) -> bytes:

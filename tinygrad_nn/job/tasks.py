@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_nn.draw import Drawing, draw
+from tinygrad_nn.draw import Drawing, draw, trace
 from tinygrad_nn.errors import LossError, TinygradError
 from tinygrad_nn.gradcheck import GradcheckReport, gradcheck
 from tinygrad_nn.graph import Node
@@ -19,26 +19,38 @@ from tinygrad_nn.job.dataset import Dataset, prepare
 from tinygrad_nn.job.errors import JobError
 from tinygrad_nn.job.inputs import Input, find_inputs
 from tinygrad_nn.job.load import blame
-from tinygrad_nn.job.loss import LOSSES, UserFunction, find_loss, scalar_or_raise
+from tinygrad_nn.job.loss import INDEPENDENT, LOSSES, UserFunction, find_loss, scalar_or_raise
 from tinygrad_nn.job.saved import SavedModel
 from tinygrad_nn.job.table import Table, read_table
 from tinygrad_nn.job.training import History, Settings, Step, train
 from tinygrad_nn.nn import MLP
+from tinygrad_nn.tensor import Tensor
 
 __all__ = ["Plan", "Trained", "check_function", "check_out", "draw_function", "plan_training"]
 
 Files = dict[Path, bytes | str]
 
 
-def check_out(folder: Path) -> None:
-    """Raise JobError if no files can be written into `folder`, before hours of work are lost."""
-    place = folder.absolute()
+def check_out(folder: str) -> Path:
+    """Return a folder for results as a path.
+
+    Raises
+    ------
+    JobError
+        If no files can be written into it; said before hours of work are lost.
+    """
+    if not folder.strip():
+        raise JobError("--out is empty; name a folder, or . for the current one")
+    path = place = Path(folder).absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
         raise JobError(f"--out {folder}: {place} exists and is not a directory")
     if not os.access(place, os.W_OK | os.X_OK):
         raise JobError(f"--out {folder}: no permission to write in {place}")
+    # Permissions do not say all: some file systems take no files, and names can be too long.
+    atomic_write(path / ".can-be-written", "")
+    return Path(folder)
 
 
 @dataclass(frozen=True)
@@ -135,11 +147,11 @@ def plan_training(
                 f"--loss {function.name} does not fit --task {task}; use {', '.join(fitting)} or "
                 f"a loss of your own"
             )
-        task = function.task
     table = read_table(path)
     data = prepare(
-        table, target, task=task, ignore=ignore, test_share=test_share, rng=settings.seed
-    )
+        table, target, task=task, default=function.task if function else "", ignore=ignore,
+        test_share=test_share, rng=settings.seed,
+    )  # fmt: skip
     if function is None:
         function = find_loss("cross_entropy" if data.task == "classify" else "mse_loss")
     return Plan(table, data, function, settings)
@@ -169,11 +181,13 @@ def check_function(
     function = UserFunction.load(spec)
 
     def accept(inputs: Sequence[Input]) -> None:
-        result = _call(function, inputs)
+        result, tensors = _call(function, inputs)
         try:
             scalar_or_raise(result)
         except LossError as error:
             raise JobError(f"{spec} {error}") from None
+        if not _depends(result, tensors):
+            raise JobError(f"{spec} {INDEPENDENT}")
         if not np.isfinite(result.data).all():
             raise JobError(f"{spec} returned {result.item()} on these inputs; there is no gradient")
 
@@ -194,28 +208,40 @@ def check_function(
 
 def draw_function(
     spec: str, *, shapes: str | None = None, file: str | None = None, seed: int = 0
-) -> tuple[list[Input], Drawing]:
-    """Draw the graph of a call of a user's function; parameters as for `check_function`."""
+) -> tuple[list[Input], Drawing, bool]:
+    """Draw the graph of a call of a user's function; parameters as for `check_function`.
+
+    The last of what is returned says whether any of the inputs is in the graph.
+    """
     function = UserFunction.load(spec)
-    outputs: list[Any] = []
+    calls: list[tuple[Any, list[Tensor]]] = []
 
     def accept(inputs: Sequence[Input]) -> None:
-        result = _call(function, inputs)
+        result, tensors = _call(function, inputs)
         if not isinstance(result, Node | list | tuple | dict):
             raise JobError(
                 f"{spec} returned a {type(result).__name__}, which has no graph; return the tensor"
             )
-        outputs.append(result)
+        calls.append((result, tensors))
 
     inputs = find_inputs(function, accept, shapes=shapes, file=file, rng=seed)
     try:
-        return inputs, draw(outputs[-1])
+        result, tensors = calls[-1]
+        return inputs, draw(result), _depends(result, tensors)
     except TinygradError:
         raise
     except (TypeError, ValueError) as error:
         raise JobError(f"{spec} cannot be drawn: {error}") from error
 
 
-def _call(function: UserFunction, inputs: Sequence[Input]) -> Any:
+def _call(function: UserFunction, inputs: Sequence[Input]) -> tuple[Any, list[Tensor]]:
+    """Return the result of a call, and the tensors that it was called with."""
+    tensors = [item.tensor() for item in inputs]
     with np.errstate(all="ignore"):
-        return function(*(item.tensor() for item in inputs))
+        return function(*tensors), tensors
+
+
+def _depends(result: Any, tensors: Sequence[Tensor]) -> bool:
+    """Return whether the graph of a result holds one of the tensors."""
+    nodes, _ = trace(result)
+    return any(tensor in nodes for tensor in tensors)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tinygrad_nn.graph import no_grad
 from tinygrad_nn.job.dataset import Dataset
 from tinygrad_nn.job.errors import JobError
-from tinygrad_nn.job.loss import UserFunction
+from tinygrad_nn.job.loss import INDEPENDENT, UserFunction
 from tinygrad_nn.nn import MLP
 from tinygrad_nn.optim import SGD
 from tinygrad_nn.tensor import Tensor
@@ -155,7 +155,7 @@ def train(
     Raises
     ------
     JobError
-        If the loss is no loss, or training diverges.
+        If the loss is no loss, does not depend on the prediction, or training diverges.
 
     References
     ----------
@@ -188,6 +188,8 @@ def train(
                 value = _step(network, optimizer, loss, data, batch)
                 if not math.isfinite(value):
                     raise _not_finite(loss, value, epoch, settings.lr if done else None)
+                if not done and all(p.grad is None for p in network.parameters()):
+                    raise JobError(f"{loss.spec} {INDEPENDENT}")
                 if i < steps - 1:
                     report(Step(epoch, (done + 1) / total, value))
             metrics = _measure(network, loss, data)

@@ -34,23 +34,93 @@ def _fans(shape: Shape) -> tuple[int, int]:
 def uniform(
     shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32", *, bound: float = 1.0
 ) -> Array:
-    """Draw uniformly from [-bound, bound)."""
+    """Draw uniformly from [-bound, bound), a distribution of variance bound^2 / 3.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the result.
+    rng : int, numpy.random.Generator or None
+        Source of randomness; None for fresh entropy.
+    dtype : dtype
+        Floating type of the result.
+    bound : float
+        Positive.
+
+    Returns
+    -------
+    ndarray
+
+    Examples
+    --------
+    >>> from tinygrad_nn.nn import init
+    >>> print(init.uniform((2,), rng=0, bound=0.5))
+    [ 0.13696168 -0.23021328]
+    """
     return np.asarray(np.random.default_rng(rng).uniform(-bound, bound, shape), dtype)
 
 
 def normal(
     shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32", *, std: float = 1.0
 ) -> Array:
-    """Draw from a normal distribution of mean 0 and standard deviation `std`."""
+    """Draw from a normal distribution of mean 0 and standard deviation `std`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the result.
+    rng : int, numpy.random.Generator or None
+        Source of randomness; None for fresh entropy.
+    dtype : dtype
+        Floating type of the result.
+    std : float
+        Standard deviation.
+
+    Returns
+    -------
+    ndarray
+
+    Examples
+    --------
+    >>> from tinygrad_nn.nn import init
+    >>> print(init.normal((2,), rng=0, std=0.1))
+    [ 0.01257302 -0.01321049]
+    """
     return np.asarray(std * np.random.default_rng(rng).standard_normal(shape), dtype)
 
 
 def he_uniform(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Array:
     """Draw uniformly with variance 2 / n_in, which keeps a relu layer's scale.
 
+    The bound is ``sqrt(6 / n_in)``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the result, ``(n_in, n_out)`` or ``(n_in,)``.
+    rng : int, numpy.random.Generator or None
+        Source of randomness; None for fresh entropy.
+    dtype : dtype
+        Floating type of the result.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    ValueError
+        If `shape` is ``()``, which has no fan-in.
+
     References
     ----------
     K. He et al., https://arxiv.org/abs/1502.01852, equation 10.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.nn import init
+    >>> print(init.he_uniform((3, 1), rng=0).ravel())
+    [ 0.38738614 -0.6511415  -1.2983229 ]
     """
     return uniform(shape, rng, dtype, bound=math.sqrt(6.0 / _fans(shape)[0]))
 
@@ -58,9 +128,33 @@ def he_uniform(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") 
 def he_normal(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Array:
     """Draw from a normal distribution of variance 2 / n_in, which keeps a relu layer's scale.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the result, ``(n_in, n_out)`` or ``(n_in,)``.
+    rng : int, numpy.random.Generator or None
+        Source of randomness; None for fresh entropy.
+    dtype : dtype
+        Floating type of the result.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    ValueError
+        If `shape` is ``()``, which has no fan-in.
+
     References
     ----------
     K. He et al., https://arxiv.org/abs/1502.01852, equation 10.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.nn import init
+    >>> print(init.he_normal((3, 1), rng=0).ravel())
+    [ 0.10265829 -0.10786317  0.5229029 ]
     """
     return normal(shape, rng, dtype, std=math.sqrt(2.0 / _fans(shape)[0]))
 
@@ -68,9 +162,35 @@ def he_normal(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -
 def glorot_uniform(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Array:
     """Draw uniformly with variance 2 / (n_in + n_out).
 
+    The bound is ``sqrt(6 / (n_in + n_out))``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the result, ``(n_in, n_out)`` or ``(n_in,)``.
+    rng : int, numpy.random.Generator or None
+        Source of randomness; None for fresh entropy.
+    dtype : dtype
+        Floating type of the result.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    ValueError
+        If `shape` is ``()``, which has no fan-in.
+
     References
     ----------
     X. Glorot and Y. Bengio, AISTATS 2010, equation 16.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.nn import init
+    >>> print(init.glorot_uniform((3, 1), rng=0).ravel())
+    [ 0.33548626 -0.56390506 -1.1243806 ]
     """
     return uniform(shape, rng, dtype, bound=math.sqrt(6.0 / sum(_fans(shape))))
 
@@ -78,9 +198,33 @@ def glorot_uniform(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float3
 def glorot_normal(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Array:
     """Draw from a normal distribution of variance 2 / (n_in + n_out).
 
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the result, ``(n_in, n_out)`` or ``(n_in,)``.
+    rng : int, numpy.random.Generator or None
+        Source of randomness; None for fresh entropy.
+    dtype : dtype
+        Floating type of the result.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    ValueError
+        If `shape` is ``()``, which has no fan-in.
+
     References
     ----------
     X. Glorot and Y. Bengio, AISTATS 2010, equation 12.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.nn import init
+    >>> print(init.glorot_normal((3, 1), rng=0).ravel())
+    [ 0.08890469 -0.09341224  0.4528472 ]
     """
     return normal(shape, rng, dtype, std=math.sqrt(2.0 / sum(_fans(shape))))
 
@@ -109,6 +253,10 @@ def truncated_normal(
         Of the normal distribution before truncation.
     low, high : float
         Bounds of the result, in the same unit as `mean` (not multiples of `std`).
+
+    Returns
+    -------
+    ndarray
 
     Raises
     ------
@@ -141,12 +289,54 @@ def truncated_normal(
 def constant(
     shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32", *, value: float = 0.0
 ) -> Array:
-    """Fill with `value`."""
+    """Fill with `value`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the result.
+    rng : int, numpy.random.Generator or None
+        Not used: initializers share one signature.
+    dtype : dtype
+        The type of the result.
+    value : float
+        What every element is.
+
+    Returns
+    -------
+    ndarray
+
+    Examples
+    --------
+    >>> from tinygrad_nn.nn import init
+    >>> print(init.constant((2,), value=0.5))
+    [0.5 0.5]
+    """
     return np.full(shape, value, dtype)
 
 
 def zeros(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Array:
-    """Fill with 0."""
+    """Fill with 0.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the result.
+    rng : int, numpy.random.Generator or None
+        Not used: initializers share one signature.
+    dtype : dtype
+        The type of the result.
+
+    Returns
+    -------
+    ndarray
+
+    Examples
+    --------
+    >>> from tinygrad_nn.nn import init
+    >>> print(init.zeros((2,)))
+    [0. 0.]
+    """
     return np.zeros(shape, dtype)
 
 
@@ -161,10 +351,25 @@ INITIALIZERS: dict[str, Initializer] = {
 def initializer(name: str | Initializer) -> Initializer:
     """Look an initializer up: a name, or a function (returned as it is).
 
+    Parameters
+    ----------
+    name : str or callable
+        A key of `INITIALIZERS`, or a function ``(shape, rng, dtype) -> ndarray``.
+
+    Returns
+    -------
+    callable
+
     Raises
     ------
     ValueError
         If there is none of that name; the message lists them.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.nn import init
+    >>> init.initializer("he_uniform") is init.he_uniform
+    True
     """
     if callable(name):
         return name

@@ -175,6 +175,18 @@ class NeuronView:
         The unit's column of the layer's weight; assign an array or write to elements.
     bias : ndarray, shape ()
         The unit's bias; assign a number or write to ``bias[...]``.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> layer = tg.nn.Layer(2, 3, rng=0)
+    >>> unit = layer.neurons[1]
+    >>> unit.weight = [1.0, 2.0]
+    >>> unit.bias[...] = 0.5
+    >>> unit
+    NeuronView(weight=[1. 2.], bias=0.5)
+    >>> print(layer.weight.data[:, 1], layer.bias.data)
+    [1. 2.] [0.  0.5 0. ]
     """
 
     __slots__ = ("_index", "_layer")
@@ -328,7 +340,8 @@ class MLP(Module):
     init : str, callable or None
         Initializer of the weights (see `Layer`).
     rng : int, numpy.random.Generator or None
-        Source of the weights, layer by layer.
+        Source of the weights, layer by layer. The default 0 gives the same weights every time,
+        where `Layer` and `Neuron` default to None, fresh entropy.
     dtype : dtype
         Of the parameters.
 

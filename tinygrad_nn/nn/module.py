@@ -104,10 +104,17 @@ class Module:
             tensor.grad = None
 
     def requires_grad_(self, requires_grad: bool = True) -> Module:
-        """Freeze (False) or unfreeze all floating tensors, and return the module."""
+        """Freeze all parameters (False), or unfreeze those that were frozen so; return the module.
+
+        Buffers stay buffers.
+        """
         for _, tensor in self.named_tensors():
-            if tensor.dtype.kind == "f":
-                tensor.requires_grad_(requires_grad)
+            if tensor.requires_grad and not requires_grad:
+                tensor.frozen = True
+                tensor.requires_grad_(False)
+            elif requires_grad and tensor.frozen:
+                tensor.frozen = False
+                tensor.requires_grad_(True)
         return self
 
     # --- modes ---------------------------------------------------------------------------------
@@ -241,12 +248,13 @@ def _walk(root: Module, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(module: Module) -> Iterator[tuple[str, Any]]:
-    """Yield the modules directly in `module`, through lists, tuples and dicts."""
+    """Yield the modules directly in `module`, through lists, tuples and dicts; not itself."""
     stack = list(reversed(list(_children(module))))
     while stack:
         name, item = stack.pop()
         if isinstance(item, Module):
-            yield name, item
+            if item is not module:
+                yield name, item
         else:
             below = [(f"{name}.{key}", value) for key, value in _children(item)]
             stack.extend(reversed(below))

@@ -6,7 +6,8 @@ Laws for rules, which the tests enforce:
    ``.dtype``, ``.T``. Nothing is written in place.
 2. Constants are Python floats: a NumPy scalar would turn float32 into float64.
 3. No rule undoes broadcasting; the graph walk does, once, for every elementwise primitive.
-4. Comparisons, ``sign`` and ``floor`` are primitives too: recorded, never differentiated.
+4. Comparisons, ``sign`` and ``floor`` are primitives too: dispatched like all others, with constant
+   results. Rules compare with ``equal`` and ``isnan``; ``==`` of two Values means identity.
 5. Every forward that is not a view takes ``out=``.
 6. Linear primitives come in transposed pairs, each the other's rule.
 """
@@ -23,3 +24,5 @@ TABLE: dict[str, Primitive] = {
     for item in vars(module).values()
     if isinstance(item, Primitive)
 }
+for _primitive in TABLE.values():
+    _primitive.trusted = True

@@ -295,7 +295,32 @@ def _np_where(condition: Any, *branches: Any) -> Any:
     scalar=lambda x: x if x > 0 or x != x else 0.0,
 )
 def relu(x: Any, *, out: Any = None) -> Any:
-    """Rectified linear unit, max(x, 0); derivative 0 at 0, also at -0.0. nan stays nan."""
+    """Rectified linear unit, ``max(x, 0)``; nan stays nan.
+
+    The derivative is 1 for x > 0 and 0 elsewhere: at the corner, 0.0 or -0.0, the subgradient 0
+    is taken.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape.
+    out : ndarray, optional
+        Written to; for plain arrays only.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Shape of `x`.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> x = tg.tensor([-2.0, 0.0, 3.0], requires_grad=True)
+    >>> y = tg.relu(x)
+    >>> y.sum().backward()
+    >>> y.data, x.grad
+    (array([0., 0., 3.]), array([0., 0., 1.]))
+    """
     return np.maximum(x, 0.0, out=out)
 
 
@@ -313,7 +338,28 @@ def _sigmoid_scalar(x: float) -> float:
     scalar=_sigmoid_scalar,
 )
 def sigmoid(x: Any, *, out: Any = None) -> Any:
-    """Logistic function 1 / (1 + exp(-x)), exact in both tails and free of overflow."""
+    """Logistic function ``1 / (1 + exp(-x))``, exact in both tails and free of overflow.
+
+    The derivative is ``y (1 - y)``, with y the result.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape.
+    out : ndarray, optional
+        Written to; for plain arrays only.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Shape of `x`.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> tg.sigmoid(tg.tensor([-1000.0, 0.0, 1000.0]))
+    tensor([0. , 0.5, 1. ])
+    """
     x = floating(x)
     e = np.exp(-np.abs(x))
     return np.divide(np.where(np.greater_equal(x, 0), 1.0, e), 1.0 + e, out=out)

@@ -181,6 +181,8 @@ def _logsumexp_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool
 def logsumexp(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = None) -> Any:
     """Logarithm of the sum of exponentials over `axis`; -inf for an empty sum.
 
+    ``m + log(sum(exp(x - m)))`` with m the maximum.
+
     Parameters
     ----------
     x : array_like
@@ -189,6 +191,13 @@ def logsumexp(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = No
         Axes to sum over; all by default.
     keepdims : bool
         Keep the summed axes with length 1.
+    out : ndarray, optional
+        Written to; for plain arrays only.
+
+    Returns
+    -------
+    Tensor, ndarray or float
+        Shape of `x` without the summed axes.
 
     Examples
     --------
@@ -229,12 +238,21 @@ def _softmax_rule(g: Any, y: Any, x: Any, *, axis: int = -1) -> Any:
 def softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     """Softmax over `axis`: exp(x) normalised to sum 1.
 
+    ``exp(x - m) / sum(exp(x - m))`` with m the maximum.
+
     Parameters
     ----------
     x : array_like
         Logits of any shape, in nats.
     axis : int
         The axis along which the result sums to 1.
+    out : ndarray, optional
+        Written to; for plain arrays only.
+
+    Returns
+    -------
+    Tensor, ndarray or float
+        Shape of `x`.
 
     Examples
     --------
@@ -256,12 +274,21 @@ def _log_softmax_rule(g: Any, y: Any, x: Any, *, axis: int = -1) -> Any:
 def log_softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     """Logarithm of `softmax` over `axis`, exact where softmax itself rounds to 0 or 1.
 
+    ``x - m - log(sum(exp(x - m)))`` with m the maximum.
+
     Parameters
     ----------
     x : array_like
         Logits of any shape, in nats.
     axis : int
         The axis along which the exponentials of the result sum to 1.
+    out : ndarray, optional
+        Written to; for plain arrays only.
+
+    Returns
+    -------
+    Tensor, ndarray or float
+        Shape of `x`.
 
     Examples
     --------
