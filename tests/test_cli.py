@@ -1,6 +1,7 @@
 """The command line: what it does, and the one line that it says when it cannot."""
 
 import csv
+import errno
 import gzip
 import os
 import signal
@@ -48,6 +49,12 @@ def constant(prediction, target):
 
 def nothing(prediction, target):
     pass
+
+def unrelated(prediction, target):
+    return tg.tensor(1.0, requires_grad=True) * 2.0
+
+def new_tensor(prediction, target):
+    return np.mean(tg.tensor(prediction.data, requires_grad=True))
 
 def not_a_number(prediction, target):
     return np.mean(prediction) * math.nan
@@ -165,6 +172,7 @@ def test_train_classifier(here: Path) -> None:
     assert "2 classes (lily, rose)" in result.stdout
     assert "\x1b" not in result.output  # no bar where there is no terminal
     assert "epoch 12/12" in result.stdout
+    assert "loss and accuracy after each epoch" in result.stdout
 
 
 def test_train_regression(here: Path) -> None:
@@ -176,6 +184,7 @@ def test_train_regression(here: Path) -> None:
         "epoch", "train_loss", "train_rmse", "train_r2", "test_loss", "test_rmse", "test_r2",
     ]  # fmt: skip
     assert Path("out/rmse.png").exists()
+    assert "loss, rmse and r2 after each epoch" in result.stdout
     model = SavedModel.load("out/model.npz")
     table = np.loadtxt("prices.csv", delimiter=",", skiprows=1)
     errors = model.predict(table[:, :3]) - table[:, 3]
@@ -249,6 +258,14 @@ def good(n: int = 20) -> str:
     return "x,y\n" + "".join(f"{i / 7},{i % 2}\n" for i in range(n))
 
 
+def floats(sixth: str = "0.5") -> bytes:
+    """Return a table of 200 rows, all targets different, the one in line 7 as given."""
+    cells = [sixth if i == 5 else f"{i / 3:.6f}" for i in range(200)]
+    return ("x,y\n" + "".join(f"{i},{y}\n" for i, y in enumerate(cells))).encode()
+
+
+STRAY = ["line 7, column 'y': 'oops' is not a number", "; --task classify takes it as a class"]
+
 BAD_TABLES = {
     # name: (content, extra options, what the line must say)
     "no rows": (b"x,y\n", (), ["no row of data"]),
@@ -270,8 +287,18 @@ BAD_TABLES = {
     "one class": (good().replace(",1", ",0").encode(), (), ["one class only ('0')", "'y'"]),
     "no class twice": (
         b"x,y\n" + b"".join(b"%d,%d.5\n" % (i, i) for i in range(12)), ("--task", "classify"),
-        ["no two rows", "'y'"],
+        ["'y' has 12 different classes in 12 rows", "at least 2 rows for each", "--task regress"],
     ),
+    "floats for a classifier's loss": (floats(), ("--loss", "cross_entropy"), ["200 different"]),
+    "names": (
+        b"x,y\n" + b"".join(b"%d,n%d\n" % (i, i % 13) for i in range(25)), (),
+        ["13 different classes in 25 rows"],
+    ),
+    "text among floats": (floats("oops"), (), STRAY),
+    "text among floats for a classifier's loss": (floats("oops"), ("--loss", "cross_entropy"), STRAY),
+    "text among floats for a loss of one's own": (floats("oops"), ("--loss", "losses.py:one"), STRAY),
+    "text among integers": (good().replace("5,1", "5,oops", 1).encode(), (), ["'oops'", STRAY[1]]),
+    "one row": (b"x,y\n1,2\n", (), [": 1 row of data", "at least 10"]),
     "few rows": (good(9).encode(), (), ["9 rows", "at least 10"]),
     "same names": (b"x,x,y\n1,2,3\n", (), ["columns 1 and 2", "'x'"]),
     "nameless": (b",y\n1,2\n", (), ["column 1 has no name"]),
@@ -310,11 +337,36 @@ def test_bad_table(here: Path, case: str) -> None:
     assert left_behind(here) == {"bad.csv"}
 
 
+@pytest.mark.parametrize("cell", ["NA", "N/A", "null", "None", "na", "NaN", "NULL", "<NA>", ""])
+def test_missing_values_are_refused_alike(here: Path, cell: str) -> None:
+    what = f"is missing ({cell})" if cell else "is empty"
+    classes = good().replace(",0", ",a").replace(",1", ",b")
+    for column, table in {
+        "x": f"{good()}{cell},1\n",
+        "y": f"{good()}0.5,{cell}\n",
+        "y ": f"{classes}0.5,{cell}\n",
+    }.items():
+        Path("bad.csv").write_text(table)
+        line = failure("train", "bad.csv", "--target", "y", "--epochs", 1)
+        assert f"bad.csv: line 22, column {column.strip()!r} {what}; fill it in" in line
+
+
+def test_text_among_numbers_can_be_a_class(here: Path) -> None:
+    # Room numbers, say: numbers by their look alone.
+    Path("rooms.csv").write_text("x,y\n" + "1.5,101\n2.5,102\n0.5,101b\n" * 9)
+    args = ["train", "rooms.csv", "--target", "y", "--epochs", 1, "--no-plots"]
+    assert "'101b' is not a number" in failure(*args)
+    assert run(*args, "--task", "classify").exit_code == 0
+    assert SavedModel.load("out/model.npz").classes == ("101", "101b", "102")
+
+
 BAD_LOSSES = {
     "losses.py:vector": ["shape (32,)", ".mean()"],
     "losses.py:number": ["a float", "detached"],
     "losses.py:detached": ["detached"],
     "losses.py:constant": ["detached"],
+    "losses.py:unrelated": ["does not depend on the prediction"],
+    "losses.py:new_tensor": ["does not depend on the prediction"],
     "losses.py:nothing": ["None"],
     "losses.py:not_a_number": ["nan", "first batch"],
     "losses.py:raises": ["NameError", "'undefined'", RAISES],
@@ -394,12 +446,37 @@ def test_divergence_leaves_nothing(here: Path) -> None:
 def test_unwritable_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     locked = here / "locked"
     locked.mkdir()
-    monkeypatch.setattr(tasks.os, "access", lambda path, mode: Path(path) != locked)
-    for command in (["train", "flowers.csv", "--target", "kind"], ["demo"]):
-        line = failure(*command, "--out", "locked/deep/out")
-        assert "no permission" in line
-        assert "locked/deep/out" in line
+    real = tasks.TemporaryDirectory
+
+    def refuses(dir: Path) -> object:  # as the system does, but for root
+        if dir == locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(dir=dir)
+
+    monkeypatch.setattr(tasks, "TemporaryDirectory", refuses)
+    # Found before anything is read: there is no such table, and the demonstration says nothing.
+    for out, words in {
+        "locked/deep/out": ["cannot write", "Permission denied"],
+        "n" * 300: ["cannot write", "too long"],
+        "a\0b": ["null"],
+        "": ["--out is empty"],
+        " ": ["--out is empty"],
+    }.items():
+        for command in (["train", "absent.csv", "--target", "kind"], ["demo"]):
+            result = run(*command, "--out", out)
+            assert result.stdout == ""
+            line = failure(*command, "--out", out)
+            for word in ["--out", out.strip().replace("\0", "\\x00"), *words]:
+                assert word in line
+    assert left_behind(here) == {"locked"}
     assert not list(locked.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_folder_that_cannot_be_made(here: Path) -> None:
+    assert "cannot write in /proc" in failure(
+        "train", "a.csv", "--target", "y", "--out", "/proc/xx"
+    )
 
 
 def test_failing_write_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,6 +524,8 @@ CHECKS = {
     "number": (2, ["detached"]),
     "detached": (2, ["detached"]),
     "constant": (2, ["detached"]),
+    "unrelated": (2, ["does not depend on the prediction"]),
+    "new_tensor": (2, ["does not depend on the prediction"]),
     "nothing": (2, ["None"]),
     "not_a_number": (2, ["nan"]),
     "raises": (2, ["NameError", RAISES, "--shapes"]),
@@ -543,12 +622,23 @@ def test_draw_without_dot(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("draw", "losses.py:one", "-o", "g.html").exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["unrelated", "new_tensor", "detached", "constant"])
+def test_draw_warns_of_a_graph_without_the_inputs(here: Path, name: str) -> None:
+    result = run("draw", f"losses.py:{name}", "-o", "g.txt")
+    assert result.exit_code == 0
+    warning = f"what losses.py:{name} returned does not depend on its inputs"
+    assert [warning in line for line in result.stderr.splitlines()] == [True]
+    assert Path("g.txt").exists()
+    assert run("draw", "losses.py:quantile", "-o", "g.txt").stderr == ""
+
+
 def test_draw_refuses(here: Path) -> None:
     assert ".svg" in failure("draw", "losses.py:one", "-o", "graph.doc")
     assert "returned a float" in failure("draw", "losses.py:number", "-o", "g.txt")
     assert "None" in failure("draw", "losses.py:nothing", "-o", "g.txt")
     assert "NameError" in failure("draw", "losses.py:raises", "-o", "g.txt")
     assert "--output" in failure("draw", "losses.py:one")
+    assert "is empty" in failure("draw", "losses.py:one", "-o", "g.txt", "--shapes", "3;0")
     Path("taken.txt").mkdir()
     assert "taken.txt" in failure("draw", "losses.py:one", "-o", "taken.txt")
     assert left_behind(here) == {"taken.txt"}
@@ -578,6 +668,16 @@ def test_demo(here: Path) -> None:
     assert "gradcheck: right" in (here / "shown/gradcheck.txt").read_text()
     for word in ("focal_loss", "log_softmax", "layers.1.weight", "MLP(64-256-10)"):
         assert word in (here / "shown/graph.mmd").read_text()
+    # The terminal has the tree, in lines that fit, and the file all of its numbers.
+    tree = result.stdout.partition("Drawing the graph of one step\n")[2].partition("\n\n")[0]
+    full = (here / "shown/graph.txt").read_text()
+    assert len(tree.splitlines()) == len(full.splitlines())
+    assert max(map(len, tree.splitlines())) <= 80
+    for word in ("layers.1.weight  (256, 10) float32", "images", "focal_loss = negative"):
+        assert word in tree
+    for word in ("  grad min ", "  value min "):
+        assert word in full
+        assert word not in tree
     # The five seeds, and the model's own predictions, bear the figure out.
     line = next(x for x in result.stdout.splitlines() if x.startswith("five seeds: "))
     seeds = [float(x) for x in line.removeprefix("five seeds: ").split(", ")]
@@ -600,6 +700,13 @@ def test_version_and_help() -> None:
     for command in ("train", "check", "draw", "demo"):
         assert f"\n  {command} " in helped.stdout
         assert run(command, "-h").exit_code == 0
+
+
+def test_no_command_prints_the_help() -> None:
+    result = run()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == run("--help").stdout
+    assert len(result.stderr.splitlines()) > 10
 
 
 def test_import_loads_no_optional_dependency() -> None:

@@ -18,6 +18,7 @@ from tinygrad_nn.draw import GraphvizMissingError, draw, draw_dot, make_dot, tra
 from tinygrad_nn.draw.description import nested
 from tinygrad_nn.draw.figures import figures, number
 from tinygrad_nn.draw.wording import plain
+from tinygrad_nn.rules import TABLE
 from tinygrad_nn.scalar import Value
 
 HOSTILE = '"]; x -> y <script>alert(1)</script> &amp; \\N `b` _c_ #35;'
@@ -295,10 +296,29 @@ def test_settings_are_shown_without_addresses():
 
     z = odd(y, how=lambda: 0, key=object())
     settings = " ".join(v.settings for v in draw(z).description.nodes)
-    assert "1:, ::2" in settings
     assert "axis=1, keepdims=True" in settings
     assert "how=<lambda>, key=object" in settings
     assert "0x" not in settings
+
+
+@pytest.mark.parametrize(
+    ("take", "index"),
+    [
+        (lambda x: x[1:3], "[1:3]"), (lambda x: x[:, 0], "[:, 0]"), (lambda x: x[-1], "[-1]"),
+        (lambda x: x[..., ::2], "[..., ::2]"), (lambda x: x[None, 1:], "[None, 1:]"),
+        (lambda x: x[[0, 1], np.array([2, 3])], "[array, array]"), (lambda x: x[()], "[()]"),
+        (lambda x: x[x > 3.0], "[array]"), (lambda x: x[:2, [0, 3]], "[:2, array]"),
+    ],
+)  # fmt: skip
+def test_an_index_is_shown_as_it_is_written(take, index):
+    x = tg.tensor(np.arange(12.0).reshape(3, 4), requires_grad=True)
+    assert draw(take(x)).description.nodes[-1].settings == index
+
+
+def test_the_transpose_of_an_index_shows_it_too():
+    x = tg.tensor(np.arange(2.0), requires_grad=True)
+    y = TABLE["scatter_add"](x, template=(slice(1, None),), shape=(3,))
+    assert by_title(draw(y), "scatter_add").settings == "[1:], shape=(3,)"
 
 
 ORDERED = [
@@ -447,6 +467,51 @@ def test_each_call_of_a_module_has_a_frame_and_several_outputs_share_one():
         ("multiply", 0), ("add", 0), ("subtract", 0),
         ("multiply", 1), ("add", 1), ("subtract", 1), ("multiply", -1), ("multiply", -1),
     ]  # fmt: skip
+
+
+def test_scalar_models_have_one_frame_for_each_call_and_names_from_the_model():
+    model = scalar.MLP(2, [2, 2], rng=0)
+    y = model([Value(1.0, label="x1"), Value(2.0)])
+    drawing = draw(y, model)  # two outputs
+    layer, out, neurons = "layers.0", "layers.1", ["neurons.0", "neurons.1"]
+    assert [(c.name, c.title, c.parent) for c in drawing.description.clusters] == [
+        ("", "MLP(2-2-2)", -1),
+        (layer, "Layer(2, 2)", 0),
+        *((f"{layer}.{n}", "ReLUNeuron(2)", 1) for n in neurons),
+        (out, "Layer(2, 2)", 0),
+        *((f"{out}.{n}", "LinearNeuron(2)", 4) for n in neurons),
+    ]
+    place = {v.label: frames(drawing, v) for v in drawing.description.nodes if v.label}
+    inner = ["MLP(2-2-2)", layer, f"{layer}.neurons.1"]
+    assert place["layers.0.neurons.1.w.0"] == place["layers.0.neurons.1.b"] == inner
+    assert place["x1"] == []
+    relus = [frames(drawing, v) for v in drawing.description.nodes if v.op == "relu"]
+    assert relus == [[*inner[:2], f"{layer}.{n}"] for n in neurons]
+    # The same frames where the outputs have become one, and one MLP for each call.
+    again = draw(y[0] * y[1] + model([3.0, 4.0])[0])
+    assert [c.title for c in again.description.clusters].count("MLP(2-2-2)") == 2
+    assert [c.title for c in again.description.clusters][:7] == [
+        c.title for c in drawing.description.clusters
+    ]
+
+
+def test_a_scalar_model_with_shared_parts_and_a_way_back_to_itself():
+    class Twice(scalar.Module):
+        def __init__(self):
+            self.first = self.second = scalar.Neuron(1, rng=0)
+            self.parts = [self.first]
+            self.parts.append(self.parts)
+            self.whole = self
+
+        def __call__(self, x):
+            return self.second([self.first([x])])
+
+    model = Twice()
+    drawing = draw(model(1.0), model)
+    assert [c.name for c in drawing.description.clusters if "Neuron" in c.title] == ["first"] * 2
+    assert {v.label for v in drawing.description.nodes if v.role == "parameter"} == {
+        "first.w.0", "first.b",
+    }  # fmt: skip
 
 
 def test_what_a_module_made_but_did_not_return_is_framed_only_where_the_output_needs_it():
@@ -786,6 +851,31 @@ def test_trace_is_that_of_micrograd():
     c = a * b
     d = c + a
     assert trace(d) == ({a, b, c, d}, {(a, c), (b, c), (c, d), (a, d)})
+
+
+def test_trace_has_what_draw_dot_shows():
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    mask = np.array([True, False])
+    scaled = np.where(mask, x * mask, 2.0 * x) + 2.0
+    for root in (Value(1.0) * 2, 3 - Value(1.0) / 2.0, tg.add_n([Value(1.0), 2.0]), scaled):
+        nodes, edges = trace(root)
+        shown = draw_dot(root).description
+        assert (len(nodes), len(edges)) == (len(shown.nodes), len(shown.edges))
+        assert {node for edge in edges for node in edge} == nodes
+    nodes, _ = trace(Value(1.0) * 2)
+    assert sorted((n.data, n.grad, n._op) for n in nodes) == [
+        (1.0, 0.0, ""), (2.0, 0.0, ""), (2.0, 0.0, "*"),
+    ]  # fmt: skip
+
+
+def test_trace_is_quiet_about_arguments_that_are_no_numbers():
+    @tg.primitive(rules=[lambda g, y, x, how: g, None])
+    def odd(x, how):
+        return x * 1.0
+
+    x = tg.tensor(1.0, requires_grad=True)
+    y = odd(x, "so")
+    assert trace(y) == ({x, y}, {(x, y)})
 
 
 def test_outputs_in_lists_and_dicts():

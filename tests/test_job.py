@@ -189,6 +189,18 @@ def test_focal_loss_is_its_formula(rng: np.random.Generator) -> None:
     )
 
 
+def test_focal_loss_keeps_the_digits_of_sure_hits() -> None:
+    margins = np.linspace(8.0, 12.0, 50)
+    errors = []
+    for margin in margins:
+        wrong = np.exp(-margin) / (1.0 + np.exp(-margin))  # 1 - p
+        expected = wrong**2 * np.log1p(np.exp(-margin))
+        loss = focal_loss(tg.tensor([[margin, 0.0]]), np.array([0])).item()
+        errors.append(loss / expected - 1.0)
+    print(np.sqrt(np.mean(np.square(errors))))
+    assert np.sqrt(np.mean(np.square(errors))) < 1e-12
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_named_losses(name: str, rng: np.random.Generator) -> None:
     loss = find_loss(name)
@@ -385,12 +397,26 @@ def test_shapes() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ";", "8;", "a", "8,a", "0", "-1", "8,,3", "int:8", "int:8:x", "int:8:-1", "float:8:1",
-     "float:8:2:1", "float:8:0:inf", "text:8", "int:8:3:4", "1.5", "9" * 30],
+    ["", ";", "8;", "a", "8,a", "-1", "8,,3", "int:8", "int:8:x", "int:8:-1", "float:8:1",
+     "float:8:2:1", "float:8:0:inf", "text:8", "int:8:3:4", "1.5"],
 )  # fmt: skip
 def test_bad_shapes(text: str) -> None:
     with pytest.raises(JobError, match="expected shapes"):
         parse_shapes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0;0", "'0' is empty"), ("3; 2,0", "'2,0' is empty"), ("int:0:3", "'int:0:3' is empty"),
+        ("1000000,1000;4", "'1000000,1000' is too large: at most 10,000,000"),
+        ("9" * 30, "too large"), ("float:10000001:0:1", "too large"),
+    ],
+)  # fmt: skip
+def test_shapes_of_the_wrong_size(text: str, words: str) -> None:
+    with pytest.raises(JobError, match=words) as error:
+        parse_shapes(text)
+    assert "cannot understand" not in str(error.value)
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -412,6 +438,44 @@ def test_figures_take_any_text_and_leave_the_style_alone() -> None:
     ):
         assert picture.startswith(b"\x89PNG")
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"),
+    [
+        ([1.0, 0.1, 0.019], "log"),
+        ([1.0, 0.1, 0.021], "linear"),
+        ([1.0, 0.1, 0.0], "linear"),
+        ([1.0, 0.1, -1.0], "linear"),
+    ],
+)
+def test_losses_that_span_much_have_a_logarithmic_axis(
+    losses: list[float], scale: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    seen = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (seen.append(self.axes[0]), save(self, *a, **k))
+    )
+    history = History()
+    for loss in losses:
+        history.append({"train_loss": loss, "test_loss": 0.5})
+    plots.curves(history, "loss", "", "")
+    assert seen[0].get_yscale() == scale
+    assert [int(t) for t in seen[0].get_xticks()] == [1, 2, 3]
+    assert seen[0].get_xlim()[0] <= 1 < 3 <= seen[0].get_xlim()[1]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 9, 10, 12, 17, 30, 57, 100, 101, 1000, 12345, 10**6])
+def test_ticks_of_epochs(n: int) -> None:
+    ticks = plots._epoch_ticks(n)
+    assert (ticks[0], ticks[-1]) == (1, n)
+    assert len(ticks) <= 10
+    if n > 1:
+        assert len(ticks) > min(n, 4) - 1
+        assert min(np.diff(ticks)) >= (n - 1) / 20  # numbers side by side, not on each other
 
 
 def test_text_from_users() -> None:

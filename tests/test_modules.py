@@ -353,7 +353,7 @@ def broken_states() -> dict[str, tuple[dict[str, Any], Any, list[str]]]:
             ["layers.0.weight", "(4, 2)", "(2, 4)", "layers.1.bias", "(1, 3)", "(3,)"],
         ),
         "scalar": (good | {"layers.1.bias": 1.0}, ShapeError, ["layers.1.bias", "()"]),
-        "text": (good | {"layers.1.bias": np.array(["a", "b", "c"])}, ValueError, []),
+        "text": (good | {"layers.1.bias": np.array(["a", "b", "c"])}, TypeError, ["layers.1.bias"]),
         "ragged": (good | {"layers.1.bias": [[1.0], [1.0, 2.0], [3.0]]}, ValueError, []),
         "objects": (good | {"layers.1.bias": [None, {}, 1]}, (TypeError, ValueError), []),
     }

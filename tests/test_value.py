@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tinygrad_nn as tg
-from tinygrad_nn import Node, Tensor, Value, add_n, tensor
+from tinygrad_nn import Node, NotDifferentiableError, Tensor, Value, add_n, tensor
 from tinygrad_nn.scalar import MLP, Neuron
 
 OPERATORS = {
@@ -370,4 +370,7 @@ def test_format_and_truth() -> None:
     assert v.item() == 1.25
     assert bool(v)
     assert not Value(0.0)
-    assert float(v) == 1.25
+    with pytest.raises(NotDifferentiableError, match=r"v\.data"):
+        float(v)
+    with tg.no_grad():
+        assert float(v) == 1.25

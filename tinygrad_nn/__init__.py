@@ -14,6 +14,7 @@ from tinygrad_nn.activations import (
     ACTIVATIONS,
     elu,
     gelu,
+    gelu_tanh,
     hard_tanh,
     leaky_relu,
     log_sigmoid,
@@ -51,10 +52,10 @@ __all__ = [
     "ACTIVATIONS", "Drawing", "GradcheckError", "GradcheckReport", "LossError",
     "MissingExtraError", "Node", "NotDifferentiableError", "Primitive", "ShapeError",
     "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "check_grads", "draw",
-    "draw_dot", "elu", "enable_grad", "gelu", "gradcheck", "hard_tanh", "is_grad_enabled",
-    "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses", "make_dot", "nn", "no_grad",
-    "optim", "primitive", "relu", "scalar", "selu", "set_grad_enabled", "sigmoid", "silu",
-    "softmax", "softplus", "tanh", "tensor", "trace",
+    "draw_dot", "elu", "enable_grad", "gelu", "gelu_tanh", "gradcheck", "hard_tanh",
+    "is_grad_enabled", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses",
+    "make_dot", "nn", "no_grad", "optim", "primitive", "relu", "scalar", "selu",
+    "set_grad_enabled", "sigmoid", "silu", "softmax", "softplus", "tanh", "tensor", "trace",
 ]  # fmt: skip
 
 # Names whose packages are imported when they are first used.

@@ -11,9 +11,11 @@ import numpy as np
 from tinygrad_nn.rules.elementwise import clip, erfc, expm1, relu, sigmoid, tanh, where
 from tinygrad_nn.rules.reduction import log_softmax, logsumexp, softmax
 
-__all__ = ["ACTIVATIONS", "activation", "elu", "gelu", "hard_tanh", "leaky_relu", "log_sigmoid",
-           "log_softmax", "logsumexp", "relu", "selu", "sigmoid", "silu", "softmax", "softplus",
-           "tanh"]  # fmt: skip
+__all__ = [
+    "ACTIVATIONS", "activation", "elu", "gelu", "gelu_tanh", "hard_tanh", "leaky_relu",
+    "log_sigmoid", "log_softmax", "logsumexp", "relu", "selu", "sigmoid", "silu", "softmax",
+    "softplus", "tanh",
+]  # fmt: skip
 
 Activation = Callable[[Any], Any]
 
@@ -148,7 +150,24 @@ def gelu(x: Any, approximate: str = "none") -> Any:
 
 
 def gelu_tanh(x: Any) -> Any:
-    """Tanh approximation of `gelu`."""
+    """Return the tanh approximation of `gelu`.
+
+    Parameters
+    ----------
+    x : Tensor, Value or ndarray
+        Any shape.
+
+    Returns
+    -------
+    Tensor, Value or ndarray
+        Of the same shape.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> print(round(tg.gelu_tanh(tg.tensor(1.0)).item(), 6))
+    0.841192
+    """
     return gelu(x, approximate="tanh")
 
 

@@ -29,6 +29,17 @@ _PLAIN: frozenset[Callable[..., Any]] = frozenset(
 )  # fmt: skip
 
 
+# What does the same with functions that are here, for some that are not.
+_INSTEAD: dict[Callable[..., Any], str] = {
+    np.vstack: "np.concatenate or np.stack", np.hstack: "np.concatenate(..., axis=1)",
+    np.column_stack: "np.stack(..., axis=1)", np.take: "t[indices]", np.flip: "t[::-1]",
+    np.outer: "a[:, None] * b", np.inner: "a @ b", np.vdot: "a @ b", np.tensordot: "a @ b",
+    np.linalg.norm: "np.sqrt(np.sum(t * t))", np.average: "t.mean()",
+    np.repeat: "t[np.repeat(np.arange(len(t)), n)]", np.prod: "np.exp(np.sum(np.log(t)))",
+    np.full_like: "np.broadcast_to", np.diff: "t[1:] - t[:-1]",
+}  # fmt: skip
+
+
 class Dispatching(Node):
     """A node that NumPy's functions can be called with."""
 
@@ -96,7 +107,7 @@ def dispatch_function(
     if function in _PLAIN:
         return function(*_raw(args), **_raw(keywords))
     module = function.__module__.removeprefix("numpy").lstrip(".")
-    raise _unsupported(name or f"{module}.{function.__name__}".lstrip("."))
+    raise _unsupported(name or f"{module}.{function.__name__}".lstrip("."), _INSTEAD.get(function))
 
 
 def _raw(value: Any) -> Any:
@@ -109,9 +120,9 @@ def _raw(value: Any) -> Any:
     return value
 
 
-def _unsupported(name: str) -> NotDifferentiableError:
+def _unsupported(name: str, instead: str | None = None) -> NotDifferentiableError:
+    use = f"Use {instead}" if instead else "Write it with functions that have one"
     return NotDifferentiableError(
-        f"np.{name} has no derivative rule for tensors. Write it with functions that have one, "
-        f"give it one with @tinygrad_nn.primitive, or call it on `t.data` where no gradient is "
-        f"needed"
+        f"np.{name} has no derivative rule for tensors. {use}, give it one with "
+        f"@tinygrad_nn.primitive, or call it on `t.data` where no gradient is needed"
     )

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from tinygrad_nn.primitive import Primitive
 
-__all__ = ["Node", "Scope", "enable_grad", "is_grad_enabled", "next_serial", "no_grad",
-           "set_grad_enabled", "strict"]  # fmt: skip
+__all__ = [
+    "Node", "Scope", "enable_grad", "is_grad_enabled", "mark_scope", "next_serial", "no_grad",
+    "set_grad_enabled",
+]  # fmt: skip
 
 #: Numbers the nodes of the whole process. Inputs are numbered before what is computed from them,
 #: so descending order is a topological order. (``next`` on a counter is atomic.)
@@ -47,6 +49,20 @@ class Scope(NamedTuple):
     def of(cls, module: Any, start: int) -> Scope:
         """Make the scope of a call that is about to end; quicker than the constructor."""
         return tuple.__new__(cls, (weakref.ref(module), type(module).__name__, start))
+
+
+def mark_scope(module: Any, output: Any, start: int) -> None:
+    """Note on the nodes in `output` that `module` has computed them, from `start` on."""
+    stack = [output]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Node):
+            if item.serial > start:  # an input that is handed through was made by somebody else
+                item._scopes += (Scope.of(module, start),)
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
 
 
 class Node:
@@ -154,8 +170,6 @@ class Node:
         """Refuse a conversion that would drop the gradient without a word."""
         if not self.requires_grad or not is_grad_enabled():
             return
-        if self.primitive is None and not getattr(_modes, "strict", 0):
-            return
         raise NotDifferentiableError(
             f"{asked} would drop the gradient of {self.name}: the number leaves the graph. {remedy}"
         )
@@ -173,6 +187,10 @@ class Node:
 
 def is_grad_enabled() -> bool:
     """Return whether operations in this thread are recorded.
+
+    Returns
+    -------
+    bool
 
     Examples
     --------
@@ -267,18 +285,3 @@ class enable_grad(set_grad_enabled):  # noqa: N801
 
     def __init__(self) -> None:
         super().__init__(True)
-
-
-class strict(ContextDecorator):  # noqa: N801
-    """Context manager: in this thread even a leaf may not be read with ``float(t)``.
-
-    Whatever differentiates a user's function (`gradcheck`, say) runs it under this, so that
-    ``math.exp(x)`` is an error there and not a constant.
-    """
-
-    def __enter__(self) -> strict:
-        _modes.strict = getattr(_modes, "strict", 0) + 1
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        _modes.strict -= 1

@@ -291,6 +291,8 @@ def _weights(name: str, weight: npt.ArrayLike, scores: Any) -> npt.NDArray[Any]:
             f"{name}: weight must have a factor for each class, shape {scores.shape[-1:]}, got "
             f"{weights.shape}"
         )
+    if (weights < 0).any():
+        raise LossError(f"{name}: weights must not be negative, got {weights.min():.6g}")
     return weights
 
 
@@ -398,6 +400,7 @@ def cross_entropy(
             return _nll("cross_entropy", scores, indices, weight, ignore_index, reduction)
         return _smoothed(scores, indices, weight, ignore_index, reduction, label_smoothing)
     scores = log_softmax(logits)
+    _check_distribution(target)
     if not isinstance(target, Node):
         target = target.astype(scores.dtype, copy=False)
     if label_smoothing:
@@ -406,6 +409,14 @@ def cross_entropy(
     if weight is not None:
         terms = terms * _weights("cross_entropy", weight, scores)
     return _reduce(-terms.sum(axis=-1), reduction)
+
+
+def _check_distribution(target: Any) -> None:
+    numbers = target._value if isinstance(target, Node) else target
+    if (numbers < 0).any() or (abs(numbers.sum(axis=-1, dtype=float) - 1.0) > 1e-2).any():
+        raise LossError(
+            "cross_entropy: soft targets must be probabilities that sum to 1 over the last axis"
+        )
 
 
 def _smoothed(

@@ -98,6 +98,10 @@ class Optimizer:
     def __init__(self, params: Iterable[Tensor] | Iterable[Group], defaults: Group) -> None:
         if isinstance(params, Tensor):
             raise TypeError("params must be a list of tensors: [p]")
+        if hasattr(params, "parameters"):
+            raise TypeError(
+                f"params must be a list of tensors: {type(params).__name__}.parameters()"
+            )
         items = list(params)
         if not items:
             raise ValueError("the optimizer got no parameters; pass model.parameters()")
@@ -137,7 +141,9 @@ class Optimizer:
         seen = {id(p) for g in self.param_groups for p in g["params"]}
         for i, p in enumerate(params):
             if not isinstance(p, Tensor):
-                raise TypeError(f"parameter {i} is a {type(p).__name__}, not a Tensor")
+                raise TypeError(
+                    f"parameter {i} is a {type(p).__name__}, not a Tensor; pass model.parameters()"
+                )
             if p.primitive is not None:
                 raise ValueError(f"parameter {i} ({p.name}) is a result; only leaves are optimized")
             if id(p) in seen:
@@ -286,7 +292,9 @@ class Optimizer:
         ValueError
             If the groups or the shapes differ; nothing is changed then.
         """
-        groups = state["param_groups"]
+        groups = state.get("param_groups")
+        if groups is None:
+            raise ValueError(f"the state has no 'param_groups', only {sorted(state)}")
         sizes = [len(group["params"]) for group in self.param_groups]
         if [len(entry["state"]) for entry in groups] != sizes:
             raise ValueError(

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from tinygrad_nn.activations import Activation
 from tinygrad_nn.activations import activation as named_activation
 from tinygrad_nn.errors import ShapeError
+from tinygrad_nn.graph import mark_scope, next_serial
 from tinygrad_nn.value import Value, add_n
 
 __all__ = ["MLP", "Layer", "Module", "Neuron", "Value"]
@@ -56,6 +57,20 @@ class Module:
     >>> line.slope.grad
     0.0
     """
+
+    def forward(self, x: Sequence[Any]) -> Any:
+        """Compute the output; called by ``module(x)``."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward()")
+
+    def __call__(self, x: Sequence[Any]) -> Any:
+        """Return `forward` of `x`, and mark what it computed as this module's."""
+        start = next_serial()
+        output = self.forward(x)
+        mark_scope(self, output, start)
+        return output
+
+    def _title(self) -> str:
+        return repr(self)
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to 0."""
@@ -105,7 +120,7 @@ class Neuron(Module):
         self.b = Value(0)
         self.nonlin = nonlin
 
-    def __call__(self, x: Sequence[Any]) -> Value:
+    def forward(self, x: Sequence[Any]) -> Value:
         """Return the unit's output for the inputs `x`."""
         # One sum of many terms, in the order of a chain of additions that starts with the bias.
         if len(x) != len(self.w):
@@ -160,7 +175,7 @@ class Layer(Module):
         source = _source(rng)
         self.neurons = [Neuron(nin, nonlin, activation=activation, rng=source) for _ in range(nout)]
 
-    def __call__(self, x: Sequence[Any]) -> Any:
+    def forward(self, x: Sequence[Any]) -> Any:
         """Return the outputs for the inputs `x`: a list, or the only one."""
         out = [n(x) for n in self.neurons]
         return out[0] if len(out) == 1 else out
@@ -168,6 +183,9 @@ class Layer(Module):
     def parameters(self) -> list[Value]:
         """Return the parameters of all neurons."""
         return [p for n in self.neurons for p in n.parameters()]
+
+    def _title(self) -> str:
+        return f"Layer({len(self.neurons[0].w)}, {len(self.neurons)})"
 
     def __repr__(self) -> str:
         return f"Layer of [{', '.join(str(n) for n in self.neurons)}]"
@@ -219,7 +237,7 @@ class MLP(Module):
             for i in range(len(nouts))
         ]
 
-    def __call__(self, x: Sequence[Any]) -> Any:
+    def forward(self, x: Sequence[Any]) -> Any:
         """Return the outputs for the inputs `x`: a list, or the only one."""
         for layer in self.layers:
             x = layer(x)
@@ -228,6 +246,10 @@ class MLP(Module):
     def parameters(self) -> list[Value]:
         """Return the parameters of all layers."""
         return [p for layer in self.layers for p in layer.parameters()]
+
+    def _title(self) -> str:
+        sizes = [len(self.layers[0].neurons[0].w), *(len(layer.neurons) for layer in self.layers)]
+        return f"MLP({'-'.join(map(str, sizes))})"
 
     def __repr__(self) -> str:
         return f"MLP of [{', '.join(str(layer) for layer in self.layers)}]"

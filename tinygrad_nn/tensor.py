@@ -79,6 +79,12 @@ def _method(primitive: Primitive, *static: str) -> Callable[..., Tensor]:
                 f"got {len(args)}"
             )
         keywords.update(zip(static, args, strict=False))
+        unknown = keywords.keys() - primitive.static_names
+        if unknown:
+            raise TypeError(
+                f"{primitive.name}() has no keyword {', '.join(sorted(unknown))}; NumPy's are "
+                f"{', '.join(sorted(primitive.static_names - {'out'})) or 'none'}"
+            )
         return apply(primitive, (self,), keywords)
 
     method.__name__ = primitive.name
@@ -464,10 +470,14 @@ class Tensor(Dispatching):
         return apply(shaping.getitem, (self, *arrays), {"template": template})
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if self.primitive is None and not (self.requires_grad and is_grad_enabled()):
+            self._value[index] = value
+            self._changed = next_serial()
+            return
         raise NotDifferentiableError(
             f"{self.name} cannot be written to: its values belong to a computation. Build the "
             f"result with np.where, np.concatenate or np.stack; to set a leaf by hand, write to "
-            f"t.data[...]"
+            f"it under no_grad()"
         )
 
     __iadd__ = _in_place("+=", operator.add)
@@ -594,9 +604,9 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
         data = _result(primitive, data)
     node = _new(Tensor)
     node._value = data
+    if data.dtype.kind != "f":
+        _check_kind(primitive, data, needs)
     if needs and primitive.differentiable and (not _unusual or is_grad_enabled()):
-        if data.dtype.kind != "f":
-            _check_real(primitive, data)
         node.primitive = primitive
         node.args = args
         node.static = static
@@ -655,8 +665,14 @@ def _result(primitive: Primitive, data: Any) -> npt.NDArray[Any]:
     return array
 
 
-def _check_real(primitive: Primitive, data: npt.NDArray[Any]) -> None:
-    if data.dtype.kind == "c":
+def _check_kind(primitive: Primitive, data: npt.NDArray[Any], needs: bool) -> None:
+    """Refuse results that would cut the graph, or hold no numbers at all."""
+    if data.dtype.kind not in "fiubc":
+        raise TypeError(
+            f"{primitive.name} gave an array of dtype {data.dtype}, because an operand holds no "
+            f"plain numbers; convert it with np.asarray(x, dtype=float)"
+        )
+    if data.dtype.kind == "c" and needs and primitive.differentiable and is_grad_enabled():
         raise NotDifferentiableError(
             f"{primitive.name} of a tensor that requires a gradient gave a complex result; "
             f"derivatives of complex numbers are not supported. Compute on t.data, or under "

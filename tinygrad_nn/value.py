@@ -42,7 +42,10 @@ def _real(data: Any) -> float:
         )
     if isinstance(data, str | bytes):
         raise TypeError(f"a Value holds a number, got {data!r}")
-    return float(data)
+    try:
+        return float(data)
+    except TypeError:
+        raise TypeError(f"a Value holds one number, got {data!r}") from None
 
 
 def _compute(primitive: Primitive, numbers: list[float]) -> Any:

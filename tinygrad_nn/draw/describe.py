@@ -14,10 +14,12 @@ from tinygrad_nn.draw.clusters import Call, calls_around
 from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex
 from tinygrad_nn.draw.figures import figures
 from tinygrad_nn.graph import Node
+from tinygrad_nn.primitive import Primitive
+from tinygrad_nn.rules.shape import getitem, scatter_add
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.value import Value
 
-__all__ = ["GRADIENTS", "collect", "describe", "outputs_of"]
+__all__ = ["GRADIENTS", "NUMBERS", "collect", "describe", "outputs_of"]
 
 # In these the order of the arguments says nothing, so that their edges need no number.
 _COMMUTATIVE = frozenset(
@@ -160,7 +162,7 @@ def _describe(
                 _role(node, outputs, names),
                 _label(node, outputs, names),
                 primitive.name if primitive is not None else "",
-                _settings(node.static) if node.static else "",
+                _settings(primitive, node.static) if primitive and node.static else "",
                 shape,
                 dtype,
                 figures(node._value),
@@ -239,12 +241,13 @@ def _label(
     return outputs[node.serial][0] if node.serial in outputs else ""
 
 
-_NUMBERS = (bool, int, float, complex, np.generic, np.ndarray)
+#: What stands in a graph as a constant.
+NUMBERS = (bool, int, float, complex, np.generic, np.ndarray)
 
 
 def _constant(a: Any, cluster: int) -> Vertex:
     """Describe an argument that is no node: a number stands beside its user, an array outside."""
-    array = np.asarray(a if isinstance(a, _NUMBERS) else None)
+    array = np.asarray(a if isinstance(a, NUMBERS) else None)
     if array.dtype.kind not in "fiubc":
         return Vertex("constant", type(a).__name__, "", "", "", "", None, None, cluster)
     if not array.ndim:
@@ -258,9 +261,22 @@ def _constant(a: Any, cluster: int) -> Vertex:
 _LONG = 60
 
 
-def _settings(static: Mapping[str, Any]) -> str:
-    text = ", ".join(f"{name}={_setting(x)}" for name, x in static.items() if x is not None)
+def _settings(primitive: Primitive, static: Mapping[str, Any]) -> str:
+    parts = [
+        _index(x) if primitive in _INDEXED and name == "template" else f"{name}={_setting(x)}"
+        for name, x in static.items()
+        if x is not None
+    ]
+    text = ", ".join(parts)
     return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+
+
+_INDEXED = (getitem, scatter_add)
+
+
+def _index(template: tuple[Any, ...]) -> str:
+    """Write an index as it stands in a program, with `array` for each array in it."""
+    return f"[{', '.join(map(_setting, template)) or '()'}]"
 
 
 def _setting(x: Any) -> str:
@@ -272,7 +288,8 @@ def _setting(x: Any) -> str:
         return ":".join(ends).removesuffix(":") or ":"
     if isinstance(x, list | tuple):
         inner = ", ".join(map(_setting, x[:_LONG]))
-        return f"[{inner}]" if isinstance(x, list) else f"({inner})"
+        end = "," if len(x) == 1 else ""
+        return f"[{inner}]" if isinstance(x, list) else f"({inner}{end})"
     if isinstance(x, EllipsisType):
         return "..."
     if isinstance(x, np.generic):

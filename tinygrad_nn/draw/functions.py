@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tinygrad_nn.draw.describe import GRADIENTS, collect, describe, outputs_of
+import numpy as np
+
+from tinygrad_nn.draw.describe import GRADIENTS, NUMBERS, collect, describe, outputs_of
 from tinygrad_nn.draw.drawing import Drawing
 from tinygrad_nn.graph import Node
 from tinygrad_nn.nn.module import Module
 from tinygrad_nn.scalar import Module as ScalarModule
+from tinygrad_nn.tensor import Tensor
+from tinygrad_nn.value import Value
 
 __all__ = ["draw", "draw_dot", "make_dot", "trace"]
 
@@ -61,10 +65,8 @@ def draw(
     """
     if gradients not in GRADIENTS:
         raise ValueError(f"gradients must be one of {', '.join(GRADIENTS)}, got {gradients!r}")
-    modules: dict[int, str] = {}
-    if isinstance(model, Module):
-        modules = {id(module): name for name, module in model.named_modules() if name}
     names = None if model is None else _names(model)
+    modules = {id(module): name for name, module in _modules(model) if name}
     return Drawing(describe(output, names, modules, gradients), rankdir)
 
 
@@ -83,19 +85,38 @@ def _names(model: Any) -> dict[int, str]:
             f"dict(model.named_parameters()), got {type(model).__name__}"
         )
     found: dict[int, str] = {}
+    for name, item in _scalar_parts(model):
+        if isinstance(item, Node):
+            found.setdefault(item.serial, name)
+    return found
+
+
+def _modules(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a model and the modules in it, each once, with their names."""
+    if isinstance(model, Module):
+        yield from model.named_modules()
+    elif isinstance(model, ScalarModule):
+        for name, item in _scalar_parts(model):
+            if isinstance(item, ScalarModule):
+                yield name, item
+
+
+def _scalar_parts(model: ScalarModule) -> Iterator[tuple[str, Any]]:
+    """Yield everything in a model of Values, each once, with its name. Iterative."""
+    seen: set[int] = set()
     stack: list[tuple[str, Any]] = [("", model)]
     while stack:
         name, item = stack.pop()
-        if isinstance(item, Node):
-            found.setdefault(item.serial, name)
+        if id(item) in seen:
             continue
+        seen.add(id(item))
+        yield name, item
         below: list[tuple[str, Any]] = []
         if isinstance(item, ScalarModule):
             below = list(vars(item).items())
         elif isinstance(item, list | tuple):
             below = [(str(i), part) for i, part in enumerate(item)]
         stack += [(f"{name}.{key}" if name else key, part) for key, part in reversed(below)]
-    return found
 
 
 def draw_dot(root: Any, format: str = "svg", rankdir: str = "LR") -> Drawing:
@@ -153,6 +174,10 @@ def make_dot(var: Any, params: Mapping[str, Node] | None = None) -> Drawing:
 def trace(root: Node) -> tuple[set[Node], set[tuple[Node, Node]]]:
     """Collect a graph as micrograd's notebook does, for code that draws by itself.
 
+    These are the nodes and edges that `draw_dot` shows, but that an edge between the same two
+    nodes is in the set once (of ``x * x``), and that arguments that are neither numbers nor arrays
+    are left out.
+
     Parameters
     ----------
     root : Value or Tensor
@@ -160,6 +185,7 @@ def trace(root: Node) -> tuple[set[Node], set[tuple[Node, Node]]]:
     Returns
     -------
     nodes : set of Node
+        Numbers and arrays that were computed with are among them, as new leaves.
     edges : set of (Node, Node)
         From each argument to what was made of it.
 
@@ -167,9 +193,24 @@ def trace(root: Node) -> tuple[set[Node], set[tuple[Node, Node]]]:
     --------
     >>> from tinygrad_nn.scalar import Value
     >>> from tinygrad_nn.draw import trace
-    >>> nodes, edges = trace(Value(2.0) * Value(3.0))
+    >>> nodes, edges = trace(Value(2.0) * 3.0)
     >>> len(nodes), len(edges)
     (3, 2)
     """
     nodes = collect(node for _, node in outputs_of(root).values())
-    return set(nodes), {(a, node) for node in nodes for a in node.args if isinstance(a, Node)}
+    edges: set[tuple[Node, Node]] = set()
+    arrays: dict[int, Node] = {}  # by id: an array used twice is one node
+    for node in nodes:
+        for a in node.args:
+            if isinstance(a, np.ndarray) and a.ndim:
+                edges.add((arrays.setdefault(id(a), Tensor(a)), node))
+            elif isinstance(a, Node):
+                edges.add((a, node))
+            elif isinstance(a, NUMBERS):
+                edges.add((_constant(a, node), node))
+    return {*nodes, *(a for a, _ in edges)}, edges
+
+
+def _constant(a: Any, user: Node) -> Node:
+    """Make a leaf of a number, of the kind of what was computed with it."""
+    return Value(a) if isinstance(user, Value) else Tensor(a)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tinygrad_nn.backward import pull_back, reachable
 from tinygrad_nn.errors import LossError
-from tinygrad_nn.graph import Node, enable_grad, strict
+from tinygrad_nn.graph import Node, enable_grad
 from tinygrad_nn.nn.module import Module
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.tensor import Tensor
@@ -79,8 +79,8 @@ class Subject:
             )
         if not any(leaf.array.size for leaf in leaves):
             raise TypeError(
-                f"gradcheck found no input to check: {', '.join(leaf.name for leaf in leaves)} "
-                f"has no elements, and of nothing nothing can be said; give it at least one"
+                f"gradcheck found no input to check: no elements in "
+                f"{', '.join(leaf.name for leaf in leaves)}; at least one input needs some"
             )
         self._call = call
         self._leaves = leaves
@@ -112,7 +112,7 @@ class Subject:
             leaf.make(x[part].reshape(leaf.array.shape))
             for leaf, part in zip(self._leaves, self.slices, strict=True)
         ]
-        with strict(), enable_grad():
+        with enable_grad():
             output = self._call(nodes)
         return nodes, list(_outputs(output))
 

@@ -16,8 +16,8 @@ from tinygrad_nn.job.tasks import Files, Plan, Trained, check_function, plan_tra
 from tinygrad_nn.job.training import Settings, predictions
 from tinygrad_nn.tensor import Tensor
 
-__all__ = ["DIGITS", "LOSS", "SETTINGS", "check_model", "draw_training", "pictures", "plan",
-           "seeds"]  # fmt: skip
+__all__ = ["DIGITS", "LOSS", "SETTINGS", "check_model", "draw_training", "outline", "pictures",
+           "plan", "seeds"]  # fmt: skip
 
 _PACKAGE = Path(tinygrad_nn.__file__).parent
 
@@ -68,7 +68,17 @@ def draw_training(trained: Trained) -> Drawing:
     y = Tensor(trained.data.y[rows], label="digits")
     output = trained.loss(trained.network(x), y)
     output.label = trained.loss.name
-    return draw(output, trained.network)
+    return draw(output, trained.network, rankdir="TB")
+
+
+def outline(drawing: Drawing) -> str:
+    """Return the graph as a tree of names and shapes alone, whose lines fit a terminal."""
+    graph = drawing.description
+    bare = (
+        replace(v, grad=None, cluster=-1, value=v.value if v.role == "constant" else None)
+        for v in graph.nodes
+    )
+    return Drawing(replace(graph, nodes=tuple(bare), note="")).to_text().rstrip("\n")
 
 
 def graph_files(drawing: Drawing, folder: Path) -> tuple[Files, str]:

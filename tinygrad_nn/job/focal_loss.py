@@ -33,7 +33,7 @@ def focal_loss(prediction, target, gamma=2.0):  # type: ignore[no-untyped-def]
     """
     log_probabilities = tg.log_softmax(prediction)
     log_p = log_probabilities[np.arange(len(prediction)), target]
-    one_minus_p = -np.expm1(log_p)  # exact where p is close to 1
+    one_minus_p = -np.expm1(log_p)  # which 1.0 - p would round where p is near 1
     return -np.mean(one_minus_p**gamma * log_p)
 
 

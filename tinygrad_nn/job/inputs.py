@@ -183,7 +183,7 @@ def parse_shapes(
     Raises
     ------
     JobError
-        If the text cannot be understood.
+        If the text cannot be understood, or a shape is empty or too large.
 
     Examples
     --------
@@ -197,6 +197,8 @@ def parse_shapes(
         name = names[i] if i < len(names) else f"input {i}"
         try:
             array, origin = _draw(part.replace(" ", ""), generator)
+        except JobError as error:
+            raise JobError(f"--shapes: {part.strip()!r} {error}") from None
         except (ValueError, OverflowError):
             raise JobError(f"--shapes: cannot understand {part.strip()!r}; {_GRAMMAR}") from None
         result.append(Input(name, array, origin))
@@ -223,8 +225,12 @@ def _shape(text: str) -> tuple[int, ...]:
     if text == "()":
         return ()
     shape = tuple(int(n) for n in text.removeprefix("(").removesuffix(")").rstrip(",").split(","))
-    if min(shape) < 1 or math.prod(shape) > _MAX_ELEMENTS:
+    if min(shape) < 0:
         raise ValueError
+    if 0 in shape:
+        raise JobError("is empty: there is nothing to compute; each length must be at least 1")
+    if math.prod(shape) > _MAX_ELEMENTS:
+        raise JobError(f"is too large: at most {_MAX_ELEMENTS:,} elements are drawn")
     return shape
 
 

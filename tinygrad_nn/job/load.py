@@ -54,8 +54,8 @@ def load_function(spec: str) -> Callable[..., Any]:
     if name not in vars(module):
         own = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         near = difflib.get_close_matches(name, own, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise JobError(f"{file}: no function {name!r}; {hint}It has: {', '.join(own) or 'none'}")
+        hint = f"did you mean {near[0]}? it" if near else "it"
+        raise JobError(f"{file}: no function {name!r}; {hint} has {', '.join(own) or 'none'}")
     function = vars(module)[name]
     if not callable(function):
         raise JobError(f"{file}: {name!r} is no function but of type {type(function).__name__}")

@@ -23,6 +23,9 @@ __all__ = ["confusion", "curves", "images", "number", "require_matplotlib"]
 
 P = ParamSpec("P")
 
+#: A larger factor between the largest and the smallest loss asks for a logarithmic axis.
+_LOG_SPAN = 50.0
+
 # From the palette of M. Okabe and K. Ito, which people with any colour vision can tell apart:
 # https://jfly.uni-koeln.de/color/
 _TRAIN, _TEST, _GREY = "#0072B2", "#D55E00", "#5f6368"
@@ -105,8 +108,6 @@ def curves(history: History, name: str, title: str, label: str) -> Figure:
     label : str
         Of the vertical axis, with the unit.
     """
-    from matplotlib.ticker import MaxNLocator
-
     figure, axes = _figure(title)
     train, test = (np.array(history.columns[f"{part}_{name}"]) for part in ("train", "test"))
     epochs = np.arange(1, len(train) + 1)
@@ -119,9 +120,12 @@ def curves(history: History, name: str, title: str, label: str) -> Figure:
     )  # fmt: skip
     axes.set_xlabel("epoch")
     axes.set_ylabel(shown(label), parse_math=False)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xticks(_epoch_ticks(len(epochs)))
     if name == "accuracy":
         axes.yaxis.set_major_formatter("{x:.0%}" if np.ptp([train, test]) > 0.05 else "{x:.1%}")
+    elif name != "r2" and _spans(train, test):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,g}")
     elif name != "r2":
         axes.set_ylim(bottom=min(0.0, 1.05 * float(min(train.min(), test.min()))))
         axes.yaxis.set_major_formatter("{x:,g}")
@@ -133,6 +137,20 @@ def curves(history: History, name: str, title: str, label: str) -> Figure:
     axes.margins(x=0.02)
     axes.legend(loc="lower right" if name in ("accuracy", "r2") else "upper right")
     return figure
+
+
+def _spans(*series: npt.NDArray[Any]) -> bool:
+    """Whether positive numbers lie so far apart that the small ones cannot be told from 0."""
+    low = min(float(s.min()) for s in series)
+    return low > 0.0 and max(float(s.max()) for s in series) > _LOG_SPAN * low
+
+
+def _epoch_ticks(n: int) -> list[int]:
+    """Return the first epoch, the last one, and round numbers between them."""
+    step = next(s for k in range(20) for s in (10**k, 2 * 10**k, 5 * 10**k) if n <= 8 * s)
+    # Not so near to an end that two numbers would touch.
+    between = [t for t in range(step, n, step) if t - 1 >= step / 2 and n - t >= step / 2]
+    return sorted({1, *between, n})
 
 
 @_png

@@ -7,7 +7,6 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +23,7 @@ from tinygrad_nn.job import plots
 from tinygrad_nn.job.errors import JobError, shown
 from tinygrad_nn.job.inputs import Input
 from tinygrad_nn.job.loss import LOSSES
+from tinygrad_nn.job.table import count
 from tinygrad_nn.job.tasks import (
     Files,
     Plan,
@@ -41,9 +41,6 @@ DEFAULTS = Settings()
 
 #: Lines that report progress where there is no terminal to draw a bar on.
 _LINES = 10
-
-#: Characters of a line that fit most terminals.
-_WIDTH = 100
 
 
 # --- what goes wrong -----------------------------------------------------------------------------
@@ -86,6 +83,13 @@ class _Interruption(_Failure):
 
 
 class _Program(click.Group):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:
+            # Versions of click differ in where this goes and what the status is.
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
     def make_context(self, *args: Any, **keywords: Any) -> click.Context:
         with _one_line():
             return super().make_context(*args, **keywords)
@@ -246,8 +250,7 @@ def train(
     Every column but the target must be numeric. Part of the rows is held out to judge by. The
     model, its history and figures are written to a folder.
     """
-    folder = Path(out)
-    check_out(folder)
+    folder = check_out(out)
     if not no_plots:
         plots.require_matplotlib()
     chosen = Settings(hidden=sum(hidden, ()), **settings)
@@ -259,7 +262,7 @@ def train(
     files = trained.files(folder, figures=not no_plots)
     write_together(files)
     _say(_outcome(trained))
-    _list(files)
+    _list(files, trained.data.task)
 
 
 def _describe(plan: Plan) -> str:
@@ -389,7 +392,7 @@ def _listed(inputs: Sequence[Input]) -> str:
 @_inputs
 def draw(function: str, output: str, shapes: str | None, file: str | None, seed: int) -> None:
     """Draw the computation graph of a call of FILE.py:FUNCTION."""
-    inputs, drawing = draw_function(function, shapes=shapes, file=file, seed=seed)
+    inputs, drawing, depends = draw_function(function, shapes=shapes, file=file, seed=seed)
     try:
         path = drawing.save(output)
     except ValueError as error:
@@ -398,7 +401,9 @@ def draw(function: str, output: str, shapes: str | None, file: str | None, seed:
         raise JobError(f"{output}: {error}") from error
     nodes, edges = len(drawing.description.nodes), len(drawing.description.edges)
     _say(f"{function} on\n{_listed(inputs)}")
-    _say(f"{path}: {nodes} nodes, {edges} edges")
+    _say(f"{path}: {count(nodes, 'node')}, {count(edges, 'edge')}")
+    if not depends:
+        _warn(f"what {function} returned does not depend on its inputs; the graph has none of them")
 
 
 # --- demo ----------------------------------------------------------------------------------------
@@ -409,8 +414,7 @@ def draw(function: str, output: str, shapes: str | None, file: str | None, seed:
 @_seed
 def demo(out: str, seed: int) -> None:
     """Train, check and draw on handwritten digits, with a loss of its own."""
-    folder = Path(out)
-    check_out(folder)
+    folder = check_out(out)
     plots.require_matplotlib()
 
     _title("Training on handwritten digits with a focal loss")
@@ -431,8 +435,7 @@ def demo(out: str, seed: int) -> None:
 
     _title("Drawing the graph of one step")
     drawing = digits.draw_training(trained)
-    for line in drawing.to_text().splitlines():
-        _say(line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "...")
+    _say(digits.outline(drawing))
     graph, missing = digits.graph_files(drawing, folder)
     if missing:
         _say(f"no graph.svg: {missing}")
@@ -441,7 +444,7 @@ def demo(out: str, seed: int) -> None:
     files |= {folder / "gradcheck.txt": "\n\n".join(f"{w}\n{r}" for w, r in reports.items()) + "\n"}
     write_together(files)
     _title("Where everything lies")
-    _list(files)
+    _list(files, trained.data.task)
     _say("")
     _say(f"the data: {digits.DIGITS}\nthe loss: {digits.LOSS}")
     if not all(reports.values()):
@@ -453,7 +456,6 @@ def demo(out: str, seed: int) -> None:
 
 _ABOUT = {
     "model.npz": "the model: parameters, scales, names",
-    "history.csv": "loss and accuracy after each epoch",
     "loss.png": "the loss over the epochs",
     "accuracy.png": "the accuracy over the epochs",
     "rmse.png": "the error over the epochs",
@@ -467,10 +469,14 @@ _ABOUT = {
 }
 
 
-def _list(files: Files) -> None:
+_MEASURES = {"classify": "loss and accuracy", "regress": "loss, rmse and r2"}
+
+
+def _list(files: Files, task: str) -> None:
+    about = _ABOUT | {"history.csv": f"{_MEASURES[task]} after each epoch"}
     width = max(len(str(path)) for path in files)
     for path in files:
-        _say(f"  {path!s:<{width}}  {_ABOUT[path.name]}")
+        _say(f"  {path!s:<{width}}  {about[path.name]}")
 
 
 def _title(text: str) -> None:
@@ -480,3 +486,7 @@ def _title(text: str) -> None:
 
 def _say(text: str) -> None:
     click.echo(shown(text, lines=True))
+
+
+def _warn(text: str) -> None:
+    click.echo(f"tinygrad-nn: warning: {shown(text)}", err=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -42,14 +42,19 @@ def check_out(folder: str) -> Path:
     if not folder.strip():
         raise JobError("--out is empty; name a folder, or . for the current one")
     path = place = Path(folder).absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise JobError(f"--out {folder}: {place} exists and is not a directory")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise JobError(f"--out {folder}: no permission to write in {place}")
-    # Permissions do not say all: some file systems take no files, and names can be too long.
-    atomic_write(path / ".can-be-written", "")
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise JobError(f"--out {folder}: {place} exists and is not a directory")
+        # Tried, for permissions do not say all: /proc takes no folders, and names can be too long.
+        with TemporaryDirectory(dir=place) as trial:
+            Path(trial, path.relative_to(place)).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        if isinstance(error, JobError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise JobError(f"--out {folder}: cannot write in {place}: {reason}") from error
     return Path(folder)
 
 
@@ -140,13 +145,12 @@ def plan_training(
         If something cannot be read or does not fit.
     """
     function = find_loss(loss) if loss is not None else None
-    if function is not None and function.task:
-        if task not in ("auto", function.task):
-            fitting = [name for name, (_, kind, _) in LOSSES.items() if kind == task]
-            raise JobError(
-                f"--loss {function.name} does not fit --task {task}; use {', '.join(fitting)} or "
-                f"a loss of your own"
-            )
+    if function is not None and function.task and task not in ("auto", function.task):
+        fitting = [name for name, (_, kind, _) in LOSSES.items() if kind == task]
+        raise JobError(
+            f"--loss {function.name} does not fit --task {task}; use {', '.join(fitting)} or "
+            f"a loss of your own"
+        )
     table = read_table(path)
     data = prepare(
         table, target, task=task, default=function.task if function else "", ignore=ignore,

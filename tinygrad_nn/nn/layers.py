@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_nn.activations import ACTIVATIONS, Activation, activation
+from tinygrad_nn.activations import ACTIVATIONS, Activation
+from tinygrad_nn.activations import activation as named_activation
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.flat import flatten
 from tinygrad_nn.graph import Node
@@ -65,7 +66,7 @@ class _Dense(Module):
     ) -> None:
         if n_in < 1 or any(n < 1 for n in shape):
             raise ValueError(f"layer sizes must be positive, got {n_in} and {shape}")
-        activation(function)  # an unknown name is an error here, not at the first call
+        named_activation(function)  # an unknown name is an error here, not at the first call
         generator = np.random.default_rng(rng)
         values = _draw((n_in, *shape), init, function, generator, dtype)
         self.n_in = n_in
@@ -377,6 +378,7 @@ class MLP(Module):
     ) -> None:
         if isinstance(n_outs, int) or not n_outs:
             raise ValueError(f"n_outs lists each layer's size, as in MLP(2, [16, 1]); got {n_outs}")
+        named_activation(activation)  # also where there is no hidden layer to use it
         sizes = [n_in, *n_outs]
         generator = np.random.default_rng(rng)
         self.layers = [
@@ -428,13 +430,13 @@ class Sequential(Module):
         for i, step in enumerate(steps):
             if step is None:
                 raise TypeError(f"step {i} is None; give modules, functions or activation names")
-            activation(step)
+            named_activation(step)
         self.steps = list(steps)
 
     def forward(self, x: Any) -> Any:
         """Apply the steps in order."""
         for step in self.steps:
-            function = activation(step)
+            function = named_activation(step)
             assert function is not None
             x = function(x)
         return x

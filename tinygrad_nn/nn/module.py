@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.errors import ShapeError
-from tinygrad_nn.graph import Node, Scope, next_serial
+from tinygrad_nn.graph import mark_scope, next_serial
 from tinygrad_nn.tensor import Tensor
 
 __all__ = ["Module"]
@@ -20,7 +20,8 @@ class Module:
 
     Attributes that are tensors are its parameters (those that require a gradient) and buffers
     (those that do not); attributes that are modules are its parts. Lists, tuples and dicts of
-    either are searched too. There is nothing to register and no constructor to call.
+    either are searched too. There is nothing to register and no constructor to call. (`Value`s are
+    not searched for: a network of those is in `tinygrad_nn.scalar`.)
 
     Attributes
     ----------
@@ -58,13 +59,7 @@ class Module:
         # a drawing needs to know to put a frame around them.
         start = next_serial()
         output = self.forward(*args, **keywords)
-        if output.__class__ is Tensor:  # nearly always
-            if output.serial > start:
-                output._scopes += (Scope.of(self, start),)
-            return output
-        for node in _nodes(output):
-            if node.serial > start:
-                node._scopes += (Scope.of(self, start),)
+        mark_scope(self, output, start)
         return output
 
     # --- parameters and parts ------------------------------------------------------------------
@@ -81,8 +76,15 @@ class Module:
 
     def named_tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Yield parameters and buffers, each once, with their qualified names."""
+        names: set[str] = set()
         for name, item in _walk(self, prefix):
             if isinstance(item, Tensor) and item.is_leaf:  # a result kept by forward() is neither
+                if name in names:
+                    raise ValueError(
+                        f"two tensors of {type(self).__name__} have the qualified name {name!r}; "
+                        f"rename an attribute or a key of a dict"
+                    )
+                names.add(name)
                 yield name, item
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -159,7 +161,14 @@ class Module:
             raise KeyError(
                 f"state does not fit {type(self).__name__}: missing {missing}, surplus {surplus}"
             )
-        arrays = {name: np.asarray(state[name], own[name].dtype) for name in own if name in state}
+        arrays = {name: np.asarray(state[name]) for name in own if name in state}
+        wrong = [
+            f"{name} has dtype {own[name].dtype}, the state {array.dtype}"
+            for name, array in arrays.items()
+            if not np.can_cast(array.dtype, own[name].dtype, "same_kind")
+        ]
+        if wrong:
+            raise TypeError(f"state does not fit {type(self).__name__}: " + "; ".join(wrong))
         wrong = [
             f"{name} has shape {own[name].shape}, the state {array.shape}"
             for name, array in arrays.items()
@@ -258,15 +267,3 @@ def _parts(module: Module) -> Iterator[tuple[str, Any]]:
         else:
             below = [(f"{name}.{key}", value) for key, value in _children(item)]
             stack.extend(reversed(below))
-
-
-def _nodes(output: Any) -> Iterator[Node]:
-    stack = [output]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Node):
-            yield item
-        elif isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list | tuple):
-            stack.extend(item)
