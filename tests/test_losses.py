@@ -949,3 +949,16 @@ def test_warnings_are_errors_here() -> None:
     # What the tests of "no warning" above rely on.
     with pytest.raises(RuntimeWarning):
         warnings.warn("seen", RuntimeWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize(
+    "target", [np.full((2, 3), 1.0), np.full((2, 3), -1.0), [[2, -1, 0.0]] * 2]
+)
+def test_soft_targets_that_are_no_probabilities_are_refused(target: Any) -> None:
+    with pytest.raises(LossError, match="sum to 1"):
+        losses.cross_entropy(tg.tensor(np.zeros((2, 3))), np.asarray(target))
+
+
+def test_negative_class_weights_are_refused() -> None:
+    with pytest.raises(LossError, match="negative"):
+        losses.cross_entropy(tg.tensor(np.zeros((2, 3))), np.array([0, 1]), weight=[1.0, -2.0, 3.0])

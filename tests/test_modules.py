@@ -940,3 +940,28 @@ def test_repr_of_a_neuron() -> None:
     layer.neurons[1].weight = [1.0, 2.0]
     layer.neurons[1].bias = 0.5
     assert repr(layer.neurons[1]) == "NeuronView(weight=[1. 2.], bias=0.5)"
+
+
+def test_two_tensors_of_one_name_are_refused() -> None:
+    model = nn.Module()
+    model.d = {1: tg.tensor([1.0], requires_grad=True), "1": tg.tensor([2.0], requires_grad=True)}
+    with pytest.raises(ValueError, match=r"d\.1"):
+        model.state_dict()
+
+
+def test_an_unknown_activation_is_refused_where_no_layer_would_use_it() -> None:
+    with pytest.raises(ValueError, match="rellu"):
+        nn.MLP(2, [3], activation="rellu")
+
+
+def test_a_complex_state_is_refused() -> None:
+    model = nn.MLP(2, [1])
+    state = model.state_dict() | {"layers.0.bias": np.array([1j])}
+    with pytest.raises(TypeError, match="complex"):
+        model.load_state_dict(state)
+
+
+def test_a_module_that_refers_to_itself_has_a_repr() -> None:
+    model = nn.Module()
+    model.me = model
+    assert repr(model) == "Module()"

@@ -538,3 +538,66 @@ def test_deepcopy_of_a_stale_graph_is_stale() -> None:
         x.data = 5.0
         with pytest.raises(tg.StaleGraphError):
             copy.deepcopy(y).backward()
+
+
+# --- operands that hold no plain numbers ---------------------------------------------------------
+
+_NO_NUMBERS = {
+    "objects": np.array([1.0, 2.0], dtype=object),
+    "text": np.array(["a", "b"]),
+    "times": np.array([1, 2], "m8[s]"),
+}
+
+
+@pytest.mark.parametrize("kind", _NO_NUMBERS)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda w, a: w * a,
+        lambda w, a: a * w,
+        lambda w, a: w + a,
+        lambda w, a: np.where(w.data > 0, w, a),
+        lambda w, a: np.stack([w, a]),
+        lambda w, a: np.concatenate([w, a]),
+        lambda w, a: np.maximum(w, a),
+        lambda w, a: Value(1.0) * a,
+    ],
+)
+def test_operands_without_numbers_are_refused(kind: str, use: Any) -> None:
+    with pytest.raises(TypeError):
+        use(leaf([1.0, -2.0]), _NO_NUMBERS[kind])
+
+
+def test_a_function_as_a_branch_is_refused() -> None:
+    w = leaf([1.0, -2.0])
+    for branch in (None, lambda v: v):
+        with pytest.raises(TypeError):
+            np.where(w.data > 0, w, branch)
+
+
+@pytest.mark.parametrize(
+    ("function", "instead"),
+    [(np.vstack, "np.concatenate"), (np.flip, r"t\[::-1\]"), (np.linalg.norm, "np.sqrt")],
+)
+def test_a_missing_function_names_what_to_use(function: Any, instead: str) -> None:
+    with pytest.raises(NotDifferentiableError, match=instead):
+        function(leaf([[1.0, 2.0]]))
+
+
+def test_unknown_keywords_of_methods_name_those_of_numpy() -> None:
+    with pytest.raises(TypeError, match="axis"):
+        leaf([1.0]).sum(dim=0)
+
+
+def test_leaves_are_written_to_where_nothing_is_recorded() -> None:
+    w, c = leaf([1.0, 2.0]), tensor([1.0, 2.0])
+    c[0] = 5.0
+    assert_array_equal(c.data, [5.0, 2.0])
+    y = np.sum(w * w)
+    with tg.no_grad():
+        w[0] = 5.0
+    assert_array_equal(w.data, [5.0, 2.0])
+    with pytest.raises(tg.StaleGraphError):
+        y.backward()
+    with pytest.raises(NotDifferentiableError):
+        c[0] = w[1]

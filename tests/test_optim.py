@@ -909,3 +909,40 @@ def test_a_rule_of_ones_own() -> None:
     for p, (count,) in zip(params, optimizer.state_dict()["param_groups"][0]["state"], strict=True):
         assert (p.data == 0.25).all()
         assert (count == 3).all()
+
+
+def test_a_rule_may_keep_the_gradient() -> None:
+    """What a rule keeps is not overwritten by the gradients of the next step."""
+
+    class Optimistic(Optimizer):
+        def __init__(self, params: Any) -> None:
+            super().__init__(params, {"lr": 0.1})
+
+        def rule(self, p: Any, g: Any, state: Any, group: Any) -> Any:
+            before = state[0] if state else g
+            return p - group["lr"] * (2.0 * g - before), (g,)
+
+    def train(n: int) -> Any:
+        weights = [tg.tensor([1.0, 2.0], requires_grad=True) for _ in range(n)]
+        optimizer = Optimistic(weights)
+        for _ in range(4):
+            optimizer.zero_grad()
+            sum((w * w).sum() for w in weights).backward()
+            optimizer.step()
+        return weights[0].data
+
+    assert np.array_equal(train(1), train(2))
+
+
+def test_a_state_with_impossible_options_is_refused() -> None:
+    w = tg.tensor([1.0], requires_grad=True)
+    optimizer = SGD([w], lr=0.1)
+    for change in ({"lr": -5.0}, {"speed": 1.0}):
+        state = optimizer.state_dict()
+        state["param_groups"][0].update(change)
+        with pytest.raises(ValueError, match=next(iter(change))):
+            optimizer.load_state_dict(state)
+    with pytest.raises(ValueError, match="param_groups"):
+        optimizer.load_state_dict({})
+    with pytest.raises(TypeError, match="parameters"):
+        SGD(nn.MLP(2, [1]))

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import tinygrad_nn as tg
 from tinygrad_nn import Node, NotDifferentiableError, Tensor, Value, add_n, tensor
+from tinygrad_nn.backward import pull_back
 from tinygrad_nn.scalar import MLP, Neuron
 
 OPERATORS = {
@@ -374,3 +375,23 @@ def test_format_and_truth() -> None:
         float(v)
     with tg.no_grad():
         assert float(v) == 1.25
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "expected"),
+    [
+        (lambda v: np.maximum(v, v * 1.0), 1.0, 1.0),
+        (lambda v: np.maximum(v, 1.0), 1.0, 0.5),
+        (lambda v: np.hypot(v, v), 0.0, 0.0),
+        (lambda v: np.arctan2(v, v), 0.0, 0.0),
+        (lambda v: v**v, 0.0, 0.0),
+    ],
+)
+def test_recorded_rules_of_values_at_ties(f: Any, x: float, expected: float) -> None:
+    """Rules see nodes when recorded; they must compare numbers, not identities."""
+    for record in (False, True):
+        v = Value(x)
+        y = f(v)
+        _, cotangents = pull_back([(y, Value(1.0) if record else 1.0)], record=record)
+        g = cotangents[v.serial]
+        assert (g.data if record else g) == expected

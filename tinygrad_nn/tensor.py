@@ -471,7 +471,7 @@ class Tensor(Dispatching):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if self.primitive is None and not (self.requires_grad and is_grad_enabled()):
-            self._value[index] = value
+            self._value[index] = np.asarray(value)  # which refuses what has a gradient
             self._changed = next_serial()
             return
         raise NotDifferentiableError(
