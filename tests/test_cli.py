@@ -170,6 +170,9 @@ def test_train_classifier(here: Path) -> None:
     for name in ("loss", "accuracy"):
         assert f"{name} {float(rows[-1][f'test_{name}']):.4f}" in result.stdout
     assert "2 classes (lily, rose)" in result.stdout
+    assert ": 60 rows, 3 features; " in result.stdout
+    one = run("train", "flowers.csv", "--target", "kind", "--ignore", "a", "--ignore", "b")
+    assert ": 60 rows, 1 feature; " in one.stdout
     assert "\x1b" not in result.output  # no bar where there is no terminal
     assert "epoch 12/12" in result.stdout
     assert "loss and accuracy after each epoch" in result.stdout
@@ -295,8 +298,8 @@ BAD_TABLES = {
         ["13 different classes in 25 rows"],
     ),
     "text among floats": (floats("oops"), (), STRAY),
-    "text among floats for a classifier's loss": (floats("oops"), ("--loss", "cross_entropy"), STRAY),
-    "text among floats for a loss of one's own": (floats("oops"), ("--loss", "losses.py:one"), STRAY),
+    "text for cross_entropy": (floats("oops"), ("--loss", "cross_entropy"), STRAY),
+    "text for an own loss": (floats("oops"), ("--loss", "losses.py:one"), STRAY),
     "text among integers": (good().replace("5,1", "5,oops", 1).encode(), (), ["'oops'", STRAY[1]]),
     "one row": (b"x,y\n1,2\n", (), [": 1 row of data", "at least 10"]),
     "few rows": (good(9).encode(), (), ["9 rows", "at least 10"]),

@@ -53,16 +53,15 @@ class Scope(NamedTuple):
 
 def mark_scope(module: Any, output: Any, start: int) -> None:
     """Note on the nodes in `output` that `module` has computed them, from `start` on."""
-    stack = [output]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Node):
-            if item.serial > start:  # an input that is handed through was made by somebody else
-                item._scopes += (Scope.of(module, start),)
-        elif isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list | tuple):
-            stack.extend(item)
+    if isinstance(output, Node):
+        if output.serial > start:  # an input that is handed through was made by somebody else
+            output._scopes += (Scope.of(module, start),)
+    elif isinstance(output, dict):
+        for item in output.values():
+            mark_scope(module, item, start)
+    elif isinstance(output, list | tuple):
+        for item in output:
+            mark_scope(module, item, start)
 
 
 class Node:

@@ -12,6 +12,7 @@ from tinygrad_nn.draw import Drawing, draw
 from tinygrad_nn.errors import MissingExtraError
 from tinygrad_nn.gradcheck import GradcheckReport, gradcheck
 from tinygrad_nn.job import plots
+from tinygrad_nn.job.table import count
 from tinygrad_nn.job.tasks import Files, Plan, Trained, check_function, plan_training
 from tinygrad_nn.job.training import Settings, predictions
 from tinygrad_nn.tensor import Tensor
@@ -114,6 +115,6 @@ def pictures(trained: Trained, folder: Path) -> Files:
         folder / "mistakes.png": plots.images(
             images[shown].reshape(-1, *_SHAPE),
             [f"is {data.classes[truth[k]]}, read as {data.classes[guess[k]]}" for k in shown],
-            f"{len(wrong)} mistakes{more}",
+            f"{count(len(wrong), 'mistake')}{more}",
         ),
     }

@@ -274,9 +274,9 @@ def _describe(plan: Plan) -> str:
         goal = "a number"
     layers = "-".join(map(str, [len(data.features), *plan.settings.hidden, data.n_out]))
     return (
-        f"{table.path}: {len(table):,} rows, {len(data.features)} features; "
+        f"{table.path}: {count(len(table), 'row')}, {count(len(data.features), 'feature')}; "
         f"column {data.target!r} is {goal}\n"
-        f"training an MLP {layers} on {len(data.train):,} rows, {len(data.test):,} are held out; "
+        f"training an MLP {layers} on {count(len(data.train), 'row')}, {len(data.test):,} held out; "
         f"loss {plan.loss.name}"
     )
 

@@ -68,8 +68,8 @@ def _fresh(function: np.ufunc) -> Any:
 
 def _keep(c: Any, x: Any, *, out: Any = None) -> Any:
     """Return `x` where `c` holds and 0 elsewhere, also where `x` is infinite."""
-    x = np.asarray(x)
-    if out is not None or np.shape(c) != x.shape:
+    c, x = np.asarray(c), np.asarray(x)
+    if out is not None or c.shape != x.shape:
         return _where(c, x, np.zeros((), x.dtype), out=out)
     y = np.zeros(x.shape, x.dtype)
     np.putmask(y, c, x)  # in two thirds of np.where's time

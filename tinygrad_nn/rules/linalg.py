@@ -73,7 +73,7 @@ def _linear_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
 
 def _linear_bias(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
     if g.ndim == 2 and g.dtype.char in "fd":
-        return ones(len(g), g.dtype) @ g
+        return np.dot(ones(len(g), g.dtype), g)
     return sum_to(g, shape=bias.shape)
 
 

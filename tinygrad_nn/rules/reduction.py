@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,7 @@ def _extremum_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool 
     extremum = _expand(y, x, axis, keepdims)
     attained = logical_or(equal(x, extremum), isnan(x))
     ties = np.sum(attained, axis=axis, keepdims=keepdims)
-    if x.dtype == np.float16:  # which cannot count beyond 65504
+    if x.dtype.char == "e":  # half precision, which cannot count beyond 65504
         share = (g / ties.astype(np.float32)).astype(x.dtype)
     else:
         share = g / ties.astype(x.dtype)
@@ -158,18 +157,10 @@ def any_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) 
 # N. J. Higham, IMA J. Numer. Anal. 41 (2021), 2311-2330, doi:10.1093/imanum/draa038.
 
 
-def _single(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _in_single(forward: Callable[..., Any], x: Any, *args: Any, out: Any, **static: Any) -> Any:
     """Compute in float32 what is given in half precision, whose sums overflow at 65504."""
-
-    @wraps(forward)
-    def wide(x: Any, *args: Any, out: Any = None, **static: Any) -> Any:
-        x = np.asarray(x)
-        if x.dtype != np.float16:
-            return forward(x, *args, out=out, **static)
-        y = forward(x.astype(np.float32), *args, **static)
-        return into(np.asarray(y, dtype=np.float16), out)
-
-    return wide
+    y = forward(x.astype(np.float32), *args, **static)
+    return into(np.asarray(y, dtype=np.float16), out)
 
 
 def _logsumexp_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -177,7 +168,6 @@ def _logsumexp_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool
 
 
 @primitive(rules=[_logsumexp_rule], domain=(REAL,))
-@_single
 def logsumexp(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = None) -> Any:
     """Logarithm of the sum of exponentials over `axis`; -inf for an empty sum.
 
@@ -206,6 +196,8 @@ def logsumexp(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = No
     1000.6931471805599
     """
     x = floating(x)
+    if x.dtype.char == "e":
+        return _in_single(logsumexp.forward, x, axis=axis, keepdims=keepdims, out=out)
     peak = np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf)
     peak = np.where(np.isfinite(peak), peak, 0.0)
     total = np.add.reduce(np.exp(x - peak), axis=axis, keepdims=keepdims)
@@ -234,7 +226,6 @@ def _softmax_rule(g: Any, y: Any, x: Any, *, axis: int = -1) -> Any:
 
 
 @primitive(rules=[_softmax_rule], domain=(REAL,))
-@_single
 def softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     """Softmax over `axis`: exp(x) normalised to sum 1.
 
@@ -261,6 +252,8 @@ def softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     tensor([1., 0., 0.])
     """
     x = floating(x)
+    if x.dtype.char == "e":
+        return _in_single(softmax.forward, x, axis=axis, out=out)
     e = np.exp(x - _peak(x, axis))
     return np.divide(e, _total(e, axis), out=out)
 
@@ -270,7 +263,6 @@ def _log_softmax_rule(g: Any, y: Any, x: Any, *, axis: int = -1) -> Any:
 
 
 @primitive(rules=[_log_softmax_rule], domain=(REAL,))
-@_single
 def log_softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     """Logarithm of `softmax` over `axis`, exact where softmax itself rounds to 0 or 1.
 
@@ -297,6 +289,8 @@ def log_softmax(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     tensor([    0., -1000., -2000.])
     """
     x = floating(x)
+    if x.dtype.char == "e":
+        return _in_single(log_softmax.forward, x, axis=axis, out=out)
     shifted = x - _peak(x, axis)
     return np.subtract(shifted, np.log(_total(np.exp(shifted), axis)), out=out)
 
@@ -308,9 +302,10 @@ def _nll_rule(g: Any, y: Any, x: Any, labels: Any) -> Any:
 
 
 @primitive(rules=[_nll_rule, None], domain=(REAL, REAL))
-@_single
 def nll(x: Any, labels: Any, *, out: Any = None) -> Any:
     """Minus the mean of one element from each row: `x` (..., n), integer `labels` (...)."""
+    if x.dtype.char == "e":
+        return _in_single(nll.forward, x, labels, out=out)
     if x.ndim != 2:
         x, labels = x.reshape(-1, x.shape[-1]), np.reshape(labels, -1)
     n = len(x)

@@ -55,7 +55,7 @@ def sum_to(x: Any, *, shape: Shape, out: Any = None) -> Any:
     """
     x = np.asarray(x)
     lead = x.ndim - len(shape)
-    if out is None and lead == 1 and x.shape[1:] == shape and x.dtype != np.float16:
+    if out is None and lead == 1 and x.shape[1:] == shape and x.dtype.char != "e":
         return np.add.reduce(x, axis=0)  # a bias, nearly always
     if lead < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[lead:], strict=True)):
         raise ShapeError(f"an array of shape {x.shape} is no broadcast of shape {shape}")
