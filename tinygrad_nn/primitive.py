@@ -38,6 +38,12 @@ BY_FUNCTION: dict[Callable[..., Any], Primitive] = {}
 COMPOSITES: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
+#: What records a call, by the class of an argument; None for classes that are no nodes.
+_hooks: dict[type, Callable[..., Any] | None] = {}
+
+_NUMBERS: frozenset[type] = frozenset([float, int, bool])
+
+
 class Primitive:
     """A differentiable function of arrays: its forward, and one rule per array input.
 
@@ -148,20 +154,16 @@ class Primitive:
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         """Compute, and record where an argument is a node."""
-        arrays = False
         for a in args:
             kind = a.__class__
-            if kind is np.ndarray:
-                arrays = True
-                continue
-            if kind is float or kind is int or kind is bool:
-                continue
-            # A node's class knows how to record; a private hook keeps this file free of both.
-            record = getattr(kind, "__primitive__", None)
+            if kind in _hooks:
+                record = _hooks[kind]
+            else:
+                # A node's class knows how to record; a private hook keeps this file free of both.
+                record = _hooks[kind] = getattr(kind, "__primitive__", None)
             if record is not None:
                 return record(self, args, static)
-            arrays = True
-        if not arrays and not static and self.scalar is not None:
+        if self.scalar is not None and not static and _NUMBERS.issuperset(map(type, args)):
             # Plain numbers: the rules of a graph of scalars come here, and must stay plain numbers.
             try:
                 return self.scalar(*map(float, args))

@@ -276,8 +276,8 @@ def _describe(plan: Plan) -> str:
     return (
         f"{table.path}: {count(len(table), 'row')}, {count(len(data.features), 'feature')}; "
         f"column {data.target!r} is {goal}\n"
-        f"training an MLP {layers} on {count(len(data.train), 'row')}, {len(data.test):,} held out; "
-        f"loss {plan.loss.name}"
+        f"training an MLP {layers} on {count(len(data.train), 'row')}, "
+        f"{len(data.test):,} held out; loss {plan.loss.name}"
     )
 
 
