@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import threading
-import weakref
 from contextlib import ContextDecorator
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from weakref import ref
 
 from tinygrad_nn.errors import NotDifferentiableError, StaleGraphError
 
@@ -35,7 +35,7 @@ _unusual: list[None] = []
 class Scope(NamedTuple):
     """One call of a module: the nodes numbered after `start`, up to the node that holds this."""
 
-    module: weakref.ref[Any]
+    module: ref[Any]
     kind: str
     start: int
 
@@ -45,17 +45,12 @@ class Scope(NamedTuple):
         module = self.module()
         return self.kind if module is None else module._title()
 
-    @classmethod
-    def of(cls, module: Any, start: int) -> Scope:
-        """Make the scope of a call that is about to end; quicker than the constructor."""
-        return tuple.__new__(cls, (weakref.ref(module), type(module).__name__, start))
-
 
 def mark_scope(module: Any, output: Any, start: int) -> None:
     """Note on the nodes in `output` that `module` has computed them, from `start` on."""
     if isinstance(output, Node):
         if output.serial > start:  # an input that is handed through was made by somebody else
-            output._scopes += (Scope.of(module, start),)
+            output._scopes += ((ref(module), module.__class__.__name__, start),)
     elif isinstance(output, dict):
         for item in output.values():
             mark_scope(module, item, start)
@@ -96,7 +91,7 @@ class Node:
 
     _value: Any
     _changed: int  # serial number at the time of the last assignment to .data, 0 for never
-    _scopes: tuple[Scope, ...]
+    _scopes: tuple[tuple[Any, str, int], ...]  # what `scopes` is made of when it is asked for
     primitive: Primitive | None
     serial: int
     grad: Any
@@ -117,6 +112,11 @@ class Node:
     def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
         """Add to `cotangents` what the cotangent `g` of this node means for its arguments."""
         raise NotImplementedError
+
+    @property
+    def scopes(self) -> list[Scope]:
+        """The module calls that this node is the result of, innermost first."""
+        return [Scope(*scope) for scope in self._scopes]
 
     @property
     def is_leaf(self) -> bool:

@@ -37,7 +37,9 @@ class _Part:
     def gather(self) -> Array | None:
         """Return the gradients as one array; None if this part no longer fits its parameters."""
         gradients = []
-        for p, view in zip(self.parameters, self.views, strict=True):
+        views = self.views
+        for k, p in enumerate(self.parameters):
+            view = views[k]
             g = p.grad
             if g is None or p._value is not view:
                 return None

@@ -357,7 +357,9 @@ class Tensor(Dispatching):
             inputs = self._raw
         serial = self.serial
         stale = self._changed > serial
-        for i, a in zip(self._positions, self._parents, strict=True):
+        positions = self._positions
+        for k, a in enumerate(self._parents):
+            i = positions[k]
             if stale or a._changed > serial:
                 self._check_fresh()
             rule = primitive.rule(i) if a.requires_grad else None

@@ -56,7 +56,7 @@ def calls_around(
     around: dict[int, Call | None] = {}
     for node in reversed(nodes):
         call = around.get(node.serial)
-        for scope in node._scopes:
+        for scope in node.scopes:
             known = calls.get(scope.start)
             if known is None:
                 known = calls[scope.start] = Call(scope.module, scope.title, scope.start)

@@ -68,8 +68,8 @@ def _fresh(function: np.ufunc) -> Any:
 
 def _keep(c: Any, x: Any, *, out: Any = None) -> Any:
     """Return `x` where `c` holds and 0 elsewhere, also where `x` is infinite."""
-    c, x = np.asarray(c), np.asarray(x)
-    if out is not None or c.shape != x.shape:
+    if not (x.__class__ is c.__class__ is np.ndarray and out is None and c.shape == x.shape):
+        x = np.asarray(x)
         return _where(c, x, np.zeros((), x.dtype), out=out)
     y = np.zeros(x.shape, x.dtype)
     np.putmask(y, c, x)  # in two thirds of np.where's time
