@@ -50,7 +50,7 @@ def mark_scope(module: Any, output: Any, start: int) -> None:
     """Note on the nodes in `output` that `module` has computed them, from `start` on."""
     if isinstance(output, Node):
         if output.serial > start:  # an input that is handed through was made by somebody else
-            output._scopes += ((ref(module), module.__class__.__name__, start),)
+            output._scopes += (ref(module), module.__class__.__name__, start)
     elif isinstance(output, dict):
         for item in output.values():
             mark_scope(module, item, start)
@@ -91,7 +91,7 @@ class Node:
 
     _value: Any
     _changed: int  # serial number at the time of the last assignment to .data, 0 for never
-    _scopes: tuple[tuple[Any, str, int], ...]  # what `scopes` is made of when it is asked for
+    _scopes: tuple[Any, ...]  # the fields of `scopes` in a row: one container, not many, to collect
     primitive: Primitive | None
     serial: int
     grad: Any
@@ -116,7 +116,8 @@ class Node:
     @property
     def scopes(self) -> list[Scope]:
         """The module calls that this node is the result of, innermost first."""
-        return [Scope(*scope) for scope in self._scopes]
+        flat = self._scopes
+        return [Scope(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
 
     @property
     def is_leaf(self) -> bool:

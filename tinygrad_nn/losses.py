@@ -23,9 +23,12 @@ __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_en
            "hinge_loss", "huber_loss", "l1_loss", "mse_loss", "nll_loss"]  # fmt: skip
 
 
+_ARRAYS = (Node, np.ndarray)  # made once: `Node | np.ndarray` would be made at each call
+
+
 def _array(x: Any) -> Any:
     """Leave nodes as they are; make arrays of everything else."""
-    return x if isinstance(x, Node | np.ndarray) else np.asarray(x)
+    return x if isinstance(x, _ARRAYS) else np.asarray(x)
 
 
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:

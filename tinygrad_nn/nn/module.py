@@ -61,7 +61,7 @@ class Module:
         start = next_serial()
         output = self.forward(*args, **keywords)
         if output.__class__ is Tensor and output.serial > start:  # nearly always: quicker in place
-            output._scopes += ((ref(self), self.__class__.__name__, start),)
+            output._scopes += (ref(self), self.__class__.__name__, start)
         else:
             mark_scope(self, output, start)
         return output
