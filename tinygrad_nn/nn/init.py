@@ -344,7 +344,7 @@ def zeros(shape: Shape, rng: RNG = None, dtype: npt.DTypeLike = "float32") -> Ar
 INITIALIZERS: dict[str, Initializer] = {
     "he_uniform": he_uniform, "he_normal": he_normal, "glorot_uniform": glorot_uniform,
     "glorot_normal": glorot_normal, "truncated_normal": truncated_normal, "uniform": uniform,
-    "normal": normal, "zeros": zeros,
+    "normal": normal, "zeros": zeros, "constant": constant,
 }  # fmt: skip
 
 
