@@ -604,24 +604,19 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     data = primitive.forward(*raw, **static) if static else primitive.forward(*raw)
     if data.__class__ is not ndarray:
         data = _result(primitive, data)
-    node = _new(Tensor)
-    node._value = data
     if data.dtype.kind != "f":
         _check_kind(primitive, data, needs)
-    if needs and primitive.differentiable and (not _unusual or is_grad_enabled()):
-        node.primitive = primitive
-        node.args = args
-        node.static = static
-        node._raw = raw
-        node._parents = parents
-        node._positions = positions
-        node.requires_grad = data.dtype.kind == "f"
-    else:
-        node.primitive = None
-        node.args = ()
-        node.static = _NO_STATIC
-        node._raw = node._parents = node._positions = ()
-        node.requires_grad = False
+    if not (needs and primitive.differentiable and (not _unusual or is_grad_enabled())):
+        return _constant(data)
+    node = _new(Tensor)
+    node._value = data
+    node.primitive = primitive
+    node.args = args
+    node.static = static
+    node._raw = raw
+    node._parents = parents
+    node._positions = positions
+    node.requires_grad = data.dtype.kind == "f"
     node.serial = next_serial()
     node.grad = None
     node.label = None
