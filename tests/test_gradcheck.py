@@ -946,3 +946,15 @@ def test_noise_of_a_large_number_on_the_way(x: float) -> None:
 
     for seed in range(5):
         assert gradcheck(log_cosh, np.array([x]), rng=seed, raise_exception=False)
+
+
+def test_a_derivative_that_is_lost_beside_others_is_not_called_right() -> None:
+    @tg.primitive(rules=[lambda g, y, x: g * y * np.where(x < -30, 5.0, 1.0)])
+    def exp(x: Any) -> Any:
+        return np.exp(x)
+
+    report = gradcheck(lambda x: np.sum(exp(x)), np.array([30.0, -40.0]))
+    assert [(f.name, f.verdict) for f in report.findings] == [("x[1]", "weak"), ("x[0]", "right")]
+    assert "too weak to tell: 1" in str(report)
+    with pytest.raises(tg.GradcheckError):
+        gradcheck(exp, np.array([30.0, -40.0]))

@@ -666,3 +666,11 @@ def test_several_outputs_at_once() -> None:
     y, z = np.sum(x * x), np.exp(x)
     _, found = pull_back([(y, np.float64(2.0)), (z, np.ones(2)), (y, np.float64(1.0))])
     assert_allclose(found[x.serial], 6.0 * x.data + np.exp(x.data))
+
+
+def test_a_seed_of_another_shape_is_refused() -> None:
+    x = leaf([1.0, 2.0])
+    for record in (False, True):
+        for seed in (tg.tensor([[1.0, 1.0]]), tg.tensor(1.0)):
+            with pytest.raises(tg.ShapeError, match=r"\(2,\)"):
+                pull_back([(x * x, seed if record else seed.data)], record=record)

@@ -361,6 +361,14 @@ def test_bad_model_files(model: SavedModel, tmp_path: Path) -> None:
         arrays = dict(file)
     for name, value, words in (
         ("sizes", [2, 9, 3], "damaged"),
+        ("sizes", [], "damaged"),
+        ("sizes", np.ones((2, 2)), "damaged"),
+        ("sizes", [2, 10**7, 3], "damaged"),
+        ("parameter:layers.0.bias", np.array(["a"]), "damaged"),
+        ("parameter:layers.0.bias", np.array([np.nan]), "damaged"),
+        ("mean", np.zeros(7), "damaged"),
+        ("classes", np.array("x"), "damaged"),
+        ("classes", np.array(["yes"]), "damaged"),
         ("activation", "magic", "damaged.*'magic'"),
         ("mean", None, "damaged.*'mean'"),
         ("parameter:layers.0.bias", None, "damaged.*layers.0.bias"),

@@ -965,3 +965,46 @@ def test_a_module_that_refers_to_itself_has_a_repr() -> None:
     model = nn.Module()
     model.me = model
     assert repr(model) == "Module()"
+
+
+def test_a_frozen_model_can_be_unfrozen_after_pickling() -> None:
+    model = nn.MLP(2, [1])
+    model.requires_grad_(False)
+    again = pickle.loads(pickle.dumps(model))
+    assert names(again) == []
+    again.requires_grad_()
+    assert names(again) == ["layers.0.weight", "layers.0.bias"]
+
+
+def test_freezing_forgets_gradients() -> None:
+    model = nn.MLP(2, [1])
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    np.sum(model(np.ones((1, 2)))).backward()
+    optimizer.step()
+    before = model.state_dict()
+    model.requires_grad_(False)
+    optimizer.step()
+    assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_a_part_that_refers_to_its_parent_has_a_repr() -> None:
+    model = nn.Module()
+    model.kid = nn.Linear(1, 1)
+    model.kid.parent = model
+    assert "..." in repr(model)
+
+
+def test_summary_tells_buffers_from_frozen_parameters() -> None:
+    model = nn.MLP(2, [1])
+    model.requires_grad_(False)
+    model.mean = tg.tensor([0.0])
+    text = model.summary()
+    assert "layers.0.weight (frozen)" in text
+    assert "mean (buffer)" in text
+
+
+def test_numbers_too_large_for_the_dtype_are_refused() -> None:
+    model = nn.Linear(2, 1)
+    with pytest.raises(ValueError, match="weight"):
+        model.load_state_dict({"weight": [[1e300], [1.0]], "bias": [0.0]})
+    assert np.isfinite(model.weight.data).all()

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
+from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.graph import Node
 
 __all__ = ["accumulate", "pull_back", "reachable"]
@@ -50,10 +53,20 @@ def pull_back(
     -------
     nodes, cotangents : dict, dict
         By serial number. A node without an entry in `cotangents` got none.
+
+    Raises
+    ------
+    ShapeError
+        If a cotangent's shape is not the node's.
     """
     cotangents: dict[int, Any] = {}
     outputs = []
     for node, g in seeds:
+        if np.shape(g) != node.shape:
+            raise ShapeError(
+                f"the cotangent of {node.name} has shape {np.shape(g)}; it must have the node's, "
+                f"{node.shape}"
+            )
         outputs.append(node)
         serial = node.serial
         cotangents[serial] = cotangents[serial] + g if serial in cotangents else g

@@ -255,7 +255,8 @@ class set_grad_enabled(ContextDecorator):  # noqa: N801  # PyTorch's spelling
 class no_grad(set_grad_enabled):  # noqa: N801
     """Context manager and decorator: operations in this thread are not recorded.
 
-    Other threads are not affected.
+    Other threads are not affected. Whatever else runs in this thread before the block ends is:
+    other coroutines while one waits inside it, the consumer of a generator that yields inside it.
 
     Examples
     --------

@@ -288,14 +288,16 @@ def nll_loss(
 
 
 def _weights(name: str, weight: npt.ArrayLike, scores: Any) -> npt.NDArray[Any]:
+    if isinstance(weight, Node):
+        raise LossError(f"{name}: weight takes plain numbers, which get no gradient: weight.data")
     weights = np.asarray(weight, dtype=scores.dtype)
     if weights.shape != scores.shape[-1:]:
         raise ShapeError(
             f"{name}: weight must have a factor for each class, shape {scores.shape[-1:]}, got "
             f"{weights.shape}"
         )
-    if (weights < 0).any():
-        raise LossError(f"{name}: weights must not be negative, got {weights.min():.6g}")
+    if not (weights >= 0).all():
+        raise LossError(f"{name}: weights must not be negative or nan, got {weights.tolist()}")
     return weights
 
 

@@ -430,7 +430,7 @@ class Tensor(Dispatching):
         return node
 
     def _rebuild_with(self) -> tuple[Any, ...]:
-        return _rebuild, (self._value, self.requires_grad, self.label, self.grad)
+        return _rebuild, (self._value, self.requires_grad, self.label, self.grad, self.frozen)
 
     # --- operators -----------------------------------------------------------------------------
 
@@ -566,9 +566,10 @@ def _constant(data: Any) -> Tensor:
     return node
 
 
-def _rebuild(data: Any, requires_grad: bool, label: str | None, grad: Any) -> Tensor:
+def _rebuild(data: Any, requires_grad: bool, label: str | None, grad: Any, frozen: bool) -> Tensor:
     node = Tensor(data, requires_grad, label=label)
     node.grad = grad
+    node.frozen = frozen
     return node
 
 

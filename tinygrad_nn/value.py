@@ -262,6 +262,14 @@ class Value(Dispatching):
         )
         return self._value  # type: ignore[no-any-return]
 
+    def __int__(self) -> int:
+        self._check_readable("int()", "Use int(v.data) to read it.")
+        return int(self._value)
+
+    def __round__(self, digits: int | None = None) -> float:
+        self._check_readable("round()", "Use round(v.data, digits) to read it.")
+        return round(self._value, digits)  # type: ignore[no-any-return]
+
     def __bool__(self) -> bool:
         return bool(self._value)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tinygrad_nn.errors import GradcheckError
 from tinygrad_nn.gradcheck.contracts import contracts, same
 from tinygrad_nn.gradcheck.numeric import signs
-from tinygrad_nn.gradcheck.report import KINK, RIGHT, WEAK, WRONG, Finding, GradcheckReport
+from tinygrad_nn.gradcheck.report import KINK, WEAK, WRONG, Finding, GradcheckReport
 from tinygrad_nn.gradcheck.rows import EXACT_AROUND, Rows, Rule, scales
 from tinygrad_nn.gradcheck.subject import (
     UNDEFINED,
@@ -88,7 +88,7 @@ def _elements(rows: Rows, chosen: Array, rule: Rule) -> Iterator[tuple[int, Find
             d[i] = size
             candidate = rows.probe(d, rule).finding(rows.subject.name(i), rows, size)
             if finding is None or (
-                candidate.verdict in (RIGHT, WRONG) and candidate.tolerance < finding.tolerance
+                candidate.verdict != KINK and candidate.tolerance < finding.tolerance
             ):
                 finding = candidate
             if finding.verdict != WEAK:

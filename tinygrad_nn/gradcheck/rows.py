@@ -158,6 +158,9 @@ class Rows:
         meaning = NEGLIGIBLE * (self.largest[:, moved] * abs(steps)).max(axis=1)
         judged.weak = ~judged.kink & (judged.error > np.maximum(WEAK_AT * abs(a), meaning))
         judged.weak &= (a != 0.0) | (judged.numeric != 0.0)
+        # A derivative may be negligible beside others, but one that differences cannot tell from
+        # 0 has not been checked, and is not called right.
+        judged.weak |= ~judged.kink & (judged.error > abs(a)) & (abs(a) > slack)
         return judged
 
     def around(self, d: Array, offsets: Array) -> tuple[Array, Array, Array]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,18 +130,28 @@ class SavedModel:
             raise JobError(f"{path}: is not a model file of the format {_FORMAT!r}")
         try:
             return cls._assemble(arrays)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError, IndexError) as error:
             raise JobError(f"{path}: the model file is damaged: {error}") from None
 
     @classmethod
     def _assemble(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> SavedModel:
         sizes = [int(n) for n in arrays["sizes"]]
         activation = str(arrays["activation"])
-        network = MLP(sizes[0], sizes[1:], activation)
         start = len(_PARAMETER)
-        network.load_state_dict(
-            {name[start:]: a for name, a in arrays.items() if name.startswith(_PARAMETER)}
-        )
+        state = {name[start:]: a for name, a in arrays.items() if name.startswith(_PARAMETER)}
+        # Before a network of these sizes is made: a damaged number may ask for terabytes.
+        shapes = [state[f"layers.{i}.weight"].shape for i in range(len(sizes) - 1)]
+        if not shapes or shapes != list(pairwise(sizes)):
+            raise ValueError(f"sizes {sizes} do not fit weights of shapes {shapes}")
+        if not all(np.isfinite(a).all() for a in state.values()):
+            raise ValueError("a parameter is not finite")
+        names = arrays["features"].shape, arrays["mean"].shape, arrays["std"].shape
+        if set(names) != {(sizes[0],)}:
+            raise ValueError(f"{sizes[0]} features have names, mean and std of shapes {names}")
+        if arrays["classes"].shape not in ((0,), (sizes[-1],)):
+            raise ValueError(f"{sizes[-1]} outputs, classes of shape {arrays['classes'].shape}")
+        network = MLP(sizes[0], sizes[1:], activation)
+        network.load_state_dict(state)
         return cls(
             network,
             activation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from reprlib import recursive_repr
 from typing import Any, ClassVar
 from weakref import ref
 
@@ -117,6 +118,7 @@ class Module:
         for _, tensor in self.named_tensors():
             if tensor.requires_grad and not requires_grad:
                 tensor.frozen = True
+                tensor.grad = None  # a leftover gradient would move it once more
                 tensor.requires_grad_(False)
             elif requires_grad and tensor.frozen:
                 tensor.frozen = False
@@ -180,7 +182,12 @@ class Module:
         ]
         if wrong:
             raise ShapeError(f"state does not fit {type(self).__name__}: " + "; ".join(wrong))
-        for name, array in arrays.items():
+        with np.errstate(over="ignore"):
+            fitted = {name: array.astype(own[name].dtype) for name, array in arrays.items()}
+        lost = [n for n, a in fitted.items() if np.isinf(a).any() and np.isfinite(arrays[n]).all()]
+        if lost:
+            raise ValueError(f"numbers too large for the dtype of {', '.join(lost)}")
+        for name, array in fitted.items():
             own[name].data = array
 
     # --- what it looks like --------------------------------------------------------------------
@@ -192,6 +199,7 @@ class Module:
     def _settings(self) -> list[str]:
         return [f"{name}={getattr(self, name)!r}" for name in self._shown]
 
+    @recursive_repr("...")
     def __repr__(self) -> str:
         lines = []
         for name, part in _parts(self):
@@ -217,17 +225,18 @@ class Module:
         total                                13
         """
         rows = [("parameter", "shape", "dtype", "count")]
-        trainable = frozen = 0
+        counts = {"": 0, "frozen": 0, "buffer": 0}
         for name, tensor in self.named_tensors():
-            note = "" if tensor.requires_grad else " (frozen)"
-            rows.append((name + note, str(tensor.shape), str(tensor.dtype), f"{tensor.size:,}"))
-            if tensor.requires_grad:
-                trainable += tensor.size
-            else:
-                frozen += tensor.size
-        rows.append(("total", "", "", f"{trainable + frozen:,}"))
-        if frozen:
-            rows.append(("of them frozen", "", "", f"{frozen:,}"))
+            kind = "" if tensor.requires_grad else "frozen" if tensor.frozen else "buffer"
+            counts[kind] += tensor.size
+            title = f"{name} ({kind})" if kind else name
+            rows.append((title, str(tensor.shape), str(tensor.dtype), f"{tensor.size:,}"))
+        rows.append(("total", "", "", f"{sum(counts.values()):,}"))
+        rows += [
+            (f"of them {kind}", "", "", f"{counts[kind]:,}")
+            for kind in ("frozen", "buffer")
+            if counts[kind]
+        ]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         return "\n".join(
             f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}"
