@@ -958,3 +958,9 @@ def test_a_derivative_that_is_lost_beside_others_is_not_called_right() -> None:
     assert "too weak to tell: 1" in str(report)
     with pytest.raises(tg.GradcheckError):
         gradcheck(exp, np.array([30.0, -40.0]))
+
+
+@pytest.mark.parametrize("keyword", ["fast_mode", "nondet_tol", "check_grad_dtypes"])
+def test_keywords_of_pytorch_that_are_not_needed_say_why(keyword: str) -> None:
+    with pytest.raises(TypeError, match=f"no keyword {keyword}.*PyTorch"):
+        gradcheck(np.sin, np.ones(2), **{keyword: True})

@@ -239,6 +239,7 @@ def gradcheck(
     rng: int | np.random.Generator | None = 0,
     names: Sequence[str] | None = None,
     max_elements: int | None = None,
+    **others: Any,
 ) -> GradcheckReport:
     """Check the gradient of a function or of a model against differences of its values.
 
@@ -275,6 +276,9 @@ def gradcheck(
         Up to this many elements (4096 by default) all are checked one by one. Of more, a random
         sample of a tenth of this number is, fairly shared among the inputs, and the rest along
         random directions; the report says so.
+    **others
+        Refused; PyTorch's `fast_mode`, `nondet_tol` and `check_grad_dtypes` with a word on why
+        they are not needed.
 
     Returns
     -------
@@ -314,6 +318,12 @@ def gradcheck(
             raise ValueError(f"{keyword} must be a finite number that is not negative: {number}")
     if eps == 0.0:
         raise ValueError("eps is a step and must be positive")
+    if others:
+        raise TypeError(
+            f"gradcheck has no keyword {', '.join(sorted(others))}. Of PyTorch's: fast_mode is what "
+            f"max_elements does; results must be equal to the bit (no nondet_tol); dtypes are "
+            f"always checked (no check_grad_dtypes)"
+        )
     is_model = not _is_function(f)
     if loss is not None and not is_model:
         raise TypeError("loss= is for models; for a function, check lambda x: loss(f(x))")
