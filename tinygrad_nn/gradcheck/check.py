@@ -320,8 +320,8 @@ def gradcheck(
         raise ValueError("eps is a step and must be positive")
     if others:
         raise TypeError(
-            f"gradcheck has no keyword {', '.join(sorted(others))}. Of PyTorch's: fast_mode is what "
-            f"max_elements does; results must be equal to the bit (no nondet_tol); dtypes are "
+            f"gradcheck has no keyword {', '.join(sorted(others))}. Of PyTorch's: fast_mode is "
+            f"what max_elements does; results must be equal to the bit (no nondet_tol); dtypes are "
             f"always checked (no check_grad_dtypes)"
         )
     is_model = not _is_function(f)
