@@ -99,10 +99,10 @@ def test_determinism(function: Any) -> None:
 
 def test_global_random_state_is_neither_used_nor_changed() -> None:
     np.random.seed(0)  # noqa: NPY002  # the legacy state is what is under test
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002  # the legacy state is what is under test
     a = nn.MLP(3, [4, 2], rng=1).state_dict()
-    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-    np.random.seed(123)  # noqa: NPY002
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002  # the legacy state is what is under test
+    np.random.seed(123)  # noqa: NPY002  # the legacy state is what is under test
     b = nn.MLP(3, [4, 2], rng=1).state_dict()
     assert all(np.array_equal(a[k], b[k]) for k in a)
 

@@ -920,7 +920,7 @@ def test_a_neurons_bias_that_is_no_number_is_refused(wrong: Any) -> None:
 def test_a_layer_without_bias_says_so() -> None:
     layer = nn.Layer(2, 3, bias=False)
     with pytest.raises(AttributeError, match=r"Layer\(2, 3, .*has no bias"):
-        layer.neurons[0].bias  # noqa: B018
+        layer.neurons[0].bias  # noqa: B018  # reading it is what raises
     with pytest.raises(AttributeError, match="has no bias"):
         layer.neurons[0].bias = 1.0
     assert "bias" not in repr(layer.neurons[0])

@@ -93,7 +93,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "np.arctan2(tuple, x)": lambda x: np.arctan2((1.0, 2.0, 3.0), x),
     "np.maximum(x, list)": lambda x: np.maximum(x, [0.0, 1.0, 2.5]),
     "np.hypot(list, x)": lambda x: np.hypot([1.0, 2.0, 3.0], x),
-    "x + list": lambda x: x + [1.0, 2.0, 3.0],  # noqa: RUF005
+    "x + list": lambda x: x + [1.0, 2.0, 3.0],  # noqa: RUF005  # the operator is what is under test
     "list - x": lambda x: [1.0, 2.0, 3.0] - x,
     "tuple * x": lambda x: (1.0, 2.0, 3.0) * x,
     "array + x": lambda x: X + x,

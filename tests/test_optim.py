@@ -334,7 +334,7 @@ def reference(model: nn.MLP, groups: list[dict[str, Any]]) -> Callable[[int], No
             for p, new in zip(twin.parameters(), data, strict=True):
                 p.data = new
 
-    run.twin = twin  # type: ignore[attr-defined]
+    run.twin = twin
     return run
 
 
@@ -343,7 +343,7 @@ def test_a_training_run_is_that_of_the_plain_loop() -> None:
     run = reference(model, [{"indices": [0, 1, 2, 3], "lr": 0.1, "momentum": 0.9}])
     train(model, SGD(model.parameters(), lr=0.1, momentum=0.9), 10)
     run(10)
-    assert same(model, run.twin)  # type: ignore[attr-defined]
+    assert same(model, run.twin)
 
 
 def test_groups_have_options_of_their_own() -> None:
@@ -365,7 +365,7 @@ def test_groups_have_options_of_their_own() -> None:
     )
     train(model, optimizer, 8)
     run(8)
-    assert same(model, run.twin)  # type: ignore[attr-defined]
+    assert same(model, run.twin)
     assert [len(group["params"]) for group in optimizer.param_groups] == [2, 1, 1]
     assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.05, 0.05]
 
@@ -843,9 +843,9 @@ def test_parameters_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match="twice"):
         SGD([{"params": [p]}, {"params": [p]}], lr=0.1)
     with pytest.raises(TypeError, match="ndarray, not a Tensor"):
-        SGD([np.ones(2)], lr=0.1)  # type: ignore[list-item]
+        SGD([np.ones(2)], lr=0.1)
     with pytest.raises(TypeError, match="Value, not a Tensor"):
-        SGD([tg.Value(1.0)], lr=0.1)  # type: ignore[list-item]
+        SGD([tg.Value(1.0)], lr=0.1)
     with pytest.raises(ValueError, match="'params'"):
         SGD([{"lr": 0.1}], lr=0.1)
     with pytest.raises(ValueError, match=r"unknown option\(s\) beta; known are lr, momentum"):
@@ -855,7 +855,7 @@ def test_parameters_that_make_no_sense() -> None:
 @pytest.mark.parametrize("data", [1.0, [1.0, 2.0]])
 def test_a_tensor_is_no_list_of_parameters(data: Any) -> None:
     with pytest.raises(TypeError, match=r"list of tensors: \[p\]"):
-        SGD(tg.tensor(data, requires_grad=True), lr=0.1)  # type: ignore[arg-type]
+        SGD(tg.tensor(data, requires_grad=True), lr=0.1)
 
 
 def test_repr() -> None:

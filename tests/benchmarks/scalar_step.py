@@ -39,7 +39,7 @@ def run(engine: str, steps: int) -> None:
     """Print the seconds that each step took, and the loss at the end."""
     names: dict = {}
     exec(IMPORTS[engine], names)
-    Value, MLP = names["Value"], names["MLP"]  # noqa: N806  # classes
+    Value, MLP = names["Value"], names["MLP"]  # noqa: N806  # they are classes
     random.seed(1337)
     x, y = moons(100, 0.1)
     model = MLP(2, [16, 16, 1])

@@ -23,7 +23,7 @@ POINTS = [
 
 
 def activations(torch: Any) -> None:
-    F = torch.nn.functional  # noqa: N806
+    F = torch.nn.functional  # noqa: N806  # PyTorch's own name for it
     functions = {
         "relu": F.relu,
         "leaky_relu": F.leaky_relu,
@@ -94,7 +94,7 @@ def loss_cases() -> list[tuple[str, Any, Any, dict[str, Any]]]:
 
 
 def losses(torch: Any) -> None:
-    F = torch.nn.functional  # noqa: N806
+    F = torch.nn.functional  # noqa: N806  # PyTorch's own name for it
     for name, prediction, target, keywords in loss_cases():
         x = torch.tensor(prediction, dtype=torch.float64, requires_grad=True)
         labels = isinstance(target[0], int)

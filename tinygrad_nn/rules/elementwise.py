@@ -210,7 +210,7 @@ hypot   = ufunc(np.hypot,   lambda g, y, a, b: _hypot_rule(g, y, a),
 sinh    = ufunc(np.sinh,    lambda g, y, x: g * cosh(x),                        scalar=math.sinh)
 cosh    = ufunc(np.cosh,    lambda g, y, x: g * sinh(x),                        scalar=math.cosh)
 tanh    = ufunc(np.tanh,    lambda g, y, x: g * (1.0 - y * y),                  scalar=math.tanh)
-arcsinh = ufunc(np.arcsinh, lambda g, y, x: g / sqrt(1.0 + x * x),              scalar=math.asinh)
+arcsinh = ufunc(np.arcsinh, lambda g, y, x: g / hypot(1.0, x),                      scalar=math.asinh)
 arccosh = ufunc(np.arccosh, lambda g, y, x: g / (sqrt(x - 1.0) * sqrt(x + 1.0)), scalar=math.acosh, domain=(1.2, 3.0))
 arctanh = ufunc(np.arctanh, lambda g, y, x: g / (1.0 - x * x),                  scalar=math.atanh, domain=UNIT)
 deg2rad = ufunc(np.deg2rad, lambda g, y, x: g * (math.pi / 180.0),              scalar=math.radians)
