@@ -76,17 +76,21 @@ def dispatch_ufunc(
     name = function.__name__ if method == "__call__" else f"{function.__name__}.{method}"
     if any(o is not None for o in keywords.pop("out", ())):
         raise no_out(f"np.{name}")
-    if method == "reduce" and getattr(function, method) in BY_FUNCTION:
+    if method in ("reduce", "accumulate"):
         keywords.setdefault("axis", 0)
+    if method not in ("__call__", "outer"):
         return dispatch_function(getattr(function, method), inputs, keywords, name)
-    target = BY_FUNCTION.get(function)
-    if target is None or method != "__call__":
+    target = BY_FUNCTION.get(function) or COMPOSITES.get(function)
+    if target is None:
         raise _unsupported(name)
     if keywords:
         raise NotDifferentiableError(
             f"np.{name} on tensors does not take {', '.join(keywords)}; use np.where "
             f"to select, and t.astype to convert"
         )
+    if method == "outer":
+        a, b = inputs
+        return target(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
     return target(*inputs)
 
 
@@ -97,6 +101,8 @@ def dispatch_function(
     name: str | None = None,
 ) -> Any:
     """Answer a NumPy function that met a node."""
+    if keywords.get("out") is not None:
+        raise no_out(f"np.{name or function.__name__}")
     target = BY_FUNCTION.get(function)
     if target is not None:
         arrays, static = bind(function, target, args, keywords, name)
@@ -106,7 +112,7 @@ def dispatch_function(
         return composite(*args, **keywords)
     if function in _PLAIN:
         return function(*_raw(args), **_raw(keywords))
-    module = function.__module__.removeprefix("numpy").lstrip(".")
+    module = (function.__module__ or "").removeprefix("numpy").lstrip(".")
     raise _unsupported(name or f"{module}.{function.__name__}".lstrip("."), _INSTEAD.get(function))
 
 

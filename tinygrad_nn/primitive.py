@@ -13,7 +13,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -24,6 +24,7 @@ __all__ = ["BY_FUNCTION", "COMPOSITES", "NEGATIVE", "POSITIVE", "REAL", "UNIT", 
 
 Rule = Callable[..., Any]
 Domain = tuple[float, float]
+Linear = Literal["all", "each"] | None
 
 #: Where a function of one real number is defined and smooth; the tests draw their samples there.
 REAL: Domain = (-3.0, 3.0)
@@ -63,8 +64,15 @@ class Primitive:
     scalar : callable, optional
         The same function on Python floats, for `Value`; may raise where NumPy gives inf or nan.
     elementwise : bool
-        Whether inputs broadcast against each other. The graph walk then sums each rule's result
-        to the input's shape, so that no rule has to.
+        Whether inputs broadcast against each other, and each element of the result depends on
+        one element of each. The graph walk then sums each rule's result to the input's shape, so
+        that no rule has to; and a rule, being a product with a diagonal, carries tangents forward
+        as it carries cotangents back.
+    linear : {None, "all", "each"}
+        Whether the primitive is linear in all its differentiable inputs together ("all": a
+        reshape, a concatenation), or in each of them while the others stay ("each": a matrix
+        product). Forward mode then applies the primitive itself to tangents; without this it
+        transposes the rules.
     variadic : bool
         Whether it takes any number of arrays (NumPy's counterpart takes them as one sequence).
     domain : tuple of Domain
@@ -94,6 +102,7 @@ class Primitive:
         numpy: Sequence[Callable[..., Any]] = (),
         scalar: Callable[..., float] | None = None,
         elementwise: bool = False,
+        linear: Linear = None,
         variadic: bool = False,
         domain: Sequence[Domain] = (),
     ) -> None:
@@ -102,6 +111,7 @@ class Primitive:
         self.numpy = tuple(numpy)
         self.scalar = scalar
         self.elementwise = elementwise
+        self.linear = linear
         self.variadic = variadic
         self.domain = tuple(domain)
         is_ufunc = isinstance(forward, np.ufunc)
@@ -239,6 +249,7 @@ def primitive(
     rules: Sequence[Rule | None] | None = None,
     scalar: Callable[..., float] | None = None,
     elementwise: bool = False,
+    linear: Linear = None,
     variadic: bool = False,
     domain: Sequence[Domain] = (),
 ) -> Callable[[Callable[..., Any]], Primitive]: ...

@@ -17,6 +17,7 @@ from tinygrad_nn.graph import Node, _unusual, is_grad_enabled, next_serial
 from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.rules import elementwise, linalg, reduction
 from tinygrad_nn.rules import shape as shaping
+from tinygrad_nn.rules.complex import real
 
 __all__ = ["Tensor", "apply", "tensor"]
 
@@ -151,9 +152,9 @@ class Tensor(Dispatching):
             raise TypeError(
                 f"a tensor holds numbers, got {type(data).__name__} of dtype {array.dtype}"
             )
-        if requires_grad and array.dtype.kind != "f":
+        if requires_grad and array.dtype.kind not in "fc":
             raise TypeError(
-                f"only real floating tensors can require gradients, got dtype {array.dtype}; "
+                f"only floating tensors can require gradients, got dtype {array.dtype}; "
                 f"pass dtype=float"
             )
         self._value = array
@@ -236,17 +237,25 @@ class Tensor(Dispatching):
                     f"{self._value.shape}; reduce it (.sum(), .mean()), or pass gradient= of that "
                     f"shape"
                 )
+            if self._value.dtype.kind == "c":
+                raise NotDifferentiableError(
+                    "backward() needs one real number to start from, got a complex one: take its "
+                    "real part, imaginary part or absolute value, or pass gradient="
+                )
             seed = np.array(1, self._value.dtype)
             if self._value.ndim:
                 seed = seed.reshape(self._value.shape)
         else:
-            seed = np.array(gradient, dtype=self._value.dtype)
+            seed = np.array(gradient)
+            if seed.dtype.kind == "c" and self._value.dtype.kind != "c":
+                raise TypeError(f"gradient is complex, the tensor is of dtype {self.dtype}")
+            seed = seed.astype(self._value.dtype, copy=False)
             if seed.shape != self._value.shape:
                 raise ShapeError(
                     f"gradient has shape {seed.shape}, the tensor {self._value.shape}; "
                     f"they must be equal"
                 )
-        accumulate(self, seed)
+        accumulate(self, np.conj(seed) if seed.dtype.kind == "c" else seed)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Say whether this leaf requires a gradient, and return it."""
@@ -254,8 +263,8 @@ class Tensor(Dispatching):
             raise NotDifferentiableError(
                 f"{self.name} is a result, not a leaf: use detach() to cut it off its graph"
             )
-        if requires_grad and self._value.dtype.kind != "f":
-            raise TypeError(f"only real floating tensors can require gradients, got {self.dtype}")
+        if requires_grad and self._value.dtype.kind not in "fc":
+            raise TypeError(f"only floating tensors can require gradients, got {self.dtype}")
         self.requires_grad = requires_grad
         return self
 
@@ -337,6 +346,10 @@ class Tensor(Dispatching):
         self._check_readable("int()", "Use int(t.item()) to read it.")
         return int(self._value.item())
 
+    def __complex__(self) -> complex:
+        self._check_readable("complex()", "Use complex(t.item()) to read it.")
+        return complex(self._value.item())
+
     def __index__(self) -> int:
         return self._value.__index__()  # type: ignore[no-any-return]
 
@@ -372,7 +385,7 @@ class Tensor(Dispatching):
                 and c.dtype is data.dtype
                 and c.shape == data.shape
             ):
-                c = a._receive(c, primitive, i)
+                c = a._receive(c, self, i)
             key = a.serial
             if key in cotangents:
                 cotangents[key] = cotangents[key] + c
@@ -387,14 +400,21 @@ class Tensor(Dispatching):
             else:
                 cotangents[key] = c
 
-    def _receive(self, c: Any, primitive: Primitive, i: int) -> Any:
-        """Give the cotangent `c`, made by rule `i` of `primitive`, this tensor's form."""
+    def _receive(self, c: Any, result: Node, i: int) -> Any:
+        """Give the cotangent `c`, made by rule `i` of the primitive of `result`, the form of this.
+
+        That is: summed to this tensor's shape where it was broadcast, and of its dtype.
+        """
+        primitive = result.primitive
+        assert primitive is not None
         if not isinstance(c, ndarray | Tensor):
             c = lift(c) if isinstance(c, Node) else np.asarray(c)
         data = self._value
-        if data.dtype.kind != "f":
+        if data.dtype.kind not in "fc":
             raise TypeError(f"{self.name} of dtype {data.dtype} cannot have a gradient")
-        if c.dtype.kind not in "fiub":
+        if c.dtype.kind == "c" and data.dtype.kind == "f" and _any_complex(result):
+            c = real(c)  # a real input moves along the real axis alone
+        if c.dtype.kind not in ("fiub" if data.dtype.kind == "f" else "fiubc"):
             raise TypeError(
                 f"rule {i} of primitive {primitive.name!r} returned an array of dtype {c.dtype}, "
                 f"expected the cotangent of an input of dtype {data.dtype}"
@@ -411,6 +431,8 @@ class Tensor(Dispatching):
         return c
 
     def _store(self, g: Any) -> None:
+        if self._value.dtype.kind == "c":
+            g = np.conj(g)  # as PyTorch: the direction of steepest ascent
         if self.grad is not None:
             g = self.grad + g
         self.grad = g if g.__class__ is ndarray else np.asarray(g)  # sums of 0-d arrays are scalars
@@ -605,8 +627,11 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     data = primitive.forward(*raw, **static) if static else primitive.forward(*raw)
     if data.__class__ is not ndarray:
         data = _result(primitive, data)
-    if data.dtype.kind != "f":
-        _check_kind(primitive, data, needs)
+    if data.dtype.kind not in "fiubc":
+        raise TypeError(
+            f"{primitive.name} gave an array of dtype {data.dtype}, because an operand holds no "
+            f"plain numbers; convert it with np.asarray(x, dtype=float)"
+        )
     if not (needs and primitive.differentiable and (not _unusual or is_grad_enabled())):
         return _constant(data)
     node = _new(Tensor)
@@ -617,7 +642,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     node._raw = raw
     node._parents = parents
     node._positions = positions
-    node.requires_grad = data.dtype.kind == "f"
+    node.requires_grad = data.dtype.kind in "fc"
     node.serial = next_serial()
     node.grad = None
     node.label = None
@@ -646,6 +671,11 @@ def _as_array(a: Any) -> Any:
     return np.asarray(a) if isinstance(a, list | tuple | ndarray) else a
 
 
+def _any_complex(result: Node) -> bool:
+    """Whether a result, or something that it was computed from, is complex."""
+    return any(np.iscomplexobj(a) for a in (result, *result.args))
+
+
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
     """Whether an array of `shape` broadcasts to the shape `to`."""
     tail = to[len(to) - len(shape) :]
@@ -661,21 +691,6 @@ def _result(primitive: Primitive, data: Any) -> npt.NDArray[Any]:
             f"{type(data).__name__}"
         )
     return array
-
-
-def _check_kind(primitive: Primitive, data: npt.NDArray[Any], needs: bool) -> None:
-    """Refuse results that would cut the graph, or hold no numbers at all."""
-    if data.dtype.kind not in "fiubc":
-        raise TypeError(
-            f"{primitive.name} gave an array of dtype {data.dtype}, because an operand holds no "
-            f"plain numbers; convert it with np.asarray(x, dtype=float)"
-        )
-    if data.dtype.kind == "c" and needs and primitive.differentiable and is_grad_enabled():
-        raise NotDifferentiableError(
-            f"{primitive.name} of a tensor that requires a gradient gave a complex result; "
-            f"derivatives of complex numbers are not supported. Compute on t.data, or under "
-            f"no_grad()"
-        )
 
 
 def _sequence(lengths: tuple[Any, ...]) -> Any:

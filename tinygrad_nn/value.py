@@ -355,12 +355,12 @@ class Value(Dispatching):
             rule = primitive.rule(i) if isinstance(a, Node) and a.requires_grad else None
             if rule is None:
                 continue
-            c = a._receive(rule(g, y, *inputs), primitive, i)
+            c = a._receive(rule(g, y, *inputs), self, i)
             serial = a.serial
             cotangents[serial] = cotangents[serial] + c if serial in cotangents else c
 
-    def _receive(self, c: Any, primitive: Primitive, i: int) -> Any:
-        """Give the cotangent `c`, made by rule `i` of `primitive`, the form of this node's."""
+    def _receive(self, c: Any, result: Node, i: int) -> Any:
+        """Give the cotangent `c`, made by rule `i` for `result`, the form of this node's."""
         if isinstance(c, Tensor):
             return item(np.sum(c))
         return c if isinstance(c, Value) else float(np.sum(c))

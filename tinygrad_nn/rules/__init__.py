@@ -13,14 +13,42 @@ Laws for rules, which the tests enforce:
 """
 
 from tinygrad_nn.primitive import Primitive
-from tinygrad_nn.rules import elementwise, linalg, reduction, shape
+from tinygrad_nn.rules import (
+    complex,
+    decomposition,
+    einsum,
+    elementwise,
+    fourier,
+    indexing,
+    linalg,
+    rearrange,
+    reduction,
+    sequence,
+    shape,
+    signal,
+    statistics,
+)
 
-__all__ = ["TABLE", "elementwise", "linalg", "reduction", "shape"]
+__all__ = ["TABLE"]
 
 #: Every primitive of the package, by name.
 TABLE: dict[str, Primitive] = {
     item.name: item
-    for module in (elementwise, reduction, shape, linalg)
+    for module in (
+        elementwise,
+        complex,
+        shape,
+        indexing,
+        rearrange,
+        reduction,
+        sequence,
+        statistics,
+        linalg,
+        einsum,
+        decomposition,
+        fourier,
+        signal,
+    )  # fmt: skip
     for item in vars(module).values()
     if isinstance(item, Primitive)
 }

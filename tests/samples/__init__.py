@@ -18,6 +18,29 @@ from tinygrad_nn.primitive import REAL, Domain, Primitive
 from tinygrad_nn.rules import TABLE
 from tinygrad_nn.rules.shape import split_index
 
+from . import (
+    complex,
+    decomposition,
+    einsum,
+    fourier,
+    indexing,
+    linalg,
+    rearrange,
+    reduction,
+    sequence,
+    shape,
+    signal,
+    statistics,
+)
+from . import elementwise as elementwise_
+from .rows import Call, Row, row
+
+#: One module of samples to each module of rules.
+ROOMS = (
+    elementwise_, complex, shape, indexing, rearrange, reduction, sequence, statistics,
+    linalg, einsum, decomposition, fourier, signal,
+)  # fmt: skip
+
 Array = np.ndarray
 
 
@@ -96,7 +119,7 @@ def _softmax(x: Array, *, axis: int = -1) -> Array:
 
 
 #: Forwards of the primitives that compute something of their own, written in another way.
-REFERENCES: dict[str, Callable[..., Any]] = {
+_REFERENCES: dict[str, Callable[..., Any]] = {
     "where": _each(lambda c, a, b: a if c else b),
     "keep": _each(lambda c, x: x if c else 0.0),
     "negative": lambda x: 0.0 - x,
@@ -123,6 +146,9 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "nll": lambda x, labels: -np.mean(_pick(x, labels)),
     "linear": lambda x, w, b: np.einsum("...i,ij->...j", x, w) + b,
 }
+
+
+REFERENCES = _REFERENCES | {name: f for room in ROOMS for name, f in room.REFERENCES.items()}
 
 
 def reference(primitive: Primitive) -> Callable[..., Any]:
@@ -196,7 +222,7 @@ _MASK = np.array([[True, False, True], [False, False, True]])
 _REALS = np.array([[-1.7, 0.4, 2.2], [1.1, -0.6, 0.9]])
 
 #: Points that the draw from the domain does not reach.
-EXTRA: dict[str, list[tuple[Any, ...]]] = {
+_EXTRA: dict[str, list[tuple[Any, ...]]] = {
     "keep": [(_MASK, _REALS), (_MASK[0], _REALS), (np.array(False), np.array([2.5, 3.5]))],
     "where": [
         (_MASK, _REALS, _REALS * 2.0),
@@ -232,12 +258,13 @@ EXTRA: dict[str, list[tuple[Any, ...]]] = {
 }
 
 
+EXTRA: dict[str, list[tuple[Any, ...]]] = {}
+for _points in (_EXTRA, *(room.EXTRA for room in ROOMS)):
+    for _name, _args in _points.items():
+        EXTRA.setdefault(_name, []).extend(_args)
+
+
 # --- samples of structured primitives ------------------------------------------------------------
-
-
-def row(name: str, *inputs: Any, **static: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-    """Name a primitive, its inputs (a shape stands for random numbers), and its keywords."""
-    return name, inputs, static
 
 
 def _ints(*values: Any) -> Array:
@@ -261,7 +288,7 @@ _REDUCTIONS = [
     ]
 ]
 
-STRUCTURED = [
+_STRUCTURED: list[Row] = [
     *_REDUCTIONS,
     row("sum", ()),
     row("mean", ()),
@@ -395,6 +422,11 @@ STRUCTURED = [
     row("linear", (0, 4), (4, 2), (2,)),
 ]
 
+STRUCTURED: list[Row] = [*_STRUCTURED, *(found for room in ROOMS for found in room.ROWS)]
+
+#: Calls of NumPy functions that are compositions of primitives.
+CALLS: list[Call] = [found for room in ROOMS for found in room.CALLS]
+
 #: Shape and index, for getitem and its transpose scatter_add.
 INDICES: list[tuple[tuple[int, ...], Any]] = [
     ((4,), 1),
@@ -428,15 +460,15 @@ INDICES: list[tuple[tuple[int, ...], Any]] = [
 def _index_samples(name: str) -> Iterator[Sample]:
     primitive = TABLE[name]
     rng = generator(primitive)
-    for shape, index in INDICES:
+    for lengths, index in INDICES:
         template, arrays = split_index(index)
-        x = draw(rng, shape)
+        x = draw(rng, lengths)
         if name == "getitem":
             yield Sample(primitive, (x, *arrays), {"template": template}, _Getitem(index))
         else:
-            static = {"template": template, "shape": shape}
+            static = {"template": template, "shape": lengths}
             part = draw(rng, np.shape(x[index]))
-            yield Sample(primitive, (part, *arrays), static, _ScatterAdd(index, shape))
+            yield Sample(primitive, (part, *arrays), static, _ScatterAdd(index, lengths))
 
 
 @dataclass(frozen=True)

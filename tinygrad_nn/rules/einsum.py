@@ -1,0 +1,3 @@
+"""Einstein summation."""
+
+from __future__ import annotations

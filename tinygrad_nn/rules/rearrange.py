@@ -1,0 +1,3 @@
+"""Flip, roll, pad, repeat and cut: compositions of indexing and reshaping."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Averages, quantiles and their relatives that pass over nan."""
+
+from __future__ import annotations
