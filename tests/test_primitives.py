@@ -20,7 +20,9 @@ from samples import EXTRA, STRUCTURED, Sample, generator, samples, takes_floats
 
 from tinygrad_nn import Tensor, Value, tensor
 from tinygrad_nn.backward import pull_back
+from tinygrad_nn.batch import Batch
 from tinygrad_nn.errors import ShapeError
+from tinygrad_nn.forward import push_forward
 from tinygrad_nn.primitive import POSITIVE, REAL, Primitive, primitive
 from tinygrad_nn.rules import TABLE, elementwise
 
@@ -150,6 +152,49 @@ def check_second_order(sample: Sample) -> None:
         )
     by_seed = second.get(seed.serial, np.zeros(w.shape))
     close(by_seed, numeric(lambda x: slope(sample.args, x), w))
+
+
+def check_forward_mode(sample: Sample) -> None:
+    """Tangents and cotangents are the two sides of one product: <w, J v> = <J' w, v>."""
+    if not sample.differentiable:
+        return
+    w = weights(sample)
+    rng = np.random.default_rng(2)
+    for recorded in (False, True):
+        y, leaves = record(sample)
+        v = {i: rng.uniform(0.5, 1.5, sample.args[i].shape) for i in sample.differentiable}
+        moving = [(leaves[i], tensor(t) if recorded else t) for i, t in v.items()]
+        (tangent,) = push_forward(moving, [y], record=recorded)
+        assert tangent is not None
+        assert tangent.shape == y.shape
+        assert tangent.dtype == y.dtype
+        found = gradients(sample, w)
+        back = sum(np.sum(found[i] * t) for i, t in v.items())
+        forth = np.sum(w * (tangent.data if recorded else tangent))
+        scale = sum(np.sum(np.abs(found[i] * t)) for i, t in v.items())
+        assert_allclose(forth, back, rtol=0, atol=1e-12 * max(float(scale), 1.0))
+
+
+def check_batches(sample: Sample) -> None:
+    """A batch of cotangents or tangents gives what its members give one by one."""
+    if not sample.differentiable:
+        return
+    y, leaves = record(sample)
+    w = [weights(sample, salt) for salt in range(3)]
+    _, found = pull_back([(y, Batch(np.stack(w)))])
+    for i in sample.differentiable:
+        together = found[leaves[i].serial]
+        for k in range(3):
+            one = gradients(sample, w[k])[i]
+            assert_allclose(together.stack[k], one, rtol=1e-13, atol=1e-14)
+            assert together.dtype == one.dtype
+    rng = np.random.default_rng(3)
+    for i in sample.differentiable:
+        v = rng.uniform(0.5, 1.5, (3, *sample.args[i].shape))
+        (together,) = push_forward([(leaves[i], Batch(v))], [y])
+        for k in range(3):
+            (one,) = push_forward([(leaves[i], v[k])], [y])
+            assert_allclose(together.stack[k], one, rtol=1e-13, atol=1e-14)
 
 
 def check_traced_rule_is_the_raw_rule(sample: Sample) -> None:
@@ -348,6 +393,16 @@ def test_first_order(name: str) -> None:
 @DIFFERENTIABLE
 def test_second_order(name: str) -> None:
     on_all_samples(check_second_order, name)
+
+
+@DIFFERENTIABLE
+def test_forward_mode(name: str) -> None:
+    on_all_samples(check_forward_mode, name)
+
+
+@DIFFERENTIABLE
+def test_batches(name: str) -> None:
+    on_all_samples(check_batches, name)
 
 
 @DIFFERENTIABLE

@@ -9,7 +9,7 @@ number at a time.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_nn import losses, nn, optim, scalar
+from tinygrad_nn import autograd, losses, nn, optim, scalar
 from tinygrad_nn.activations import (
     ACTIVATIONS,
     elu,
@@ -40,6 +40,19 @@ from tinygrad_nn.errors import (
 from tinygrad_nn.graph import Node, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.tensor import Tensor, tensor
+from tinygrad_nn.transforms import (
+    elementwise_grad,
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacobian,
+    jacrev,
+    jvp,
+    stop_gradient,
+    value_and_grad,
+    vjp,
+)
 from tinygrad_nn.value import Value, add_n
 
 if TYPE_CHECKING:
@@ -51,11 +64,13 @@ __version__ = "0.1.0"
 __all__ = [
     "ACTIVATIONS", "Drawing", "GradcheckError", "GradcheckReport", "LossError",
     "MissingExtraError", "Node", "NotDifferentiableError", "Primitive", "ShapeError",
-    "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "check_grads", "draw",
-    "draw_dot", "elu", "enable_grad", "gelu", "gelu_tanh", "gradcheck", "hard_tanh",
-    "is_grad_enabled", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses",
+    "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "autograd", "check_grads",
+    "draw", "draw_dot", "elementwise_grad", "elu", "enable_grad", "gelu", "gelu_tanh", "grad",
+    "gradcheck", "hard_tanh", "hessian", "hvp", "is_grad_enabled", "jacfwd", "jacobian",
+    "jacrev", "jvp", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses",
     "make_dot", "nn", "no_grad", "optim", "primitive", "relu", "scalar", "selu",
-    "set_grad_enabled", "sigmoid", "silu", "softmax", "softplus", "tanh", "tensor", "trace",
+    "set_grad_enabled", "sigmoid", "silu", "softmax", "softplus", "stop_gradient", "tanh",
+    "tensor", "trace", "value_and_grad", "vjp",
 ]  # fmt: skip
 
 # Names whose packages are imported when they are first used.

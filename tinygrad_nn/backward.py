@@ -1,4 +1,4 @@
-"""The only walk over a graph: from outputs back to what they were computed from."""
+"""The walk over a graph from outputs back to what they were computed from."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from tinygrad_nn.graph import Node
 __all__ = ["accumulate", "pull_back", "reachable"]
 
 
-def reachable(outputs: Iterable[Node]) -> dict[int, Node]:
+def reachable(
+    outputs: Iterable[Node], since: int = 0, outside: list[Node] | None = None
+) -> dict[int, Node]:
     """Return every node that `outputs` depend on and that needs a gradient, by serial number.
 
-    Iterative, so its depth is bounded by memory alone.
+    Nodes numbered below `since` are left out, and noted in `outside`. Iterative, so its depth is
+    bounded by memory alone.
     """
     live = {node.serial: node for node in outputs}
     stack = list(live.values())
@@ -25,14 +28,22 @@ def reachable(outputs: Iterable[Node]) -> dict[int, Node]:
         for a in pop()._parents:
             serial = a.serial
             if serial not in live and a.requires_grad:
-                live[serial] = a
-                if a.primitive is not None:
-                    push(a)
+                if serial >= since:
+                    live[serial] = a
+                    if a.primitive is not None:
+                        push(a)
+                elif outside is not None:
+                    outside.append(a)
     return live
 
 
 def pull_back(
-    seeds: Iterable[tuple[Node, Any]], *, record: bool = False, keep: bool = False
+    seeds: Iterable[tuple[Node, Any]],
+    *,
+    record: bool = False,
+    keep: bool = False,
+    inputs: Iterable[Node] = (),
+    live: dict[int, Node] | None = None,
 ) -> tuple[dict[int, Node], dict[int, Any]]:
     """Pull cotangents of outputs back to the leaves.
 
@@ -48,6 +59,11 @@ def pull_back(
         differentiated again. This is all there is to derivatives of higher order.
     keep : bool
         Keep the cotangents of intermediate nodes, not of leaves alone.
+    inputs : iterable of Node
+        Pull no further than to these, and keep their cotangents. What is numbered below the first
+        of them cannot depend on any, and is not visited: an outer variable costs nothing.
+    live : dict, optional
+        What is `reachable` from the outputs, where the caller knows it already.
 
     Returns
     -------
@@ -70,11 +86,16 @@ def pull_back(
         outputs.append(node)
         serial = node.serial
         cotangents[serial] = cotangents[serial] + g if serial in cotangents else g
-    live = reachable(outputs)
+    kept = {node.serial for node in inputs}
+    since = min(kept, default=0)
+    if live is None:
+        live = reachable(outputs, since)
     for serial in sorted(live, reverse=True):
         node = live[serial]
         if node.primitive is not None and serial in cotangents:
-            node._pull(cotangents[serial] if keep else cotangents.pop(serial), cotangents, record)
+            keeps = keep or serial in kept
+            g = cotangents[serial] if keeps else cotangents.pop(serial)
+            node._pull(g, cotangents, record, since)
     return live, cotangents
 
 

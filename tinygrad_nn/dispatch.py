@@ -40,8 +40,8 @@ _INSTEAD: dict[Callable[..., Any], str] = {
 }  # fmt: skip
 
 
-class Dispatching(Node):
-    """A node that NumPy's functions can be called with."""
+class Dispatching:
+    """What NumPy's functions can be called with: they hand the call on, to the table."""
 
     __slots__ = ()
 

@@ -109,8 +109,11 @@ class Node:
         def _receive(self, c: Any, result: Node, i: int) -> Any: ...
         def _store(self, g: Any) -> None: ...
 
-    def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
-        """Add to `cotangents` what the cotangent `g` of this node means for its arguments."""
+    def _pull(self, g: Any, cotangents: dict[int, Any], record: bool, since: int = 0) -> None:
+        """Add to `cotangents` what the cotangent `g` of this node means for its arguments.
+
+        Arguments numbered below `since` may be left out.
+        """
         raise NotImplementedError
 
     @property

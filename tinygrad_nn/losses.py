@@ -15,8 +15,8 @@ from tinygrad_nn.activations import log_sigmoid
 from tinygrad_nn.errors import LossError, ShapeError
 from tinygrad_nn.graph import Node
 from tinygrad_nn.rules.elementwise import cross_entropy_of_probability, relu, where
+from tinygrad_nn.rules.indexing import pick
 from tinygrad_nn.rules.reduction import log_softmax, nll
-from tinygrad_nn.rules.shape import pick
 from tinygrad_nn.value import Value
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",

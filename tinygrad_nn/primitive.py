@@ -24,7 +24,7 @@ __all__ = ["BY_FUNCTION", "COMPOSITES", "NEGATIVE", "POSITIVE", "REAL", "UNIT", 
 
 Rule = Callable[..., Any]
 Domain = tuple[float, float]
-Linear = Literal["all", "each"] | None
+Linear = Literal["all", "each"] | int | None
 
 #: Where a function of one real number is defined and smooth; the tests draw their samples there.
 REAL: Domain = (-3.0, 3.0)
@@ -68,11 +68,11 @@ class Primitive:
         one element of each. The graph walk then sums each rule's result to the input's shape, so
         that no rule has to; and a rule, being a product with a diagonal, carries tangents forward
         as it carries cotangents back.
-    linear : {None, "all", "each"}
+    linear : {None, "all", "each"} or int
         Whether the primitive is linear in all its differentiable inputs together ("all": a
-        reshape, a concatenation), or in each of them while the others stay ("each": a matrix
-        product). Forward mode then applies the primitive itself to tangents; without this it
-        transposes the rules.
+        reshape, a concatenation), in the first so many of them (1: indexing, whose index arrays
+        stay), or in each of them while the others stay ("each": a matrix product). Forward mode
+        then applies the primitive itself to tangents; without this it transposes the rules.
     variadic : bool
         Whether it takes any number of arrays (NumPy's counterpart takes them as one sequence).
     domain : tuple of Domain

@@ -15,7 +15,7 @@ from tinygrad_nn.dispatch import Dispatching, no_out
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.graph import Node, _unusual, is_grad_enabled, next_serial
 from tinygrad_nn.primitive import Primitive, primitive
-from tinygrad_nn.rules import elementwise, linalg, reduction
+from tinygrad_nn.rules import elementwise, indexing, linalg, reduction
 from tinygrad_nn.rules import shape as shaping
 from tinygrad_nn.rules.complex import real
 
@@ -94,7 +94,7 @@ def _method(primitive: Primitive, *static: str) -> Callable[..., Tensor]:
 
 
 @final
-class Tensor(Dispatching):
+class Tensor(Node, Dispatching):
     """An n-dimensional array that records what is computed from it.
 
     NumPy's own functions, operators and indexing work on it. Make one with `tensor`.
@@ -358,7 +358,7 @@ class Tensor(Dispatching):
 
     # --- derivative of one node ----------------------------------------------------------------
 
-    def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
+    def _pull(self, g: Any, cotangents: dict[int, Any], record: bool, since: int = 0) -> None:
         primitive = self.primitive
         assert primitive is not None
         static = self.static
@@ -375,7 +375,7 @@ class Tensor(Dispatching):
             i = positions[k]
             if stale or a._changed > serial:
                 self._check_fresh()
-            rule = primitive.rule(i) if a.requires_grad else None
+            rule = primitive.rule(i) if a.requires_grad and a.serial >= since else None
             if rule is None:
                 continue
             c = rule(g, y, *inputs, **static) if static else rule(g, y, *inputs)
@@ -407,8 +407,10 @@ class Tensor(Dispatching):
         """
         primitive = result.primitive
         assert primitive is not None
-        if not isinstance(c, ndarray | Tensor):
-            c = lift(c) if isinstance(c, Node) else np.asarray(c)
+        if isinstance(c, Node):
+            c = c if c.__class__ is Tensor else lift(c)
+        elif not isinstance(c, ndarray | Dispatching):
+            c = np.asarray(c)
         data = self._value
         if data.dtype.kind not in "fc":
             raise TypeError(f"{self.name} of dtype {data.dtype} cannot have a gradient")
@@ -490,8 +492,8 @@ class Tensor(Dispatching):
         return apply(elementwise.invert, (self,), {})
 
     def __getitem__(self, index: Any) -> Tensor:
-        template, arrays = shaping.split_index(index)
-        return apply(shaping.getitem, (self, *arrays), {"template": template})
+        template, arrays = indexing.split_index(index)
+        return apply(indexing.getitem, (self, *arrays), {"template": template})
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if self.primitive is None and not (self.requires_grad and is_grad_enabled()):
@@ -621,6 +623,9 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
         elif isinstance(a, list | tuple | ndarray):
             return apply(primitive, tuple(map(_as_array, args)), static)
         else:
+            record = getattr(kind, "__primitive__", None)
+            if record is not None:
+                return record(primitive, args, static)  # type: ignore[no-any-return]
             raw.append(a)
     if static and static.get("out") is not None:
         raise no_out(primitive.name)
@@ -658,6 +663,12 @@ Tensor.__primitive__ = staticmethod(apply)
 def lift(x: Any) -> Any:
     """Make a 0-d array of a scalar node."""
     return np.asarray(x, dtype=float)
+
+
+@primitive(name="input", rules=[lambda g, y, x: g], elementwise=True, scalar=lambda x: x)
+def alias(x: Any) -> Any:
+    """Stand for `x` under another number: what is differentiated is not the node outside."""
+    return x
 
 
 def _as_tensor(a: Any) -> Any:

@@ -138,7 +138,7 @@ _SYMBOLS = {"add": "+", "multiply": "*", "relu": "ReLU", "power": "**", "subtrac
 
 
 @final
-class Value(Dispatching):
+class Value(Node, Dispatching):
     """A Python float that records what is computed from it, after Karpathy's micrograd.
 
     Parameters
@@ -288,7 +288,7 @@ class Value(Dispatching):
             return [a, b]
         return [node for node in self.args if isinstance(node, Node)]
 
-    def _pull(self, g: Any, cotangents: dict[int, Any], record: bool) -> None:
+    def _pull(self, g: Any, cotangents: dict[int, Any], record: bool, since: int = 0) -> None:
         a = self._left
         b = self._right
         rules: Any = self.primitive.rules  # type: ignore[union-attr]  # a result has a primitive

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_nn.primitive import REAL, Domain, Primitive
 from tinygrad_nn.rules import TABLE
-from tinygrad_nn.rules.shape import split_index
+from tinygrad_nn.rules.indexing import split_index
 
 from . import (
     complex,
@@ -24,6 +24,7 @@ from . import (
     einsum,
     fourier,
     indexing,
+    joining,
     linalg,
     rearrange,
     reduction,
@@ -37,7 +38,7 @@ from .rows import Call, Row, row
 
 #: One module of samples to each module of rules.
 ROOMS = (
-    elementwise_, complex, shape, indexing, rearrange, reduction, sequence, statistics,
+    elementwise_, complex, shape, indexing, joining, rearrange, reduction, sequence, statistics,
     linalg, einsum, decomposition, fourier, signal,
 )  # fmt: skip
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from .rows import Call, Row
+import numpy as np
+
+from .rows import Call, Row, call, r
 
 #: Rows of primitives that are not elementwise.
 ROWS: list[Row] = []
@@ -15,4 +17,10 @@ EXTRA: dict[str, list[tuple[Any, ...]]] = {}
 REFERENCES: dict[str, Callable[..., Any]] = {}
 
 #: Calls of NumPy functions that are compositions of primitives.
-CALLS: list[Call] = []
+CALLS: list[Call] = [
+    call(np.sign, r(2, 3)),
+    call(np.isreal, r(2, 3)),
+    call(np.iscomplex, r(3)),
+    call(np.real_if_close, r(2, 3)),
+    call(np.real_if_close, r(3), tol=1e-3),
+]

@@ -15,7 +15,7 @@ from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex
 from tinygrad_nn.draw.figures import figures
 from tinygrad_nn.graph import Node
 from tinygrad_nn.primitive import Primitive
-from tinygrad_nn.rules.shape import getitem, scatter_add
+from tinygrad_nn.rules.indexing import getitem, scatter_add
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.value import Value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from reprlib import recursive_repr
 from typing import Any, ClassVar
 from weakref import ref
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.errors import ShapeError
-from tinygrad_nn.graph import mark_scope, next_serial
-from tinygrad_nn.tensor import Tensor
+from tinygrad_nn.graph import Node, mark_scope, next_serial
+from tinygrad_nn.tensor import Tensor, alias
 
 __all__ = ["Module"]
 
@@ -83,7 +83,9 @@ class Module:
         """Yield parameters and buffers, each once, with their qualified names."""
         names: set[str] = set()
         for name, item in _walk(self, prefix):
-            if isinstance(item, Tensor) and item.is_leaf:  # a result kept by forward() is neither
+            # A result that forward() keeps is neither; what stands for a parameter while it is
+            # differentiated is one.
+            if isinstance(item, Tensor) and (item.is_leaf or item.primitive is alias):
                 if name in names:
                     raise ValueError(
                         f"two tensors of {type(self).__name__} have the qualified name {name!r}; "
@@ -190,6 +192,22 @@ class Module:
         for name, array in fitted.items():
             own[name].data = array
 
+    def __tree__(self) -> tuple[dict[str, Tensor], Callable[[Sequence[Any]], Module]]:
+        """Return the parameters, and a function that makes a module like this of others.
+
+        So transforms differentiate with respect to a module, and return one: its tensors are the
+        gradients.
+        """
+        own = dict(self.named_parameters())
+
+        def rebuild(leaves: Sequence[Any]) -> Module:
+            # A result takes part under an alias: see named_tensors.
+            others = [alias(leaf) if isinstance(leaf, Node) else Tensor(leaf) for leaf in leaves]
+            new = {id(old): other for old, other in zip(own.values(), others, strict=True)}
+            return _replaced(self, new)  # type: ignore[no-any-return]
+
+        return dict(own), rebuild
+
     # --- what it looks like --------------------------------------------------------------------
 
     def _title(self) -> str:
@@ -267,6 +285,22 @@ def _walk(root: Module, prefix: str) -> Iterator[tuple[str, Any]]:
             yield name, item
         below = [(f"{name}.{key}" if name else key, value) for key, value in _children(item)]
         stack.extend(reversed(below))
+
+
+def _replaced(item: Any, new: dict[int, Any]) -> Any:
+    """Copy modules and containers, with objects replaced by identity; what is shared stays so."""
+    if id(item) in new:
+        return new[id(item)]
+    if isinstance(item, Module):
+        twin = new[id(item)] = object.__new__(type(item))
+        vars(twin).update({name: _replaced(value, new) for name, value in vars(item).items()})
+        return twin
+    if isinstance(item, dict):
+        return type(item)({key: _replaced(value, new) for key, value in item.items()})
+    if isinstance(item, list | tuple):
+        values = [_replaced(value, new) for value in item]
+        return type(item)(*values) if hasattr(item, "_fields") else type(item)(values)
+    return item
 
 
 def _parts(module: Module) -> Iterator[tuple[str, Any]]:

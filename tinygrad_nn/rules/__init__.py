@@ -20,35 +20,41 @@ from tinygrad_nn.rules import (
     elementwise,
     fourier,
     indexing,
+    joining,
     linalg,
     rearrange,
     reduction,
     sequence,
     shape,
     signal,
+    special,
     statistics,
 )
 
 __all__ = ["TABLE"]
 
+_ROOMS = (
+    elementwise,
+    complex,
+    shape,
+    indexing,
+    joining,
+    rearrange,
+    reduction,
+    sequence,
+    statistics,
+    linalg,
+    einsum,
+    decomposition,
+    fourier,
+    signal,
+    special,
+)
+
 #: Every primitive of the package, by name.
 TABLE: dict[str, Primitive] = {
     item.name: item
-    for module in (
-        elementwise,
-        complex,
-        shape,
-        indexing,
-        rearrange,
-        reduction,
-        sequence,
-        statistics,
-        linalg,
-        einsum,
-        decomposition,
-        fourier,
-        signal,
-    )  # fmt: skip
+    for module in _ROOMS
     for item in vars(module).values()
     if isinstance(item, Primitive)
 }

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_nn.primitive import REAL, primitive
-from tinygrad_nn.rules.elementwise import into
+from tinygrad_nn.primitive import REAL, implements, primitive
+from tinygrad_nn.rules.elementwise import absolute, equal, into, not_equal, sign, where
 
 
 @primitive(numpy=[np.real], rules=[lambda g, y, z: g], elementwise=True, domain=(REAL,))
@@ -61,5 +61,37 @@ def _turned(g: Any, z: Any) -> Any:
 def _angle_rule(g: Any, z: Any, deg: bool) -> Any:
     # The angle is the imaginary part of log z; that of a real number, 0 or pi, is constant.
     g = _turned(g, z)
-    g = g * (180.0 / math.pi) if deg else g
-    return g / z if np.iscomplexobj(z) else g
+    if not np.iscomplexobj(z):
+        return g
+    origin = equal(z, 0.0)  # subgradient 0, as of arctan2
+    slope = g / where(origin, 1.0, z)
+    return where(origin, 0.0, slope * (180.0 / math.pi) if deg else slope)
+
+
+@implements(np.sign)
+def _np_sign(x: Any) -> Any:
+    """Sign of real numbers, which is constant; ``z / |z|`` of complex ones, and 0 at 0."""
+    if not np.iscomplexobj(x):
+        return sign(x)
+    origin = equal(x, 0.0)
+    return where(origin, 0.0, x / where(origin, 1.0, absolute(x)))
+
+
+@implements(np.isreal)
+def _np_isreal(x: Any) -> Any:
+    return equal(imag(x), 0.0)
+
+
+@implements(np.iscomplex)
+def _np_iscomplex(x: Any) -> Any:
+    return not_equal(imag(x), 0.0)
+
+
+@implements(np.real_if_close)
+def _np_real_if_close(a: Any, tol: float = 100) -> Any:
+    """Take the real part where all imaginary parts are below `tol` times the machine's epsilon."""
+    if not np.iscomplexobj(a):
+        return a
+    if tol > 1:
+        tol = tol * float(np.finfo(a.dtype).eps)
+    return real(a) if bool(np.all(absolute(imag(a)) < tol)) else a

@@ -3,17 +3,23 @@
 ``g`` is the cotangent of the result ``y``; rules of an elementwise primitive ignore broadcasting.
 Formulas of the elementary functions are those of the NIST Digital Library of Mathematical
 Functions, chapter 4 (https://dlmf.nist.gov/4); of the error function, section 7.2.
+
+Rules and forwards of analytic functions hold for complex numbers too. Where NumPy's function has
+no loop for these, the forward continues it from the real axis: `hypot` of complex numbers is
+sqrt(a^2 + b^2), so that a step along the imaginary axis measures the derivative.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from functools import reduce
+from collections.abc import Callable
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
 
+from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import (
     NEGATIVE,
     POSITIVE,
@@ -66,6 +72,35 @@ def _fresh(function: np.ufunc) -> Any:
     return forward
 
 
+def _continued(function: np.ufunc, formula: Callable[..., Any]) -> Any:
+    """Continue a ufunc that has no loop for complex numbers by a formula for these."""
+    def unary(x: Any, *, out: Any = None) -> Any:
+        try:
+            return function(x, out)
+        except TypeError:
+            if not np.iscomplexobj(x):
+                raise
+        return into(formula(x), out)
+
+    def binary(a: Any, b: Any, *, out: Any = None) -> Any:
+        try:
+            return function(a, b, out)
+        except TypeError:
+            if not (np.iscomplexobj(a) or np.iscomplexobj(b)):
+                raise
+        return into(formula(a, b), out)
+
+    return unary if function.nin == 1 else binary
+
+
+_DOUBLE = np.dtype(float)
+
+
+def _is_complex(x: Any) -> bool:
+    """Do what np.iscomplexobj does, in a third of its time."""
+    return bool(getattr(x, "dtype", _DOUBLE).kind == "c")
+
+
 def _keep(c: Any, x: Any, *, out: Any = None) -> Any:
     """Return `x` where `c` holds and 0 elsewhere, also where `x` is infinite."""
     if not (x.__class__ is c.__class__ is np.ndarray and out is None and c.shape == x.shape):
@@ -94,16 +129,35 @@ bitwise_and   = ufunc(np.bitwise_and)
 bitwise_or    = ufunc(np.bitwise_or)
 bitwise_xor   = ufunc(np.bitwise_xor)
 invert        = ufunc(np.invert)
+left_shift    = ufunc(np.left_shift,  domain=((-3.0, 3.0), (0.0, 5.0)))
+right_shift   = ufunc(np.right_shift, domain=((-99.0, 99.0), (0.0, 5.0)))
+bitwise_count = ufunc(np.bitwise_count, domain=(-99.0, 99.0))
+gcd           = ufunc(np.gcd, domain=(-30.0, 30.0))
+lcm           = ufunc(np.lcm, domain=(-30.0, 30.0))
 isnan         = ufunc(np.isnan,    scalar=math.isnan,    forward=_fresh(np.isnan))
 isinf         = ufunc(np.isinf,    scalar=math.isinf,    forward=_fresh(np.isinf))
 isfinite      = ufunc(np.isfinite, scalar=math.isfinite, forward=_fresh(np.isfinite))
 signbit       = ufunc(np.signbit,                        forward=_fresh(np.signbit))
-sign          = ufunc(np.sign, scalar=lambda x: float((x > 0) - (x < 0)) if x == x else x)
+spacing       = ufunc(np.spacing, domain=(1.1, 1.9))
 floor         = ufunc(np.floor)
 ceil          = ufunc(np.ceil)
 trunc         = ufunc(np.trunc)
 rint          = ufunc(np.rint)
 floor_divide  = ufunc(np.floor_divide, domain=POSITIVE)
+
+# Of real numbers; that of complex numbers, which is not constant, is in complex.py.
+sign = Primitive(np.sign, [None], name="sign", elementwise=True, domain=(REAL,),
+                 scalar=lambda x: float((x > 0) - (x < 0)) if x == x else x)
+sign.__module__ = __name__
+
+
+def _round(x: Any, *, decimals: int = 0, out: Any = None) -> Any:
+    """Round to so many decimals, halves to even; constant."""
+    return np.round(x, decimals, out)
+
+
+round_ = primitive(name="round", numpy=[np.round, np.around], elementwise=True, domain=(REAL,),
+                   rules=[None])(_round)
 
 # --- arithmetic ---------------------------------------------------------------------------------
 
@@ -136,7 +190,20 @@ def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
     if isinstance(a, _REAL_NUMBERS) and a > 0:
         return g * (y * math.log(a))
     flat = logical_and(equal(a, 0.0), b >= 0)
+    if _is_complex(y):
+        a = a + 0j  # whose logarithm is complex where that of a negative number is nan
     return where(flat, 0.0, g * (y * log(where(flat, 1.0, a))))
+
+
+def _absolute_rule(g: Any, y: Any, x: Any) -> Any:
+    """Return g times the sign of x, which of complex numbers is the transpose of |dz|."""
+    if _is_complex(x):
+        return g * (np.conjugate(x) / where(equal(y, 0.0), 1.0, y))
+    return g * sign(x)
+
+
+def _fmod_divisor(g: Any, y: Any, a: Any, b: Any) -> Any:
+    return g * rint((y - a) / b)  # minus the quotient that NumPy's result was computed with
 
 
 add         = ufunc(np.add,      lambda g, y, a, b: g, lambda g, y, a, b: g,     scalar=operator.add)
@@ -150,16 +217,23 @@ reciprocal  = ufunc(np.reciprocal, lambda g, y, x: -g * (y * y),                
 square      = ufunc(np.square,   lambda g, y, x: g * (2.0 * x),                 scalar=lambda x: x * x)
 power       = ufunc(np.power,    _power_base, _power_exponent,                  scalar=math.pow, domain=POSITIVE, forward=_power)
 float_power = ufunc(np.float_power, _power_base, _power_exponent,               scalar=math.pow, domain=POSITIVE)
-absolute    = ufunc(np.absolute, lambda g, y, x: g * sign(x),                   scalar=abs)
+absolute    = ufunc(np.absolute, _absolute_rule,                                scalar=abs)
 fabs        = ufunc(np.fabs,     lambda g, y, x: g * sign(x),                   scalar=math.fabs)
-remainder   = ufunc(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * floor_divide(a, b), domain=((0.65, 0.75), (0.26, 0.3)))
+copysign    = ufunc(np.copysign, lambda g, y, a, b: g * (sign(a) * copysign(1.0, b)), None, scalar=math.copysign, domain=(NEGATIVE, POSITIVE),
+                    forward=_continued(np.copysign, lambda a, b: np.copysign(1.0, np.real(a)) * np.copysign(1.0, np.real(b)) * a))
+heaviside   = ufunc(np.heaviside, None, lambda g, y, x, h: keep(equal(x, 0.0), g), scalar=lambda x, h: h if x == 0 else x if x != x else float(x > 0),
+                    forward=_continued(np.heaviside, lambda x, h: np.where(np.equal(x, 0.0), h, np.heaviside(np.real(x), 0.0))))
+nextafter   = ufunc(np.nextafter, lambda g, y, a, b: g, None,                   scalar=math.nextafter)
+remainder   = ufunc(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * floor_divide(a, b), domain=((0.65, 0.75), (0.26, 0.3)),
+                    forward=_continued(np.remainder, lambda a, b: a - b * np.floor_divide(np.real(a), np.real(b))))
+fmod        = ufunc(np.fmod, lambda g, y, a, b: g, _fmod_divisor,               scalar=math.fmod, domain=((0.65, 0.75), (0.26, 0.3)),
+                    forward=_continued(np.fmod, lambda a, b: a - b * np.rint((np.real(a) - np.fmod(np.real(a), np.real(b))) / np.real(b))))
 
 # --- exponentials and logarithms ----------------------------------------------------------------
 
-def _below(a: Any, y: Any) -> Any:
-    """Return a - y for y >= a, and 0 where both are plus infinity."""
-    infinite = equal(a, math.inf)
-    return where(infinite, 0.0, a) - where(infinite, 0.0, y)
+def _ahead(a: Any, b: Any) -> Any:
+    """Return a - b, and infinity where a is, whatever b."""
+    return where(equal(a, math.inf), a, a - b)
 
 
 def _logaddexp(a: float, b: float) -> float:
@@ -169,8 +243,22 @@ def _logaddexp(a: float, b: float) -> float:
     return top if math.isinf(top) else top + math.log1p(math.exp(-abs(a - b)))
 
 
+def _logaddexp_continued(a: Any, b: Any, scale: float = 1.0) -> Any:
+    """Return log(exp(a s) + exp(b s)) / s of complex numbers."""
+    first = np.real(a) >= np.real(b)
+    top, gap = np.where(first, a, b), np.where(first, b - a, a - b)
+    return top + np.log1p(np.exp(gap * scale)) * (1.0 / scale)
+
+
+def _cbrt_continued(z: Any) -> Any:
+    left = np.real(z) < 0.0  # where the cube root of real numbers is not the principal one
+    right = np.where(left, -z, z)
+    root = np.cbrt(np.abs(z)) * np.exp(np.angle(right) / 3.0 * 1j)
+    return np.where(left, -root, root)
+
+
 sqrt      = ufunc(np.sqrt,  lambda g, y, x: 0.5 * g / y,                        scalar=math.sqrt,  domain=POSITIVE)
-cbrt      = ufunc(np.cbrt,  lambda g, y, x: g / (3.0 * y * y),                  scalar=math.cbrt,  domain=POSITIVE)
+cbrt      = ufunc(np.cbrt,  lambda g, y, x: g / (3.0 * y * y),                  scalar=math.cbrt,  domain=POSITIVE, forward=_continued(np.cbrt, _cbrt_continued))
 exp       = ufunc(np.exp,   lambda g, y, x: g * y,                              scalar=math.exp)
 exp2      = ufunc(np.exp2,  lambda g, y, x: g * (y * math.log(2.0)),            scalar=math.exp2)
 expm1     = ufunc(np.expm1, lambda g, y, x: g * exp(x),                         scalar=math.expm1)  # not y + 1: exact in the tail
@@ -178,8 +266,11 @@ log       = ufunc(np.log,   lambda g, y, x: g / x,                              
 log2      = ufunc(np.log2,  lambda g, y, x: g / (x * math.log(2.0)),            scalar=math.log2,  domain=POSITIVE)
 log10     = ufunc(np.log10, lambda g, y, x: g / (x * math.log(10.0)),           scalar=math.log10, domain=POSITIVE)
 log1p     = ufunc(np.log1p, lambda g, y, x: g / (1.0 + x),                      scalar=math.log1p, domain=UNIT)
-logaddexp = ufunc(np.logaddexp,   lambda g, y, a, b: g * exp(_below(a, y)),  lambda g, y, a, b: g * exp(_below(b, y)), scalar=_logaddexp)
-logaddexp2 = ufunc(np.logaddexp2, lambda g, y, a, b: g * exp2(_below(a, y)), lambda g, y, a, b: g * exp2(_below(b, y)))
+logaddexp = ufunc(np.logaddexp,   lambda g, y, a, b: g * sigmoid(_ahead(a, b)),
+                                  lambda g, y, a, b: g * sigmoid(_ahead(b, a)), scalar=_logaddexp, forward=_continued(np.logaddexp, _logaddexp_continued))
+logaddexp2 = ufunc(np.logaddexp2, lambda g, y, a, b: g * sigmoid(_ahead(a, b) * math.log(2.0)),
+                                  lambda g, y, a, b: g * sigmoid(_ahead(b, a) * math.log(2.0)),
+                                  forward=_continued(np.logaddexp2, lambda a, b: _logaddexp_continued(a, b, math.log(2.0))))
 
 # --- trigonometry and hyperbolic functions -------------------------------------------------------
 
@@ -197,26 +288,44 @@ def _hypot_rule(g: Any, y: Any, x: Any) -> Any:
     return where(origin, 0.0, g * (x / where(origin, 1.0, y)))
 
 
+def _hypot_continued(a: Any, b: Any) -> Any:
+    top = np.maximum(np.abs(a), np.abs(b))
+    top = np.where(np.equal(top, 0.0), 1.0, top)  # nothing is squared that could overflow
+    return top * np.sqrt(np.square(a / top) + np.square(b / top))
+
+
+def _arctan2_continued(a: Any, b: Any) -> Any:
+    """Add to the angle of the real parts the one that the imaginary parts turn it by."""
+    r = np.hypot(np.real(a), np.real(b))
+    origin = np.equal(r, 0.0)
+    r = np.where(origin, 1.0, r)
+    sine, cosine = np.real(a) / r, np.where(origin, 1.0, np.real(b) / r)
+    along = b * cosine + a * sine
+    across = (np.imag(a) * cosine - np.imag(b) * sine) * 1j
+    turn = np.arctan(across / np.where(np.equal(along, 0.0), 1.0, along))
+    return np.arctan2(np.real(a), np.real(b)) + turn
+
+
 sin     = ufunc(np.sin,     lambda g, y, x: g * cos(x),                         scalar=math.sin)
 cos     = ufunc(np.cos,     lambda g, y, x: -g * sin(x),                        scalar=math.cos)
 tan     = ufunc(np.tan,     lambda g, y, x: g * (1.0 + y * y),                  scalar=math.tan, domain=UNIT)
-arcsin  = ufunc(np.arcsin,  lambda g, y, x: g / sqrt(1.0 - x * x),              scalar=math.asin, domain=UNIT)
-arccos  = ufunc(np.arccos,  lambda g, y, x: -g / sqrt(1.0 - x * x),             scalar=math.acos, domain=UNIT)
+arcsin  = ufunc(np.arcsin,  lambda g, y, x: g / sqrt((1.0 - x) * (1.0 + x)),    scalar=math.asin, domain=UNIT)
+arccos  = ufunc(np.arccos,  lambda g, y, x: -g / sqrt((1.0 - x) * (1.0 + x)),   scalar=math.acos, domain=UNIT)
 arctan  = ufunc(np.arctan,  lambda g, y, x: g / (1.0 + x * x),                  scalar=math.atan)
 arctan2 = ufunc(np.arctan2, lambda g, y, a, b: _arctan2_rule(g, b, a, b),
-                            lambda g, y, a, b: _arctan2_rule(-g, a, a, b),      scalar=math.atan2, domain=POSITIVE)
+                            lambda g, y, a, b: _arctan2_rule(-g, a, a, b),      scalar=math.atan2, domain=POSITIVE, forward=_continued(np.arctan2, _arctan2_continued))
 hypot   = ufunc(np.hypot,   lambda g, y, a, b: _hypot_rule(g, y, a),
-                            lambda g, y, a, b: _hypot_rule(g, y, b),            scalar=math.hypot, domain=POSITIVE)
+                            lambda g, y, a, b: _hypot_rule(g, y, b),            scalar=math.hypot, domain=POSITIVE, forward=_continued(np.hypot, _hypot_continued))
 sinh    = ufunc(np.sinh,    lambda g, y, x: g * cosh(x),                        scalar=math.sinh)
 cosh    = ufunc(np.cosh,    lambda g, y, x: g * sinh(x),                        scalar=math.cosh)
 tanh    = ufunc(np.tanh,    lambda g, y, x: g * (1.0 - y * y),                  scalar=math.tanh)
 arcsinh = ufunc(np.arcsinh, lambda g, y, x: g / hypot(1.0, x),                      scalar=math.asinh)
 arccosh = ufunc(np.arccosh, lambda g, y, x: g / (sqrt(x - 1.0) * sqrt(x + 1.0)), scalar=math.acosh, domain=(1.2, 3.0))
-arctanh = ufunc(np.arctanh, lambda g, y, x: g / (1.0 - x * x),                  scalar=math.atanh, domain=UNIT)
-deg2rad = ufunc(np.deg2rad, lambda g, y, x: g * (math.pi / 180.0),              scalar=math.radians)
-rad2deg = ufunc(np.rad2deg, lambda g, y, x: g * (180.0 / math.pi),              scalar=math.degrees)
-radians = ufunc(np.radians, lambda g, y, x: g * (math.pi / 180.0),              scalar=math.radians)
-degrees = ufunc(np.degrees, lambda g, y, x: g * (180.0 / math.pi),              scalar=math.degrees)
+arctanh = ufunc(np.arctanh, lambda g, y, x: g / ((1.0 - x) * (1.0 + x)),        scalar=math.atanh, domain=UNIT)
+deg2rad = ufunc(np.deg2rad, lambda g, y, x: g * (math.pi / 180.0),              scalar=math.radians, forward=_continued(np.deg2rad, lambda z: z * (math.pi / 180.0)))
+rad2deg = ufunc(np.rad2deg, lambda g, y, x: g * (180.0 / math.pi),              scalar=math.degrees, forward=_continued(np.rad2deg, lambda z: z * (180.0 / math.pi)))
+radians = ufunc(np.radians, lambda g, y, x: g * (math.pi / 180.0),              scalar=math.radians, forward=_continued(np.radians, lambda z: z * (math.pi / 180.0)))
+degrees = ufunc(np.degrees, lambda g, y, x: g * (180.0 / math.pi),              scalar=math.degrees, forward=_continued(np.degrees, lambda z: z * (180.0 / math.pi)))
 
 # --- choosing between inputs; at a tie each input gets half ---------------------------------------
 
@@ -286,6 +395,65 @@ def _np_clip(
 @implements(np.where)
 def _np_where(condition: Any, *branches: Any) -> Any:
     return where(condition, *branches) if branches else np.nonzero(condition)
+
+
+# --- parts of numbers ------------------------------------------------------------------------------
+
+
+@primitive(elementwise=True, domain=((0.2, 0.8),), rules=[lambda g, y, x: g])
+def fractional(x: Any, *, out: Any = None) -> Any:
+    """Fractional part, of the sign of `x`."""
+    return into(np.modf(x)[0], out)
+
+
+@implements(np.modf)
+def _np_modf(x: Any) -> Any:
+    return fractional(x), trunc(x)
+
+
+@implements(np.divmod)
+def _np_divmod(a: Any, b: Any) -> Any:
+    return floor_divide(a, b), remainder(a, b)
+
+
+@implements(np.fix)
+def _np_fix(x: Any, out: Any = None) -> Any:
+    return trunc(x)
+
+
+@implements(np.isposinf)
+def _np_isposinf(x: Any, out: Any = None) -> Any:
+    return logical_and(isinf(x), logical_not(signbit(x)))
+
+
+@implements(np.isneginf)
+def _np_isneginf(x: Any, out: Any = None) -> Any:
+    return logical_and(isinf(x), signbit(x))
+
+
+@implements(np.nan_to_num)
+def _np_nan_to_num(
+    x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+) -> Any:
+    """Replace nan and infinities by constants, whose derivative in `x` is 0."""
+    if not copy:
+        raise NotDifferentiableError(
+            "np.nan_to_num(tensor, copy=False) would write into the tensor; leave `copy` out and "
+            "use the result"
+        )
+    x = x if hasattr(x, "dtype") else x * 1.0 if hasattr(x, "__array_ufunc__") else np.asarray(x)
+    dtype = getattr(x, "dtype", _DOUBLE)
+    if dtype.kind == "c":
+        real, imag = (
+            _np_nan_to_num(part, True, nan, posinf, neginf) for part in (np.real(x), np.imag(x))
+        )
+        return real + imag * 1j
+    if dtype.kind != "f":
+        return x
+    largest = float(np.finfo(dtype).max)
+    y = where(isnan(x), nan, x)
+    y = where(equal(x, math.inf), largest if posinf is None else posinf, y)
+    return where(equal(x, -math.inf), -largest if neginf is None else neginf, y)
 
 
 # --- activations that deserve a node of their own --------------------------------------------------
@@ -364,6 +532,10 @@ def sigmoid(x: Any, *, out: Any = None) -> Any:
     tensor([0. , 0.5, 1. ])
     """
     x = floating(x)
+    if x.dtype.kind == "c":
+        left = x.real < 0.0
+        e = np.exp(np.where(left, x, -x))
+        return np.divide(np.where(left, e, 1.0), 1.0 + e, out=out)
     e = np.exp(-np.abs(x))
     return np.divide(np.where(np.greater_equal(x, 0), 1.0, e), 1.0 + e, out=out)
 
@@ -400,6 +572,9 @@ def _erfc_positive(x: Any) -> Any:
 
 def _erf(x: Any, *, complement: bool) -> Any:
     dtype = floating(x).dtype
+    if dtype.kind == "c":
+        z = np.asarray(x, np.result_type(dtype, np.complex128))
+        return _erf_of_complex(z, complement=complement).astype(dtype)
     x = np.asarray(x, np.result_type(dtype, np.float64))
     a = np.abs(x)
     b = np.minimum(a, 1.0)
@@ -410,6 +585,39 @@ def _erf(x: Any, *, complement: bool) -> Any:
     else:
         y = np.where(a < 1.0, small, np.copysign(1.0 - large, x))
     return np.where(np.isnan(x), x, y).astype(dtype)
+
+
+# Of complex numbers: erfc(z) = exp(-z^2) w(i z), with the rational approximation of w by
+# J. A. C. Weideman, SIAM J. Numer. Anal. 31 (1994), 1497-1518, doi:10.1137/0731077, eq. (37), (38).
+_TERMS = 48
+_SCALE = math.sqrt(_TERMS / math.sqrt(2.0))
+
+
+@cache
+def _weideman() -> Any:
+    """Return the coefficients: those of a Fourier series, by the trapezoidal rule."""
+    m = 2 * _TERMS
+    angle = np.arange(1 - m, m) * (math.pi / m)
+    t = _SCALE * np.tan(0.5 * angle)
+    f = np.exp(-t * t) * (_SCALE**2 + t * t)
+    return np.cos(np.outer(np.arange(1, _TERMS + 1), angle)) @ f / (2 * m)
+
+
+def _erf_of_complex(z: Any, *, complement: bool) -> Any:
+    left = z.real < 0.0
+    a = np.where(left, -z, z)
+    a = np.where(a.real > 30.0, 30.0 + a.imag * 1j, a)
+    across = _SCALE + a
+    series = np.polynomial.polynomial.polyval((_SCALE - a) / across, _weideman())
+    rest = np.exp(-a * a) * ((2.0 * series / across + 1.0 / math.sqrt(math.pi)) / across)
+    # DLMF 7.6.1 where 1 - erfc(z) would cancel
+    near = np.abs(z) < 1.0
+    b = np.where(near, z, 0.0)
+    terms = [(-1.0) ** k / (math.factorial(k) * (2 * k + 1)) for k in range(20)]
+    inner = b * np.polynomial.polynomial.polyval(b * b, terms) * (2.0 / math.sqrt(math.pi))
+    if complement:
+        return np.where(near, 1.0 - inner, np.where(left, 2.0 - rest, rest))
+    return np.where(near, inner, np.where(left, rest - 1.0, 1.0 - rest))
 
 
 @primitive(

@@ -1,14 +1,18 @@
-"""Matrix products."""
+"""Products of vectors, matrices and arrays of more dimensions."""
 
 from __future__ import annotations
 
+import math
+import operator
+import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.primitive import REAL, implements, primitive
-from tinygrad_nn.rules.shape import ones, reshape, sum_to, swapaxes
+from tinygrad_nn.rules.shape import broadcast_to, ones, reshape, sum_to, swapaxes, transpose
 
 
 def _T(x: Any) -> Any:  # noqa: N802  # the usual letter for a transposed matrix
@@ -42,22 +46,10 @@ def _right(g: Any, y: Any, a: Any, b: Any) -> Any:
     return reshape(sum_to(matmul(_T(row), g), shape=column.shape), shape=b.shape)
 
 
-@primitive(numpy=[np.matmul], rules=[_left, _right], domain=(REAL, REAL))
+@primitive(numpy=[np.matmul], rules=[_left, _right], linear="each", domain=(REAL, REAL))
 def matmul(a: Any, b: Any, *, out: Any = None) -> Any:
     """Matrix product, batched over leading axes as ``@`` is."""
     return np.matmul(a, b, out=out)
-
-
-@implements(np.dot)
-def _np_dot(a: Any, b: Any, out: Any = None) -> Any:
-    if np.ndim(a) > 2 or np.ndim(b) > 2:
-        raise ShapeError(
-            f"np.dot on tensors takes numbers, vectors and matrices, got shapes {np.shape(a)} and "
-            f"{np.shape(b)}; use @ for stacks of matrices"
-        )
-    scaled = not np.ndim(a) or not np.ndim(b)
-    keywords = {} if out is None else {"out": out}
-    return np.multiply(a, b, **keywords) if scaled else matmul(a, b, **keywords)
 
 
 def _linear_x(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
@@ -88,3 +80,235 @@ def linear(x: Any, weight: Any, bias: Any, *, out: Any = None) -> Any:
     y = np.dot(x, weight) if matrices else np.matmul(x, weight, out=out)
     # In place, unless the bias is of a wider type.
     return np.add(y, bias, out=y if out is not None or bias.dtype == y.dtype else None)
+
+
+# --- other products, made of this one --------------------------------------------------------------
+
+
+def array(x: Any) -> Any:
+    """Return `x` as it is if it has a shape, else as an array."""
+    return x if hasattr(x, "ndim") else np.asarray(x)
+
+
+def conj(x: Any) -> Any:
+    """Return the complex conjugate; of real numbers without a node."""
+    return np.conjugate(x) if np.iscomplexobj(x) else x
+
+
+@implements(np.dot)
+def _np_dot(a: Any, b: Any, out: Any = None) -> Any:
+    n, m = np.ndim(a), np.ndim(b)
+    if not n or not m:
+        return np.multiply(a, b)
+    if n <= 2 and m <= 2:
+        return matmul(a, b)
+    return _tensordot(a, b, (n - 1, max(m - 2, 0)))
+
+
+@implements(np.linalg.matmul)
+def _linalg_matmul(x1: Any, x2: Any, /) -> Any:
+    return matmul(x1, x2)
+
+
+@implements(np.inner)
+def _inner(a: Any, b: Any, /) -> Any:
+    return _tensordot(a, b, (-1, -1)) if np.ndim(a) and np.ndim(b) else np.multiply(a, b)
+
+
+@implements(np.vdot)
+def _vdot(a: Any, b: Any, /) -> Any:
+    return matmul(np.ravel(conj(array(a))), np.ravel(b))
+
+
+@implements(np.outer)
+def _outer(a: Any, b: Any, out: Any = None) -> Any:
+    return np.expand_dims(np.ravel(a), 1) * np.ravel(b)
+
+
+@implements(np.linalg.outer)
+def _linalg_outer(x1: Any, x2: Any, /) -> Any:
+    if np.ndim(x1) != 1 or np.ndim(x2) != 1:
+        raise ShapeError(
+            f"np.linalg.outer takes two vectors, got shapes {np.shape(x1)} and {np.shape(x2)}; "
+            f"np.outer flattens its arguments"
+        )
+    return _outer(x1, x2)
+
+
+@implements(np.tensordot)
+def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    a, b = array(a), array(b)
+    try:
+        n = operator.index(axes)
+        left, right = list(range(a.ndim - n, a.ndim)), list(range(n))
+    except TypeError:
+        left, right = (np.atleast_1d(pair).tolist() for pair in axes)
+    valid = len(left) == len(right) and max(len(left), 0) <= min(a.ndim, b.ndim)
+    if not valid or [a.shape[i] for i in left] != [b.shape[i] for i in right]:
+        raise ShapeError(
+            f"tensordot: shapes {a.shape} and {b.shape} do not match along axes={axes!r}"
+        )
+    left, right = [i % a.ndim for i in left], [i % b.ndim for i in right]
+    rows = [i for i in range(a.ndim) if i not in left]
+    columns = [i for i in range(b.ndim) if i not in right]
+    n = math.prod(a.shape[i] for i in left)
+    shape = [a.shape[i] for i in rows], [b.shape[i] for i in columns]
+    product = matmul(
+        reshape(transpose(a, axes=(*rows, *left)), shape=(math.prod(shape[0]), n)),
+        reshape(transpose(b, axes=(*right, *columns)), shape=(n, math.prod(shape[1]))),
+    )
+    return reshape(product, shape=(*shape[0], *shape[1]))
+
+
+@implements(np.linalg.tensordot)
+def _linalg_tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Any:
+    return _tensordot(x1, x2, axes)
+
+
+@implements(np.kron)
+def _kron(a: Any, b: Any) -> Any:
+    n = max(np.ndim(a), np.ndim(b))
+    large, small = ((1,) * (n - np.ndim(x)) + np.shape(x) for x in (a, b))
+    blocks = np.reshape(a, tuple(k for m in large for k in (m, 1)))
+    inside = np.reshape(b, tuple(k for m in small for k in (1, m)))
+    return np.reshape(blocks * inside, tuple(p * q for p, q in zip(large, small, strict=True)))
+
+
+@implements(np.cross)
+def _cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = np.moveaxis(array(a), axisa, -1), np.moveaxis(array(b), axisb, -1)
+    lengths = a.shape[-1], b.shape[-1]
+    if not set(lengths) <= {2, 3}:
+        raise ShapeError(f"cross takes vectors of length 3 (or 2), got lengths {lengths}")
+    if 2 in lengths:
+        warnings.warn(
+            "Arrays of 2-dimensional vectors are deprecated. Use arrays of 3-dimensional vectors "
+            "instead. (deprecated in NumPy 2.0)",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+    if lengths == (2, 2):
+        return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    a, b = (
+        x if n == 3 else np.concatenate([x, np.zeros_like(x[..., :1])], axis=-1)
+        for x, n in zip((a, b), lengths, strict=True)
+    )
+    p, q = ([x[..., i] for i in range(3)] for x in (a, b))
+    turned = [p[i] * q[j] - p[j] * q[i] for i, j in ((1, 2), (2, 0), (0, 1))]
+    return np.stack(turned, axis=axisc)
+
+
+@implements(np.linalg.cross)
+def _linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    x1, x2 = array(x1), array(x2)
+    if x1.shape[axis] != 3 or x2.shape[axis] != 3:
+        raise ShapeError(
+            f"np.linalg.cross takes vectors of length 3, got lengths {x1.shape[axis]} and "
+            f"{x2.shape[axis]}"
+        )
+    return _cross(x1, x2, axis=axis)
+
+
+@implements(np.vecdot, np.linalg.vecdot)
+def _vecdot(x1: Any, x2: Any, /, *, axis: int = -1, keepdims: bool = False) -> Any:
+    x1, x2 = (np.moveaxis(array(x), axis, -1) for x in (x1, x2))
+    if x1.shape[-1] != x2.shape[-1]:
+        raise ShapeError(
+            f"vecdot: vectors of lengths {x1.shape[-1]} and {x2.shape[-1]}; they must be equal"
+        )
+    y = np.sum(conj(x1) * x2, axis=-1)
+    return np.expand_dims(y, axis) if keepdims else y
+
+
+def _matvec(x1: Any, x2: Any, /) -> Any:
+    return np.squeeze(matmul(x1, np.expand_dims(x2, -1)), -1)
+
+
+def _vecmat(x1: Any, x2: Any, /) -> Any:
+    return np.squeeze(matmul(np.expand_dims(conj(array(x1)), -2), x2), -2)
+
+
+for _name, _product in (("matvec", _matvec), ("vecmat", _vecmat)):
+    if hasattr(np, _name):  # since NumPy 2.2
+        implements(getattr(np, _name))(_product)
+
+
+@implements(np.linalg.multi_dot)
+def _multi_dot(arrays: Any, *, out: Any = None) -> Any:
+    """Multiply in the cheapest order (the matrix-chain problem, by dynamic programming)."""
+    xs = [array(x) for x in arrays]
+    if len(xs) < 2:
+        raise ValueError("Expecting at least two arrays.")
+    row, column = xs[0].ndim == 1, xs[-1].ndim == 1
+    if row:
+        xs[0] = np.expand_dims(xs[0], 0)
+    if column:
+        xs[-1] = np.expand_dims(xs[-1], 1)
+    if any(x.ndim != 2 for x in xs):
+        raise np.linalg.LinAlgError(
+            f"multi_dot takes matrices, and vectors as the first and the last, got shapes "
+            f"{[np.shape(x) for x in arrays]}"
+        )
+    lengths = [len(xs[0]), *(x.shape[1] for x in xs)]
+
+    @cache
+    def cheapest(i: int, j: int) -> tuple[int, int]:
+        """Return the number of products for the matrices i to j, and where to split them."""
+        if i == j:
+            return 0, i
+        return min(
+            (cheapest(i, k)[0] + cheapest(k + 1, j)[0] + lengths[i] * lengths[k + 1] * lengths[j + 1], k)
+            for k in range(i, j)
+        )  # fmt: skip
+
+    def product(i: int, j: int) -> Any:
+        k = cheapest(i, j)[1]
+        return xs[i] if i == j else matmul(product(i, k), product(k + 1, j))
+
+    y = product(0, len(xs) - 1)
+    shape = y.shape[:1] * (not row) + y.shape[1:] * (not column)
+    return y if shape == y.shape else np.reshape(y, shape)
+
+
+@implements(np.linalg.matrix_power)
+def _matrix_power(a: Any, n: Any) -> Any:
+    n = operator.index(n)
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+        raise np.linalg.LinAlgError(f"matrix_power takes square matrices, got shape {a.shape}")
+    if n <= 0:
+        a = np.linalg.inv(a) if n else a
+        n = -n
+    if not n:
+        return broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), shape=a.shape).copy()
+    result = None
+    while n:  # by the binary digits of the exponent
+        if n % 2:
+            result = a if result is None else matmul(result, a)
+        n //= 2
+        a = matmul(a, a) if n else a
+    return np.copy(result) if result is a else result
+
+
+# --- parts of matrices -----------------------------------------------------------------------------
+
+
+@implements(np.linalg.diagonal)
+def _linalg_diagonal(x: Any, /, *, offset: int = 0) -> Any:
+    return np.diagonal(x, offset, axis1=-2, axis2=-1)
+
+
+@implements(np.linalg.trace)
+def _linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
+    y = np.sum(np.diagonal(x, offset, axis1=-2, axis2=-1), axis=-1)
+    return y if dtype is None else y.astype(dtype)
+
+
+@implements(np.linalg.matrix_transpose, np.matrix_transpose)
+def _matrix_transpose(x: Any, /) -> Any:
+    if x.ndim < 2:
+        raise ShapeError(f"matrix_transpose takes arrays of 2 dimensions or more, got {x.shape}")
+    return _T(x)

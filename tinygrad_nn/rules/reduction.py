@@ -13,7 +13,8 @@ import numpy as np
 
 from tinygrad_nn.primitive import REAL, primitive
 from tinygrad_nn.rules.elementwise import equal, exp, floating, into, isnan, logical_or, where
-from tinygrad_nn.rules.shape import arange, broadcast_to, one_hot, ones
+from tinygrad_nn.rules.indexing import one_hot
+from tinygrad_nn.rules.shape import arange, broadcast_to, ones
 
 # Any to the type checker: NumPy's stubs tell axis and keepdims apart in ways that Python does not.
 Axis = Any

@@ -1,16 +1,17 @@
-"""Primitives that move elements: shapes, indexing, joining. All are linear, in transposed pairs."""
+"""Shapes, layout and type. All primitives here are linear, in transposed pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.array_utils import normalize_axis_index
 
-from tinygrad_nn.errors import ShapeError
-from tinygrad_nn.primitive import REAL, primitive
+from tinygrad_nn.errors import NotDifferentiableError, ShapeError
+from tinygrad_nn.primitive import REAL, implements, primitive
 from tinygrad_nn.rules.elementwise import into
 
 Shape = tuple[int, ...]
@@ -32,12 +33,33 @@ def arange(n: int) -> npt.NDArray[np.intp]:
     return numbers
 
 
+def shaped(x: Any) -> Any:
+    """Return `x` as something with axes: a scalar node as a 0-d tensor, a list as an array."""
+    if hasattr(x, "dtype"):
+        return x
+    return reshape(x, shape=()) if hasattr(x, "__primitive__") else np.asarray(x)
+
+
+def as_kept(x: Any, dtype: Any, what: str) -> Any:
+    """Convert `x` to the dtype of an array that it is put into; refuse to lose its fractions."""
+    x = shaped(x)
+    if x.dtype == dtype:
+        return x
+    if not np.can_cast(x.dtype, dtype, "same_kind"):
+        raise TypeError(
+            f"{what}: values of dtype {x.dtype} do not fit into an array of dtype {dtype}; convert "
+            f"the array first: t.astype({x.dtype})"
+        )
+    return astype(x, dtype=np.dtype(dtype))
+
+
 # --- broadcasting and its transpose --------------------------------------------------------------
 
 
 @primitive(
     numpy=[np.broadcast_to],
     rules=[lambda g, y, x, *, shape: sum_to(g, shape=x.shape)],
+    linear="all",
     domain=(REAL,),
 )
 def broadcast_to(x: Any, *, shape: Shape) -> Any:
@@ -47,7 +69,9 @@ def broadcast_to(x: Any, *, shape: Shape) -> Any:
     return x if x.shape == shape else np.broadcast_to(x, shape)
 
 
-@primitive(rules=[lambda g, y, x, *, shape: broadcast_to(g, shape=x.shape)], domain=(REAL,))
+@primitive(
+    rules=[lambda g, y, x, *, shape: broadcast_to(g, shape=x.shape)], domain=(REAL,), linear="all"
+)
 def sum_to(x: Any, *, shape: Shape, out: Any = None) -> Any:
     """Sum `x` over the axes that broadcasting from `shape` to its own shape has repeated.
 
@@ -72,19 +96,47 @@ def sum_to(x: Any, *, shape: Shape, out: Any = None) -> Any:
 
 
 @primitive(
-    numpy=[np.reshape],
-    rules=[lambda g, y, x, *, shape: reshape(g, shape=x.shape)],
-    domain=(REAL,),
+    rules=[lambda g, y, x, *, shape: reshape(g, shape=x.shape)], linear="all", domain=(REAL,)
 )
 def reshape(x: Any, *, shape: int | Shape) -> Any:
     """Give the same elements another shape; one length may be -1."""
     return np.reshape(x, shape)
 
 
-@primitive(numpy=[np.ravel], rules=[lambda g, y, x: reshape(g, shape=x.shape)], domain=(REAL,))
+@primitive(rules=[lambda g, y, x: reshape(g, shape=x.shape)], linear="all", domain=(REAL,))
 def ravel(x: Any) -> Any:
     """Lay the elements out in one dimension."""
     return np.reshape(x, -1)
+
+
+def _column_major(name: str, order: str) -> bool:
+    if order in ("C", "F"):
+        return order == "F"
+    raise NotDifferentiableError(
+        f"np.{name}(..., order={order!r}) is not supported on tensors, whose layout in memory is "
+        f"not theirs to choose: ask for order 'C' or 'F'"
+    )
+
+
+@implements(np.reshape)
+def _np_reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
+    a = shaped(a)
+    if copy is False:
+        raise NotDifferentiableError(
+            "np.reshape(..., copy=False) is not supported on tensors, which decide for themselves "
+            "whether they share memory: leave it out"
+        )
+    a = np.copy(a) if copy else a
+    if not _column_major("reshape", order):
+        return reshape(a, shape=shape)
+    lengths = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    return transpose(reshape(transpose(a), shape=lengths[::-1]))
+
+
+@implements(np.ravel)
+def _np_ravel(a: Any, order: str = "C") -> Any:
+    a = shaped(a)
+    return ravel(transpose(a) if _column_major("ravel", order) else a)
 
 
 def _transpose_rule(g: Any, y: Any, x: Any, *, axes: Sequence[int] | None = None) -> Any:
@@ -97,6 +149,7 @@ def _transpose_rule(g: Any, y: Any, x: Any, *, axes: Sequence[int] | None = None
 @primitive(
     numpy=[np.transpose, np.permute_dims],
     rules=[_transpose_rule],
+    linear="all",
     domain=(REAL,),
 )
 def transpose(x: Any, *, axes: Sequence[int] | None = None) -> Any:
@@ -107,6 +160,7 @@ def transpose(x: Any, *, axes: Sequence[int] | None = None) -> Any:
 @primitive(
     numpy=[np.swapaxes],
     rules=[lambda g, y, x, *, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2)],
+    linear="all",
     domain=(REAL,),
 )
 def swapaxes(x: Any, *, axis1: int, axis2: int) -> Any:
@@ -114,11 +168,19 @@ def swapaxes(x: Any, *, axis1: int, axis2: int) -> Any:
     return np.asarray(x).swapaxes(axis1, axis2)
 
 
+@implements(np.matrix_transpose)
+def _matrix_transpose(x: Any, /) -> Any:
+    if np.ndim(x) < 2:
+        raise ValueError(f"matrix_transpose needs two axes or more, got {np.ndim(x)}")
+    return swapaxes(x, axis1=-1, axis2=-2)
+
+
 @primitive(
     numpy=[np.moveaxis],
     rules=[
         lambda g, y, x, *, source, destination: moveaxis(g, source=destination, destination=source)
     ],
+    linear="all",
     domain=(REAL,),
 )
 def moveaxis(x: Any, *, source: int | Shape, destination: int | Shape) -> Any:
@@ -126,9 +188,18 @@ def moveaxis(x: Any, *, source: int | Shape, destination: int | Shape) -> Any:
     return np.moveaxis(x, source, destination)
 
 
+@implements(np.rollaxis)
+def _rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    n = np.ndim(a)
+    axis = normalize_axis_index(axis, n)
+    start = n if start == n else normalize_axis_index(start, n)
+    return moveaxis(a, source=axis, destination=start - 1 if axis < start else start)
+
+
 @primitive(
     numpy=[np.expand_dims],
     rules=[lambda g, y, x, *, axis: reshape(g, shape=x.shape)],
+    linear="all",
     domain=(REAL,),
 )
 def expand_dims(x: Any, *, axis: int | Shape) -> Any:
@@ -139,6 +210,7 @@ def expand_dims(x: Any, *, axis: int | Shape) -> Any:
 @primitive(
     numpy=[np.squeeze],
     rules=[lambda g, y, x, *, axis=None: reshape(g, shape=x.shape)],
+    linear="all",
     domain=(REAL,),
 )
 def squeeze(x: Any, *, axis: int | Shape | None = None) -> Any:
@@ -146,216 +218,68 @@ def squeeze(x: Any, *, axis: int | Shape | None = None) -> Any:
     return np.squeeze(x, axis=axis)
 
 
+def _at_least(ndim: int, place: Callable[[Shape], Shape]) -> Callable[..., Any]:
+    """Make a function that gives each array `ndim` axes; `place` puts its lengths among ones."""
+
+    def composite(*arys: Any) -> Any:
+        xs = map(shaped, arys)
+        found = [x if x.ndim >= ndim else reshape(x, shape=place(x.shape)) for x in xs]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    return composite
+
+
+implements(np.atleast_1d)(_at_least(1, lambda lengths: (1,)))
+implements(np.atleast_2d)(_at_least(2, lambda lengths: (1, *(lengths or (1,)))))
+implements(np.atleast_3d)(
+    _at_least(3, lambda lengths: (*lengths, 1) if len(lengths) == 2 else (1, *(lengths or (1,)), 1))
+)
+
+
+@implements(np.broadcast_arrays)
+def _broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Any, ...]:
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    return tuple(broadcast_to(x, shape=shape) for x in args)
+
+
+@implements(np.meshgrid)
+def _meshgrid(
+    *xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy"
+) -> tuple[Any, ...]:
+    # `copy` is about memory that a tensor does not share in any case.
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}")
+    n = len(xi)
+    axes = list(range(n))
+    if indexing == "xy" and n > 1:
+        axes[:2] = 1, 0
+    grids = [
+        reshape(x, shape=tuple(-1 if i == axis else 1 for i in range(n)))
+        for x, axis in zip(xi, axes, strict=True)
+    ]
+    return tuple(grids) if sparse else _broadcast_arrays(*grids)
+
+
 # --- type and copy -------------------------------------------------------------------------------
 
 
-@primitive(rules=[lambda g, y, x, *, dtype: astype(g, dtype=x.dtype)], domain=(REAL,))
+@primitive(rules=[lambda g, y, x, *, dtype: astype(g, dtype=x.dtype)], domain=(REAL,), linear="all")
 def astype(x: Any, *, dtype: Any, out: Any = None) -> Any:
     """Convert to another dtype; a conversion to integers is constant."""
     return into(np.asarray(x).astype(dtype), out)
 
 
-@primitive(numpy=[np.copy], rules=[lambda g, y, x: g], domain=(REAL,))
+@primitive(numpy=[np.copy], rules=[lambda g, y, x: g], domain=(REAL,), linear="all")
 def copy(x: Any, *, out: Any = None) -> Any:
     """Copy the elements."""
     return into(np.array(x), out)
 
 
-# --- indexing and its transpose ------------------------------------------------------------------
-# An index is split in two: the arrays in it are inputs of the primitive (data, which may differ
-# from call to call), the rest is `template`, static, with ARRAY in their places.
+if hasattr(np, "astype"):  # NumPy 2.1
 
-
-class _Array:
-    __name__ = "array"  # what a drawing calls it
-
-    def __repr__(self) -> str:
-        return "ARRAY"
-
-
-ARRAY = _Array()
-
-
-def split_index(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Split an index into its template and the arrays that go into it."""
-    parts = index if isinstance(index, tuple) else (index,)
-    template: list[Any] = []
-    arrays: list[Any] = []
-    for part in parts:
-        if part is None or part is Ellipsis or isinstance(part, slice):
-            template.append(part)
-        elif isinstance(part, int | np.integer) and not isinstance(part, bool | np.bool_):
-            template.append(int(part))
-        else:
-            template.append(ARRAY)
-            arrays.append(np.asarray(part, dtype=np.intp) if _is_empty(part) else part)
-    return tuple(template), tuple(arrays)
-
-
-def _is_empty(part: Any) -> bool:
-    return isinstance(part, list) and not part
-
-
-def _join_index(template: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not arrays:
-        return template
-    rest = iter(arrays)
-    return tuple(next(rest) if part is ARRAY else part for part in template)
-
-
-def _getitem_rule(i: int, g: Any, y: Any, x: Any, *arrays: Any, template: tuple[Any, ...]) -> Any:
-    return scatter_add(g, *arrays, template=template, shape=x.shape) if i == 0 else None
-
-
-@primitive(variadic=True, rules=[_getitem_rule], domain=(REAL,))
-def getitem(x: Any, *arrays: Any, template: tuple[Any, ...]) -> Any:
-    """Index as ``x[...]`` does: basic, integer, boolean or mixed."""
-    return np.asarray(x)[_join_index(template, arrays)]
-
-
-def _scatter_add_rule(
-    i: int, g: Any, y: Any, x: Any, *arrays: Any, template: tuple[Any, ...], shape: Shape
-) -> Any:
-    return getitem(g, *arrays, template=template) if i == 0 else None
-
-
-@primitive(variadic=True, rules=[_scatter_add_rule], domain=(REAL,))
-def scatter_add(
-    x: Any, *arrays: Any, template: tuple[Any, ...], shape: Shape, out: Any = None
-) -> Any:
-    """Add `x` into zeros of `shape` at an index; what is indexed twice receives both."""
-    x = np.asarray(x)
-    if out is None:
-        out = np.zeros(shape, x.dtype)
-    else:
-        out[...] = 0
-    index = _join_index(template, arrays)
-    if any(np.asarray(a).dtype != bool for a in arrays):
-        np.add.at(out, index, x)
-    else:
-        out[index] = x  # slices and masks select every element at most once
-    return out
-
-
-def _take_along_axis_rule(g: Any, y: Any, x: Any, indices: Any, *, axis: int = -1) -> Any:
-    put = put_along_zeros(g, indices, axis=axis, length=x.shape[axis])
-    return sum_to(put, shape=x.shape)  # NumPy broadcasts x and the indices along the other axes
-
-
-@primitive(
-    numpy=[np.take_along_axis],
-    rules=[_take_along_axis_rule, None],
-    domain=(REAL, REAL),
-)
-def take_along_axis(x: Any, indices: Any, *, axis: int = -1, out: Any = None) -> Any:
-    """Pick elements along `axis` by an index array of the same number of dimensions."""
-    if axis is None:
-        raise TypeError("take_along_axis on tensors needs an axis; ravel() the tensor first")
-    y = np.take_along_axis(x, indices, axis)
-    return into(y, out)
-
-
-@primitive(
-    rules=[
-        lambda g, y, x, indices, *, axis, length: take_along_axis(g, indices, axis=axis),
-        None,
-    ],
-    domain=(REAL, REAL),
-)
-def put_along_zeros(x: Any, indices: Any, *, axis: int, length: int, out: Any = None) -> Any:
-    """Add `x` into zeros at `indices` along `axis`, which gets `length`."""
-    x = np.asarray(x)
-    if out is None:
-        shape = list(x.shape)
-        shape[axis] = length
-        out = np.zeros(shape, x.dtype)
-    else:
-        out[...] = 0
-    where_to: list[Any] = list(np.indices(x.shape, sparse=True))
-    where_to[axis] = indices
-    np.add.at(out, tuple(where_to), x)
-    return out
-
-
-# --- one element of each row ---------------------------------------------------------------------
-
-
-@primitive(
-    rules=[lambda g, y, x, indices: unpick(g, indices, length=x.shape[-1]), None],
-    domain=(REAL, REAL),
-)
-def pick(x: Any, indices: Any, *, out: Any = None) -> Any:
-    """Take one element along the last axis: `x` (..., n), integer `indices` (...)."""
-    x = np.asarray(x)
-    if np.shape(indices) != x.shape[:-1]:
-        raise ShapeError(
-            f"pick: an array of shape {x.shape} needs indices of shape {x.shape[:-1]}, got "
-            f"{np.shape(indices)}"
-        )
-    rows = x.reshape(-1, x.shape[-1])
-    y = rows[arange(len(rows)), np.reshape(indices, -1)].reshape(np.shape(indices))
-    return into(y, out)
-
-
-@primitive(rules=[lambda g, y, x, indices, *, length: pick(g, indices), None], domain=(REAL, REAL))
-def unpick(x: Any, indices: Any, *, length: int, out: Any = None) -> Any:
-    """Put each element of `x` (...) at its index on a new last axis of `length`, zeros around."""
-    x = np.asarray(x)
-    return _spread(x, indices, (*x.shape, length), x.dtype, out)
-
-
-def _spread(values: Any, indices: Any, shape: Shape, dtype: Any, out: Any) -> Any:
-    if out is None:
-        out = np.zeros(shape, dtype)
-        if len(shape) == 2:
-            out[arange(shape[0]), indices] = values
-        else:
-            rows = out.reshape(-1, shape[-1])
-            rows[arange(len(rows)), np.reshape(indices, -1)] = np.reshape(values, -1)
-    else:
-        out[...] = 0
-        out[(*np.indices(shape[:-1], sparse=True), indices)] = values
-    return out
-
-
-@primitive(rules=[None])
-def one_hot(
-    indices: Any, *, length: int, value: float = 1.0, dtype: Any = float, out: Any = None
-) -> Any:
-    """Return `value` at each index of `indices` (...) on a new last axis of `length`; constant."""
-    indices = np.asarray(indices)
-    return _spread(value, indices, (*indices.shape, length), dtype, out)
-
-
-# --- joining -------------------------------------------------------------------------------------
-
-
-def _concatenate_rule(i: int, g: Any, y: Any, *xs: Any, axis: int | None = 0) -> Any:
-    if axis is None:
-        start = sum(np.size(x) for x in xs[:i])
-        piece = getitem(g, template=(slice(start, start + np.size(xs[i])),))
-        return reshape(piece, shape=xs[i].shape)
-    start = sum(np.shape(x)[axis] for x in xs[:i])
-    template: list[Any] = [slice(None)] * g.ndim
-    template[axis] = slice(start, start + xs[i].shape[axis])
-    return getitem(g, template=tuple(template))
-
-
-@primitive(
-    numpy=[np.concatenate, np.concat], variadic=True, rules=[_concatenate_rule], domain=(REAL,)
-)
-def concatenate(*xs: Any, axis: int | None = 0, out: Any = None) -> Any:
-    """Join arrays along an existing axis; flattened first where `axis` is None."""
-    return np.concatenate(xs, axis=axis, out=out)
-
-
-def _stack_rule(i: int, g: Any, y: Any, *xs: Any, axis: int = 0) -> Any:
-    template: list[Any] = [slice(None)] * g.ndim
-    template[axis] = i
-    return getitem(g, template=tuple(template))
-
-
-@primitive(numpy=[np.stack], variadic=True, rules=[_stack_rule], domain=(REAL,))
-def stack(*xs: Any, axis: int = 0, out: Any = None) -> Any:
-    """Join arrays of one shape along a new axis."""
-    return np.stack(xs, axis=axis, out=out)
+    @implements(np.astype)
+    def _np_astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+        # `copy` is about memory that a tensor does not share in any case.
+        if device not in (None, "cpu"):
+            raise ValueError(f"astype: device must be 'cpu', got {device!r}")
+        return astype(x, dtype=np.dtype(dtype))

@@ -1,0 +1,158 @@
+"""The walk over a graph from inputs on: tangents, by the very rules that pull cotangents back.
+
+A rule is linear in the cotangent, and is the transpose of the primitive's derivative. So no second
+set of rules is needed:
+
+* of an elementwise primitive the derivative is diagonal, its own transpose: its rule carries
+  tangents forward as it stands;
+* a linear primitive is its own derivative: it is applied to the tangents;
+* for all others the rule is recorded on a cotangent and pulled back: the transpose of the
+  transpose. (J. Townsend, "A new trick for calculating Jacobian vector products", 2017.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.backward import pull_back, reachable
+from tinygrad_nn.graph import Node, enable_grad
+from tinygrad_nn.rules.complex import real
+from tinygrad_nn.rules.shape import broadcast_to
+from tinygrad_nn.tensor import Tensor
+
+__all__ = ["push_forward"]
+
+
+def push_forward(
+    tangents: Sequence[tuple[Node, Any]],
+    outputs: Sequence[Node],
+    *,
+    record: bool = False,
+    live: dict[int, Node] | None = None,
+) -> list[Any]:
+    """Push tangents of nodes forward to outputs that were computed from them.
+
+    Parameters
+    ----------
+    tangents : sequence of (Node, tangent)
+        Inputs and their tangents, each of the node's shape.
+    outputs : sequence of Node
+    record : bool
+        Hand nodes to the rules, so that the tangents can be differentiated again.
+    live : dict, optional
+        What is `reachable` from the outputs, where the caller knows it already.
+
+    Returns
+    -------
+    list
+        The tangent of each output; None where it depends on none of the inputs.
+    """
+    moving = {node.serial: t for node, t in tangents}
+    if live is None:
+        live = reachable(outputs, min(moving, default=0))
+    for serial in sorted(live):
+        node = live[serial]
+        if serial not in moving and node.primitive is not None:
+            t = _push(node, moving, record)
+            if t is not None:
+                moving[serial] = t
+    return [moving.get(node.serial) for node in outputs]
+
+
+def _push(node: Node, moving: dict[int, Any], record: bool) -> Any:
+    """Return the tangent of a node, given those of its arguments; None if nothing moves it."""
+    primitive = node.primitive
+    assert primitive is not None
+    node._check_fresh()
+    args = node.args
+    tangents = {
+        i: moving[a.serial]
+        for i, a in enumerate(args)
+        if isinstance(a, Node) and a.serial in moving and primitive.rule(i) is not None
+    }
+    if not tangents:
+        return None
+    y: Any = node
+    inputs: list[Any] = list(args)
+    if not record:
+        y, *inputs = (_plain(a) for a in (node, *args))
+    if primitive.elementwise:
+        t = _diagonal(node, y, inputs, tangents)
+    elif primitive.linear is None:
+        t = _transpose(node, y, inputs, tangents, record)
+    elif primitive.linear == "each":
+        t = _multilinear(node, inputs, tangents)
+    else:
+        t = _linear(node, inputs, tangents)
+    return None if t is None else _like(t, node)
+
+
+def _plain(a: Any) -> Any:
+    # Not a Python number, whose arithmetic raises where NumPy's gives inf or nan.
+    return np.asarray(a._value) if isinstance(a, Node) else a
+
+
+def _diagonal(node: Node, y: Any, inputs: list[Any], tangents: dict[int, Any]) -> Any:
+    shape = node.shape
+    total: Any = None
+    for i, t in tangents.items():
+        if t.shape != shape:
+            t = broadcast_to(t, shape=shape)
+        rule = node.primitive.rule(i)  # type: ignore[union-attr]
+        moved = rule(t, y, *inputs, **node.static)  # type: ignore[misc]
+        total = moved if total is None else total + moved
+    return total if total.shape == shape else broadcast_to(total, shape=shape)
+
+
+def _linear(node: Node, inputs: list[Any], tangents: dict[int, Any]) -> Any:
+    primitive = node.primitive
+    assert primitive is not None
+    count = primitive.linear if isinstance(primitive.linear, int) else len(inputs)
+    moved = [
+        tangents[i] if i in tangents else a if primitive.rule(i) is None else _zeros(a)
+        for i, a in enumerate(inputs[:count])
+    ]
+    return primitive(*moved, *inputs[count:], **node.static)
+
+
+def _zeros(a: Any) -> Any:
+    return np.zeros(np.shape(a), getattr(a, "dtype", float))
+
+
+def _multilinear(node: Node, inputs: list[Any], tangents: dict[int, Any]) -> Any:
+    total: Any = None
+    for i, t in tangents.items():
+        moved = node.primitive(*inputs[:i], t, *inputs[i + 1 :], **node.static)  # type: ignore[misc]
+        total = moved if total is None else total + moved
+    return total
+
+
+def _transpose(
+    node: Node, y: Any, inputs: list[Any], tangents: dict[int, Any], record: bool
+) -> Any:
+    """Pull the tangents back through the rules, which are linear in the cotangent that they get."""
+    g = Tensor(np.zeros(node.shape, y.dtype), requires_grad=True)
+    seeds = []
+    with enable_grad():
+        for i, t in tangents.items():
+            rule = node.primitive.rule(i)  # type: ignore[union-attr]
+            c = rule(g, y, *inputs, **node.static)  # type: ignore[misc]
+            if c.dtype.kind == "c" and t.dtype.kind == "f":
+                c = real(c)
+            if isinstance(c, Tensor) and c.requires_grad:
+                seeds.append((c, t))
+    _, cotangents = pull_back(seeds, record=record, inputs=[g])
+    return cotangents.get(g.serial)
+
+
+def _like(t: Any, node: Node) -> Any:
+    """Give a tangent the type of its node: a real node moves along the real axis alone."""
+    dtype = node._value.dtype if isinstance(node, Tensor) else np.dtype(float)
+    if t.dtype == dtype:
+        return t
+    if t.dtype.kind == "c" and dtype.kind == "f":
+        t = real(t)
+    return t if t.dtype == dtype else t.astype(dtype)

@@ -1,0 +1,260 @@
+"""A function, run once on inputs that can be differentiated: what every transform begins with.
+
+Each run numbers its own inputs anew, so that the inputs of an inner transform are other nodes than
+those of an outer one, even where their numbers are the same: derivatives are never confused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.backward import pull_back, reachable
+from tinygrad_nn.errors import ShapeError
+from tinygrad_nn.forward import push_forward
+from tinygrad_nn.graph import Node, enable_grad, is_grad_enabled, next_serial
+from tinygrad_nn.rules.shape import astype
+from tinygrad_nn.tensor import Tensor, alias
+from tinygrad_nn.tree import Tree, flatten, tree_map
+from tinygrad_nn.value import Value
+
+__all__ = ["Run", "called", "dtype_of", "moves", "positions", "received", "seed", "structured"]
+
+
+class Run:
+    """One run of a function.
+
+    Parameters
+    ----------
+    what : str
+        The transform, for errors.
+    f : callable
+    args, keywords
+        What to call it with.
+    argnums : sequence of int
+        Positions of the arguments to differentiate.
+    has_aux : bool
+        Whether it returns a pair, of which only the first part is differentiated.
+
+    Attributes
+    ----------
+    inputs : list of Node
+        What stands for the leaves of those arguments.
+    output : Tree
+        What the function returned.
+    aux : Any
+        The second part of it, with `has_aux`.
+    live : dict
+        The nodes that the output depends on, made since the run began.
+    record : bool
+        Whether what is computed from the graph shall be recorded: something outside it takes part,
+        and is being differentiated itself.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        f: Callable[..., Any],
+        args: Sequence[Any],
+        keywords: dict[str, Any],
+        argnums: Sequence[int],
+        has_aux: bool = False,
+    ) -> None:
+        self.what = what
+        self.trees = [flatten(args[i]) for i in argnums]
+        self.aux: Any = None
+        differentiated = is_grad_enabled()
+        start = next_serial()
+        self.inputs: list[Node] = []
+        moved = list(args)
+        for i, tree in zip(argnums, self.trees, strict=True):
+            nodes = [
+                _input(what, leaf, f"argument {i}{path}")
+                for leaf, path in zip(tree.leaves, tree.paths, strict=True)
+            ]
+            self.inputs += nodes
+            moved[i] = tree.rebuild(nodes)
+        with enable_grad():
+            y = f(*moved, **keywords)
+        if has_aux:
+            if not isinstance(y, tuple | list) or len(y) != 2:
+                raise TypeError(
+                    f"{what} with has_aux=True needs a function that returns (output, aux), got "
+                    f"{type(y).__name__}"
+                )
+            y, self.aux = y
+        self.output = flatten(y)
+        outside: list[Node] = []
+        moving = [node for node in self.output.leaves if moves(node)]
+        self.live = reachable([*moving, *self.inputs], start, outside)
+        outside += [node for node in moving if node.serial < start]
+        self.record = differentiated and bool(outside)
+
+    def gather(self, found: Iterable[Any], *, single: bool) -> Any:
+        """Put one result per input into the containers that the arguments were."""
+        rest = iter(found)
+        parts = [tree.rebuild([next(rest) for _ in tree.leaves]) for tree in self.trees]
+        return parts[0] if single else tuple(parts)
+
+    def plain(self, item: Any) -> Any:
+        """Return what the user gets: nodes where they are being differentiated, else arrays."""
+        return tree_map(self._plain, item)
+
+    def _plain(self, item: Any) -> Any:
+        if not isinstance(item, Node) or (self.record and item.requires_grad):
+            return item
+        return item._value
+
+    def scalar(self) -> Any:
+        """Return the output, which must be one real number."""
+        leaves = self.output.leaves
+        if self.output.paths != [""]:
+            raise TypeError(
+                f"{self.what} needs a function that returns one number, got "
+                f"{type(self.output.rebuild(leaves)).__name__}; to return other results beside it, "
+                f"say has_aux=True and return (number, others)"
+            )
+        shape, dtype = np.shape(leaves[0]), dtype_of(leaves[0])
+        if np.prod(shape) != 1:
+            raise ShapeError(
+                f"{self.what} needs a function that returns one number, got an array of shape "
+                f"{shape}; reduce it (np.sum, np.mean), or use jacobian, vjp or elementwise_grad"
+            )
+        if dtype.kind != "f":
+            remedy = "; take its real part or absolute value" if dtype.kind == "c" else ""
+            raise TypeError(
+                f"{self.what} needs a function that returns a real floating number, got one of "
+                f"dtype {dtype}{remedy}"
+            )
+        return leaves[0]
+
+    def pull(self, seeds: Iterable[tuple[Any, Any]], *, record: bool) -> list[Any]:
+        """Pull cotangents of outputs back to the inputs; None for those that get none."""
+        moving = [(node, g) for node, g in seeds if moves(node)]
+        with enable_grad():
+            _, found = pull_back(moving, record=record, inputs=self.inputs, live=self.live)
+        return [found.get(node.serial) for node in self.inputs]
+
+    def push(self, tangents: Sequence[tuple[Node, Any]], *, record: bool) -> list[Any]:
+        """Push tangents of inputs forward to the outputs; None for those that nothing moves."""
+        nodes = [node for node in self.output.leaves if moves(node)]
+        with enable_grad():
+            found = push_forward(tangents, nodes, record=record, live=self.live)
+        rest = iter(found)
+        return [next(rest) if moves(node) else None for node in self.output.leaves]
+
+
+def moves(item: Any) -> bool:
+    """Whether a leaf of an output depends on anything that is differentiated."""
+    return isinstance(item, Node) and item.requires_grad
+
+
+def dtype_of(item: Any) -> np.dtype[Any]:
+    """Return the type of the elements of a node, an array or a number."""
+    return item.dtype if hasattr(item, "dtype") else np.asarray(item).dtype
+
+
+def _input(what: str, leaf: Any, path: str) -> Node:
+    """Return a new node that stands for a leaf of an argument."""
+    if isinstance(leaf, Node) and leaf.requires_grad:
+        with enable_grad():
+            return alias(leaf)  # type: ignore[no-any-return]
+    data = leaf._value if isinstance(leaf, Node) else leaf
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        array = np.asarray(None)
+    if array.dtype.kind not in "fc":
+        got = f"dtype {array.dtype}" if array.dtype.kind in "iub" else type(leaf).__name__
+        raise TypeError(
+            f"{what} differentiates floating numbers, got {got} as {path}; convert it with "
+            f"float() or x.astype(float), or choose other arguments with argnums="
+        )
+    return Tensor(array, requires_grad=True)
+
+
+def positions(what: str, argnums: Any, count: int) -> list[int]:
+    """Return the positions that `argnums` names, checked."""
+    single = isinstance(argnums, int | np.integer) and not isinstance(argnums, bool)
+    if not single and not isinstance(argnums, tuple | list):
+        raise TypeError(f"argnums must be an int or a tuple of ints, got {argnums!r}")
+    numbers = [argnums] if single else list(argnums)
+    for i in numbers:
+        if not isinstance(i, int | np.integer) or isinstance(i, bool):
+            raise TypeError(f"argnums must be an int or a tuple of ints, got {argnums!r}")
+        if not -count <= i < count:
+            raise TypeError(
+                f"{what}: argnums={argnums} names argument {i}, but the function was called with "
+                f"{count} positional argument(s)"
+            )
+    found = [int(i) % count for i in numbers]
+    if len(set(found)) < len(found):
+        raise TypeError(f"argnums={argnums} names an argument twice")
+    return found
+
+
+def received(c: Any, node: Any, *, cotangent: bool) -> Any:
+    """Return what a walk found for a node as the user gets it: zeros where it found nothing.
+
+    The cotangent of a complex number is conjugated (see `tinygrad_nn.rules.complex`).
+    """
+    if c is None:
+        return np.zeros(np.shape(node), dtype_of(node))
+    if cotangent and dtype_of(node).kind == "c":
+        c = np.conj(c)
+    if isinstance(c, Node):
+        return c if c.requires_grad else c._value
+    return np.array(c)  # which may be a view of something else
+
+
+def called(f: Callable[..., Any], transform: str) -> Callable[[Callable[..., Any]], Any]:
+    """Name a transformed function after the function that it was made of."""
+
+    def name(g: Callable[..., Any]) -> Callable[..., Any]:
+        wrapped = wraps(f)(g) if hasattr(f, "__name__") else g
+        wrapped.__name__ = f"{transform}({getattr(f, '__name__', type(f).__name__)})"
+        return wrapped
+
+    if not callable(f):
+        raise TypeError(
+            f"{transform} takes a function, got {type(f).__name__}; to differentiate a result that "
+            f"is computed already, use backward() or autograd.grad"
+        )
+    return name
+
+
+def seed(node: Any, g: Any, *, record: bool) -> Any:
+    """Return a cotangent or tangent of the node's own dtype, and a node if it is recorded."""
+    if isinstance(g, Node) and record:
+        same = isinstance(g, Value) or dtype_of(g) == dtype_of(node)
+        return g if same else astype(g, dtype=dtype_of(node))
+    data = np.array(g._value if isinstance(g, Node) else g, dtype=dtype_of(node))
+    if data.shape != np.shape(node):
+        data = np.broadcast_to(data, np.shape(node)).copy()
+    if isinstance(node, Value):
+        return Value(float(data)) if record else float(data)
+    return Tensor(data) if record else data
+
+
+def structured(what: str, item: Any, like: Tree) -> list[Any]:
+    """Return the leaves of `item`, which must have the structure and the shapes of `like`."""
+    tree = flatten(item)
+    if tree.paths != like.paths:
+        expected, got = (", ".join(f"{what}{p}" for p in t.paths) or "none" for t in (like, tree))
+        raise TypeError(
+            f"the {what} must have the structure of what it belongs to: expected the leaves "
+            f"{expected}, got {got}"
+        )
+    for leaf, path, own in zip(tree.leaves, tree.paths, like.leaves, strict=True):
+        if np.shape(leaf) != np.shape(own):
+            raise ShapeError(
+                f"the {what}{path} has shape {np.shape(leaf)}, expected {np.shape(own)}"
+            )
+        if dtype_of(leaf).kind not in ("fciub" if dtype_of(own).kind == "c" else "fiub"):
+            raise TypeError(
+                f"the {what}{path} has dtype {dtype_of(leaf)}, expected {dtype_of(own)}"
+            )
+    return tree.leaves

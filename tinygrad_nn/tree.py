@@ -1,0 +1,95 @@
+"""Nested containers: tuples, lists, dicts, named tuples and modules, taken apart and put together.
+
+What is no container is a leaf; None has no leaves. A class may be a container of its own by a
+method ``__tree__`` that returns its leaves by name and a function that makes another one of other
+leaves, as `Module` does with its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["Tree", "flatten", "tree_map"]
+
+
+class Tree(NamedTuple):
+    """A container taken apart: its leaves, their paths, and how to make another one of others."""
+
+    leaves: list[Any]
+    paths: list[str]
+    rebuild: Callable[[Sequence[Any]], Any]
+
+
+def flatten(item: Any, path: str = "") -> Tree:
+    """Take a nested container apart.
+
+    Parameters
+    ----------
+    item : Any
+        A container of containers, or a leaf.
+    path : str
+        What the item is called; the paths of its leaves begin with it.
+
+    Returns
+    -------
+    Tree
+        ``tree.rebuild(tree.leaves)`` is equal to `item`.
+
+    Examples
+    --------
+    >>> tree = flatten({"w": [1.0, 2.0], "b": 3.0}, "x")
+    >>> tree.paths
+    ["x['w'][0]", "x['w'][1]", "x['b']"]
+    >>> tree.rebuild([4.0, 5.0, 6.0])
+    {'w': [4.0, 5.0], 'b': 6.0}
+    """
+    if item is None:
+        return Tree([], [], lambda leaves: None)
+    if isinstance(item, dict):
+        keys = list(item)
+        parts = [flatten(item[key], f"{path}[{key!r}]") for key in keys]
+        kind = type(item)
+        return _join(parts, lambda values: kind(zip(keys, values, strict=True)))
+    if isinstance(item, tuple | list):
+        named = hasattr(item, "_fields")
+        fields = getattr(item, "_fields", range(len(item)))
+        parts = [
+            flatten(value, f"{path}.{field}" if named else f"{path}[{field}]")
+            for field, value in zip(fields, item, strict=True)
+        ]
+        make = type(item)
+        return _join(parts, lambda values: make(*values) if named else make(values))
+    take_apart = getattr(type(item), "__tree__", None)
+    if take_apart is not None:
+        leaves, rebuild = take_apart(item)
+        return Tree(list(leaves.values()), [f"{path}.{name}" for name in leaves], rebuild)
+    return Tree([item], [path], lambda leaves: leaves[0])
+
+
+def _join(parts: list[Tree], make: Callable[[list[Any]], Any]) -> Tree:
+    """Return the tree of a container that `make` makes of its parts."""
+
+    def rebuild(leaves: Sequence[Any]) -> Any:
+        values = []
+        start = 0
+        for part in parts:
+            stop = start + len(part.leaves)
+            values.append(part.rebuild(leaves[start:stop]))
+            start = stop
+        return make(values)
+
+    leaves = [leaf for part in parts for leaf in part.leaves]
+    return Tree(leaves, [path for part in parts for path in part.paths], rebuild)
+
+
+def tree_map(function: Callable[[Any], Any], item: Any) -> Any:
+    """Return `item` with each leaf replaced by `function` of it.
+
+    Examples
+    --------
+    >>> tree_map(abs, {"a": -1, "b": (2, -3)})
+    {'a': 1, 'b': (2, 3)}
+    """
+    tree = flatten(item)
+    return tree.rebuild([function(leaf) for leaf in tree.leaves])
