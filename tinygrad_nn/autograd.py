@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_nn.backward import pull_back, reachable
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
-from tinygrad_nn.graph import Node, enable_grad
+from tinygrad_nn.graph import Node, recording
 from tinygrad_nn.rules.complex import conjugate
 from tinygrad_nn.transforms.run import dtype_of, received, seed
 
@@ -77,7 +77,7 @@ def grad(
             f"the outputs do not depend on {', '.join(x.name for x in unused)}; leave it out, or "
             f"say allow_unused=True to get None"
         )
-    with enable_grad():
+    with recording():
         _, found = pull_back(seeds, record=create_graph, inputs=xs, live=live)
     return tuple(
         None if x in unused else _gradient(found.get(x.serial), x, create_graph) for x in xs

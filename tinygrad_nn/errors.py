@@ -5,6 +5,7 @@ place, so that code written for arrays (``except ValueError``) keeps working.
 """
 
 __all__ = [
+    "AnomalyError",
     "GradcheckError",
     "LossError",
     "MissingExtraError",
@@ -29,6 +30,10 @@ class NotDifferentiableError(TinygradError, TypeError):
 
 class StaleGraphError(TinygradError, RuntimeError):
     """A tensor was changed after the computation that ``backward`` would differentiate."""
+
+
+class AnomalyError(TinygradError, ArithmeticError):
+    """Under `detect_anomaly`: a number became nan or infinite, or a saved array was changed."""
 
 
 class LossError(TinygradError, ValueError):

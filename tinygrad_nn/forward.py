@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.backward import pull_back, reachable
-from tinygrad_nn.graph import Node, enable_grad
+from tinygrad_nn.graph import Node, recording
 from tinygrad_nn.rules.complex import real
 from tinygrad_nn.rules.shape import broadcast_to
 from tinygrad_nn.tensor import Tensor
@@ -50,7 +50,7 @@ def push_forward(
     list
         The tangent of each output; None where it depends on none of the inputs.
     """
-    moving = {node.serial: t for node, t in tangents}
+    moving = {node.serial: np.float64(t) if isinstance(t, float) else t for node, t in tangents}
     if live is None:
         live = reachable(outputs, min(moving, default=0))
     for serial in sorted(live):
@@ -66,19 +66,22 @@ def _push(node: Node, moving: dict[int, Any], record: bool) -> Any:
     """Return the tangent of a node, given those of its arguments; None if nothing moves it."""
     primitive = node.primitive
     assert primitive is not None
-    node._check_fresh()
-    args = node.args
-    tangents = {
-        i: moving[a.serial]
-        for i, a in enumerate(args)
-        if isinstance(a, Node) and a.serial in moving and primitive.rule(i) is not None
-    }
+    tangents = {}
+    changed = node._changed
+    for i, a in enumerate(node.args):
+        if isinstance(a, Node):
+            changed = max(changed, a._changed)
+            if a.serial in moving and primitive.rule(i) is not None:
+                tangents[i] = moving[a.serial]
     if not tangents:
         return None
+    if changed > node.serial:
+        node._check_fresh()
     y: Any = node
-    inputs: list[Any] = list(args)
+    inputs: Sequence[Any] = node.args
     if not record:
-        y, *inputs = (_plain(a) for a in (node, *args))
+        y = _plain(node)
+        inputs = node._raw if isinstance(node, Tensor) else [_plain(a) for a in node.args]
     if primitive.elementwise:
         t = _diagonal(node, y, inputs, tangents)
     elif primitive.linear is None:
@@ -95,7 +98,7 @@ def _plain(a: Any) -> Any:
     return np.asarray(a._value) if isinstance(a, Node) else a
 
 
-def _diagonal(node: Node, y: Any, inputs: list[Any], tangents: dict[int, Any]) -> Any:
+def _diagonal(node: Node, y: Any, inputs: Sequence[Any], tangents: dict[int, Any]) -> Any:
     shape = node.shape
     total: Any = None
     for i, t in tangents.items():
@@ -107,7 +110,7 @@ def _diagonal(node: Node, y: Any, inputs: list[Any], tangents: dict[int, Any]) -
     return total if total.shape == shape else broadcast_to(total, shape=shape)
 
 
-def _linear(node: Node, inputs: list[Any], tangents: dict[int, Any]) -> Any:
+def _linear(node: Node, inputs: Sequence[Any], tangents: dict[int, Any]) -> Any:
     primitive = node.primitive
     assert primitive is not None
     count = primitive.linear if isinstance(primitive.linear, int) else len(inputs)
@@ -122,7 +125,7 @@ def _zeros(a: Any) -> Any:
     return np.zeros(np.shape(a), getattr(a, "dtype", float))
 
 
-def _multilinear(node: Node, inputs: list[Any], tangents: dict[int, Any]) -> Any:
+def _multilinear(node: Node, inputs: Sequence[Any], tangents: dict[int, Any]) -> Any:
     total: Any = None
     for i, t in tangents.items():
         moved = node.primitive(*inputs[:i], t, *inputs[i + 1 :], **node.static)  # type: ignore[misc]
@@ -131,17 +134,16 @@ def _multilinear(node: Node, inputs: list[Any], tangents: dict[int, Any]) -> Any
 
 
 def _transpose(
-    node: Node, y: Any, inputs: list[Any], tangents: dict[int, Any], record: bool
+    node: Node, y: Any, inputs: Sequence[Any], tangents: dict[int, Any], record: bool
 ) -> Any:
     """Pull the tangents back through the rules, which are linear in the cotangent that they get."""
     g = Tensor(np.zeros(node.shape, y.dtype), requires_grad=True)
     seeds = []
-    with enable_grad():
+    with recording():
         for i, t in tangents.items():
             rule = node.primitive.rule(i)  # type: ignore[union-attr]
             c = rule(g, y, *inputs, **node.static)  # type: ignore[misc]
-            if c.dtype.kind == "c" and t.dtype.kind == "f":
-                c = real(c)
+            c = node.args[i]._receive(c, node, i)
             if isinstance(c, Tensor) and c.requires_grad:
                 seeds.append((c, t))
     _, cotangents = pull_back(seeds, record=record, inputs=[g])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from contextlib import ContextDecorator
+from contextlib import AbstractContextManager, ContextDecorator, nullcontext
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import ref
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Node", "Scope", "enable_grad", "is_grad_enabled", "mark_scope", "next_serial", "no_grad",
-    "set_grad_enabled",
+    "recording", "set_grad_enabled",
 ]  # fmt: skip
 
 #: Numbers the nodes of the whole process. Inputs are numbered before what is computed from them,
@@ -253,6 +253,11 @@ class set_grad_enabled(ContextDecorator):  # noqa: N801  # PyTorch's spelling
         # by another one).
         self._entered.pop().pop()
         _unusual.pop()
+
+
+def recording() -> AbstractContextManager[Any]:
+    """Return a context in which operations are recorded, at no cost where they are already."""
+    return nullcontext() if is_grad_enabled() else enable_grad()
 
 
 class no_grad(set_grad_enabled):  # noqa: N801

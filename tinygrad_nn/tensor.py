@@ -13,11 +13,12 @@ import numpy.typing as npt
 from tinygrad_nn.backward import accumulate
 from tinygrad_nn.dispatch import Dispatching, no_out
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
+from tinygrad_nn.functional_update import At
 from tinygrad_nn.graph import Node, _unusual, is_grad_enabled, next_serial
 from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.rules import elementwise, indexing, linalg, reduction
 from tinygrad_nn.rules import shape as shaping
-from tinygrad_nn.rules.complex import real
+from tinygrad_nn.rules.complex import imag, real
 
 __all__ = ["Tensor", "apply", "tensor"]
 
@@ -90,6 +91,31 @@ def _method(primitive: Primitive, *static: str) -> Callable[..., Tensor]:
 
     method.__name__ = primitive.name
     method.__doc__ = primitive.__doc__
+    return method
+
+
+def _as_numpy(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method of a NumPy function whose first argument is the array."""
+
+    def method(self: Tensor, *args: Any, **keywords: Any) -> Any:
+        return function(self, *args, **keywords)
+
+    method.__name__ = function.__name__
+    method.__doc__ = f"`numpy.{function.__name__}` of this tensor."
+    return method
+
+
+def _in_place_method(name: str, remedy: str) -> Callable[..., Any]:
+    """Make a method that says why it is none."""
+
+    def method(self: Tensor, *args: Any, **keywords: Any) -> Any:
+        raise NotDifferentiableError(
+            f"t.{name}() would change {self.name} in place, and the graph with it: use {remedy}, "
+            f"which returns a new tensor"
+        )
+
+    method.__name__ = name
+    method.__doc__ = f"Not for tensors: use ``{remedy}``."
     return method
 
 
@@ -299,6 +325,8 @@ class Tensor(Node, Dispatching):
     ndim: Any = property(attrgetter("_value.ndim"), doc="Number of axes.")
     size: Any = property(attrgetter("_value.size"), doc="Number of elements.")
     dtype: Any = property(attrgetter("_value.dtype"), doc="Type of the elements.")
+    nbytes: Any = property(attrgetter("_value.nbytes"), doc="Bytes that the elements take.")
+    itemsize: Any = property(attrgetter("_value.itemsize"), doc="Bytes that an element takes.")
 
     def __len__(self) -> int:
         return len(self._value)
@@ -506,6 +534,11 @@ class Tensor(Node, Dispatching):
             f"it under no_grad()"
         )
 
+    @property
+    def at(self) -> At:
+        """Updates that return a new tensor: ``t.at[index].set(v)``, ``.add(v)``, ``.max(v)``..."""
+        return At(self)
+
     __iadd__ = _in_place("+=", operator.add)
     __isub__ = _in_place("-=", operator.sub)
     __imul__ = _in_place("*=", operator.mul)
@@ -522,6 +555,21 @@ class Tensor(Node, Dispatching):
         """The axes in reverse order."""
         return apply(shaping.transpose, (self,), {})
 
+    @property
+    def mT(self) -> Tensor:  # noqa: N802  # NumPy's name
+        """The last two axes exchanged."""
+        return np.matrix_transpose(self)  # type: ignore[return-value]
+
+    @property
+    def real(self) -> Tensor:
+        """The real part."""
+        return apply(real, (self,), {})
+
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary part."""
+        return apply(imag, (self,), {})
+
     def reshape(self, *lengths: Any) -> Tensor:
         """Give the same elements another shape; one length may be -1."""
         return apply(shaping.reshape, (self,), {"shape": _sequence(lengths)})
@@ -534,10 +582,6 @@ class Tensor(Node, Dispatching):
     def swapaxes(self, axis1: SupportsIndex, axis2: SupportsIndex) -> Tensor:
         """Exchange two axes."""
         return apply(shaping.swapaxes, (self,), {"axis1": axis1, "axis2": axis2})
-
-    def dot(self, other: Any) -> Tensor:
-        """Multiply as matrices or vectors, or by a number; for stacks of matrices use ``@``."""
-        return np.dot(self, other)  # type: ignore[no-any-return]
 
     def astype(self, dtype: npt.DTypeLike) -> Tensor:
         """Convert to another dtype; a conversion to integers is constant."""
@@ -567,6 +611,30 @@ class Tensor(Node, Dispatching):
     tanh = _method(elementwise.tanh)
     sigmoid = _method(elementwise.sigmoid)
     relu = _method(elementwise.relu)
+
+    # Of these, what stands behind NumPy's function, with its arguments.
+    dot = _as_numpy(np.dot)
+    prod = _as_numpy(np.prod)
+    cumsum = _as_numpy(np.cumsum)
+    cumprod = _as_numpy(np.cumprod)
+    round = _as_numpy(np.round)
+    conj = conjugate = _as_numpy(np.conjugate)
+    take = _as_numpy(np.take)
+    repeat = _as_numpy(np.repeat)
+    compress = _as_numpy(np.compress)
+    choose = _as_numpy(np.choose)
+    diagonal = _as_numpy(np.diagonal)
+    trace = _as_numpy(np.trace)
+    argsort = _as_numpy(np.argsort)
+    argpartition = _as_numpy(np.argpartition)
+    searchsorted = _as_numpy(np.searchsorted)
+    nonzero = _as_numpy(np.nonzero)
+    # An array's methods of these names change it in place.
+    sort = _in_place_method("sort", "np.sort(t)")
+    partition = _in_place_method("partition", "np.partition(t, kth)")
+    put = _in_place_method("put", "t.at[index].set(values)")
+    fill = _in_place_method("fill", "np.full_like(t.data, value)")
+    resize = _in_place_method("resize", "np.resize(t, shape)")
 
 
 # --- making nodes --------------------------------------------------------------------------------

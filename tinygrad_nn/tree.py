@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 __all__ = ["Tree", "flatten", "tree_map"]
 
 
@@ -44,6 +46,8 @@ def flatten(item: Any, path: str = "") -> Tree:
     >>> tree.rebuild([4.0, 5.0, 6.0])
     {'w': [4.0, 5.0], 'b': 6.0}
     """
+    if isinstance(item, float | np.ndarray):
+        return Tree([item], [path], _only)
     if item is None:
         return Tree([], [], lambda leaves: None)
     if isinstance(item, dict):
@@ -64,7 +68,11 @@ def flatten(item: Any, path: str = "") -> Tree:
     if take_apart is not None:
         leaves, rebuild = take_apart(item)
         return Tree(list(leaves.values()), [f"{path}.{name}" for name in leaves], rebuild)
-    return Tree([item], [path], lambda leaves: leaves[0])
+    return Tree([item], [path], _only)
+
+
+def _only(leaves: Sequence[Any]) -> Any:
+    return leaves[0]
 
 
 def _join(parts: list[Tree], make: Callable[[list[Any]], Any]) -> Tree:

@@ -191,7 +191,8 @@ def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
         return g * (y * math.log(a))
     flat = logical_and(equal(a, 0.0), b >= 0)
     if _is_complex(y):
-        a = a + 0j  # whose logarithm is complex where that of a negative number is nan
+        # Of a negative number, the logarithm is complex too, and not nan.
+        a = a.astype(y.dtype) if hasattr(a, "astype") else a + 0j
     return where(flat, 0.0, g * (y * log(where(flat, 1.0, a))))
 
 
@@ -403,7 +404,8 @@ def _np_where(condition: Any, *branches: Any) -> Any:
 @primitive(elementwise=True, domain=((0.2, 0.8),), rules=[lambda g, y, x: g])
 def fractional(x: Any, *, out: Any = None) -> Any:
     """Fractional part, of the sign of `x`."""
-    return into(np.modf(x)[0], out)
+    y = x - np.trunc(np.real(x)) if np.iscomplexobj(x) else np.modf(x)[0]
+    return into(y, out)
 
 
 @implements(np.modf)

@@ -18,6 +18,7 @@ from tinygrad_nn.rules.shape import (
     astype,
     broadcast_to,
     ravel,
+    refuse_out,
     reshape,
     shaped,
     sum_to,
@@ -58,7 +59,8 @@ def _is_empty(part: Any) -> bool:
     return isinstance(part, list) and not part
 
 
-def _join_index(template: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+def join_index(template: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Put the arrays back into the template of an index."""
     if not arrays:
         return template
     rest = iter(arrays)
@@ -72,7 +74,7 @@ def _getitem_rule(i: int, g: Any, y: Any, x: Any, *arrays: Any, template: tuple[
 @primitive(variadic=True, rules=[_getitem_rule], domain=(REAL,), linear=1)
 def getitem(x: Any, *arrays: Any, template: tuple[Any, ...]) -> Any:
     """Index as ``x[...]`` does: basic, integer, boolean or mixed."""
-    return np.asarray(x)[_join_index(template, arrays)]
+    return np.asarray(x)[join_index(template, arrays)]
 
 
 def _scatter_add_rule(
@@ -91,15 +93,15 @@ def scatter_add(
         out = np.zeros(shape, x.dtype)
     else:
         out[...] = 0
-    index = _join_index(template, arrays)
-    if _may_repeat(arrays):
+    index = join_index(template, arrays)
+    if may_repeat(arrays):
         np.add.at(out, index, x)
     else:
         out[index] = x  # slices and masks select every element at most once
     return out
 
 
-def _may_repeat(arrays: tuple[Any, ...]) -> bool:
+def may_repeat(arrays: tuple[Any, ...]) -> bool:
     """Whether an index may select an element twice: slices and masks never do."""
     return any(np.asarray(a).dtype != bool for a in arrays)
 
@@ -110,7 +112,7 @@ def _index_set_rule(
     if i == 0:
         return index_set(g, 0.0, *arrays, template=template)
     c = getitem(g, *arrays, template=template)
-    if _may_repeat(arrays):
+    if may_repeat(arrays):
         c = keep(last_writes(*arrays, template=template, shape=x.shape), c)
     return sum_to(c, shape=v.shape)
 
@@ -119,14 +121,14 @@ def _index_set_rule(
 def index_set(x: Any, v: Any, *arrays: Any, template: tuple[Any, ...], out: Any = None) -> Any:
     """Return `x` with `v` at an index; what is indexed twice keeps the last, as in NumPy."""
     y = into(np.array(x), out)
-    y[_join_index(template, arrays)] = v
+    y[join_index(template, arrays)] = v
     return y
 
 
 @primitive(variadic=True, rules=[None])
 def last_writes(*arrays: Any, template: tuple[Any, ...], shape: Shape, out: Any = None) -> Any:
     """Tell the elements of an indexed assignment that no later one overwrites; constant."""
-    index = _join_index(template, arrays)
+    index = join_index(template, arrays)
     written = np.zeros(shape, np.intp)
     order = np.arange(written[index].size).reshape(written[index].shape)
     written[index] = order
@@ -270,6 +272,7 @@ def take(
     a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise"
 ) -> Any:
     """Pick elements, or slices along `axis`, by an array of integers."""
+    refuse_out("np.take", out)
     a = shaped(a)
     if axis is None:
         a, axis = ravel(a), 0
@@ -280,6 +283,7 @@ def take(
 
 @implements(np.compress)
 def _compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -> Any:
+    refuse_out("np.compress", out)
     if np.ndim(condition) != 1:
         raise ValueError(f"compress needs a condition of one axis, got {np.ndim(condition)}")
     return take(a, np.flatnonzero(condition), axis)
@@ -307,6 +311,7 @@ def _alike(choices: list[Any]) -> list[Any]:
 
 @implements(np.choose)
 def _choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
+    refuse_out("np.choose", out)
     choices = list(choices)
     n = len(choices)
     a = _within(a, n, mode, "choose")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def linear(x: Any, weight: Any, bias: Any, *, out: Any = None) -> Any:
     return np.add(y, bias, out=y if out is not None or bias.dtype == y.dtype else None)
 
 
-# --- other products, made of this one --------------------------------------------------------------
+# --- other products, made of this one ------------------------------------------------------------
 
 
 def array(x: Any) -> Any:
@@ -253,25 +253,28 @@ def _multi_dot(arrays: Any, *, out: Any = None) -> Any:
             f"multi_dot takes matrices, and vectors as the first and the last, got shapes "
             f"{[np.shape(x) for x in arrays]}"
         )
-    lengths = [len(xs[0]), *(x.shape[1] for x in xs)]
-
-    @cache
-    def cheapest(i: int, j: int) -> tuple[int, int]:
-        """Return the number of products for the matrices i to j, and where to split them."""
-        if i == j:
-            return 0, i
-        return min(
-            (cheapest(i, k)[0] + cheapest(k + 1, j)[0] + lengths[i] * lengths[k + 1] * lengths[j + 1], k)
-            for k in range(i, j)
-        )  # fmt: skip
-
-    def product(i: int, j: int) -> Any:
-        k = cheapest(i, j)[1]
-        return xs[i] if i == j else matmul(product(i, k), product(k + 1, j))
-
-    y = product(0, len(xs) - 1)
+    y = _chain(xs, (len(xs[0]), *(x.shape[1] for x in xs)))
     shape = y.shape[:1] * (not row) + y.shape[1:] * (not column)
     return y if shape == y.shape else np.reshape(y, shape)
+
+
+@lru_cache(maxsize=1024)
+def _cheapest(lengths: tuple[int, ...]) -> tuple[int, int]:
+    """Return how many products a chain of matrices takes, and where to split it."""
+    if len(lengths) == 2:
+        return 0, 0
+    return min(
+        (_cheapest(lengths[: k + 1])[0] + _cheapest(lengths[k:])[0]
+         + lengths[0] * lengths[k] * lengths[-1], k)
+        for k in range(1, len(lengths) - 1)
+    )  # fmt: skip
+
+
+def _chain(xs: list[Any], lengths: tuple[int, ...]) -> Any:
+    if len(xs) == 1:
+        return xs[0]
+    k = _cheapest(lengths)[1]
+    return matmul(_chain(xs[:k], lengths[: k + 1]), _chain(xs[k:], lengths[k:]))
 
 
 @implements(np.linalg.matrix_power)
@@ -293,7 +296,7 @@ def _matrix_power(a: Any, n: Any) -> Any:
     return np.copy(result) if result is a else result
 
 
-# --- parts of matrices -----------------------------------------------------------------------------
+# --- parts of matrices ---------------------------------------------------------------------------
 
 
 @implements(np.linalg.diagonal)
@@ -307,8 +310,6 @@ def _linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
     return y if dtype is None else y.astype(dtype)
 
 
-@implements(np.linalg.matrix_transpose, np.matrix_transpose)
-def _matrix_transpose(x: Any, /) -> Any:
-    if x.ndim < 2:
-        raise ShapeError(f"matrix_transpose takes arrays of 2 dimensions or more, got {x.shape}")
-    return _T(x)
+@implements(np.linalg.matrix_transpose)
+def _linalg_matrix_transpose(x: Any, /) -> Any:
+    return np.matrix_transpose(x)

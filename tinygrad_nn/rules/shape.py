@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index
 
+from tinygrad_nn.dispatch import no_out
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.primitive import REAL, implements, primitive
 from tinygrad_nn.rules.elementwise import into
@@ -51,6 +52,12 @@ def as_kept(x: Any, dtype: Any, what: str) -> Any:
             f"the array first: t.astype({x.dtype})"
         )
     return astype(x, dtype=np.dtype(dtype))
+
+
+def refuse_out(name: str, out: Any) -> None:
+    """Refuse `out` where it was given by position."""
+    if out is not None:
+        raise no_out(name)
 
 
 # --- broadcasting and its transpose --------------------------------------------------------------

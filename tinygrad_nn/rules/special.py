@@ -31,6 +31,8 @@ def _sinc_derivative(x: Any, order: int) -> Any:
 
     Away from 0 by ``t S_n + n S_{n-1} = sin(t + n pi/2)``, by Leibniz' rule for t S_0.
     """
+    dtype = x.dtype
+    x = x.astype(np.result_type(dtype, np.float64))
     t = math.pi * x
     phase = math.pi * (x - 2.0 * np.rint(0.5 * np.real(x)))  # the period taken off without error
     sine, cosine = np.sin(phase), np.cos(phase)
@@ -40,7 +42,7 @@ def _sinc_derivative(x: Any, order: int) -> Any:
     for n in range(1, order + 1):
         y = ((sine, cosine, -sine, -cosine)[n % 4] - n * y) / far
     y = np.where(near, _sinc_near_zero(np.where(near, t, 0.0), order), y)
-    return y * math.pi**order
+    return (y * math.pi**order).astype(dtype)
 
 
 @primitive(
@@ -49,10 +51,9 @@ def _sinc_derivative(x: Any, order: int) -> Any:
     rules=[lambda g, y, x, *, order=1: g * sinc_derivative(x, order=order + 1)],
 )
 def sinc_derivative(x: Any, *, order: int = 1, out: Any = None) -> Any:
-    """Derivative of `sinc` of any order."""
+    """Differentiate `sinc`, to any order."""
     x = floating(x)
-    wide = x.astype(np.result_type(x.dtype, np.float64))
-    return into(_sinc_derivative(wide, order).astype(x.dtype), out)
+    return into(_sinc_derivative(x, order), out)
 
 
 @primitive(
@@ -124,7 +125,7 @@ def xlogy(x: Any, y: Any, *, out: Any = None) -> Any:
     (array([0., 0.]), array([0., 0.]))
     """
     x, y = (v if isinstance(v, float | int) else floating(v) for v in (x, y))
-    y = np.asarray(y, np.result_type(x, y, floating(x) if y.__class__ is int else y))
+    y = np.asarray(y, np.result_type(x, y))  # or `where` would make a double of a number
     nothing = np.logical_and(np.equal(x, 0.0), np.logical_not(np.isnan(y)))
     return into(np.where(nothing, 0.0, x * np.log(np.where(nothing, 1.0, y))), out)
 

@@ -6,6 +6,7 @@ those of an outer one, even where their numbers are the same: derivatives are ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from tinygrad_nn.backward import pull_back, reachable
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.forward import push_forward
-from tinygrad_nn.graph import Node, enable_grad, is_grad_enabled, next_serial
+from tinygrad_nn.graph import Node, is_grad_enabled, next_serial, recording
 from tinygrad_nn.rules.shape import astype
 from tinygrad_nn.tensor import Tensor, alias
 from tinygrad_nn.tree import Tree, flatten, tree_map
@@ -77,7 +78,7 @@ class Run:
             ]
             self.inputs += nodes
             moved[i] = tree.rebuild(nodes)
-        with enable_grad():
+        with recording():
             y = f(*moved, **keywords)
         if has_aux:
             if not isinstance(y, tuple | list) or len(y) != 2:
@@ -117,8 +118,8 @@ class Run:
                 f"{type(self.output.rebuild(leaves)).__name__}; to return other results beside it, "
                 f"say has_aux=True and return (number, others)"
             )
-        shape, dtype = np.shape(leaves[0]), dtype_of(leaves[0])
-        if np.prod(shape) != 1:
+        shape, dtype = shape_of(leaves[0]), dtype_of(leaves[0])
+        if math.prod(shape) != 1:
             raise ShapeError(
                 f"{self.what} needs a function that returns one number, got an array of shape "
                 f"{shape}; reduce it (np.sum, np.mean), or use jacobian, vjp or elementwise_grad"
@@ -134,14 +135,14 @@ class Run:
     def pull(self, seeds: Iterable[tuple[Any, Any]], *, record: bool) -> list[Any]:
         """Pull cotangents of outputs back to the inputs; None for those that get none."""
         moving = [(node, g) for node, g in seeds if moves(node)]
-        with enable_grad():
+        with recording():
             _, found = pull_back(moving, record=record, inputs=self.inputs, live=self.live)
         return [found.get(node.serial) for node in self.inputs]
 
     def push(self, tangents: Sequence[tuple[Node, Any]], *, record: bool) -> list[Any]:
         """Push tangents of inputs forward to the outputs; None for those that nothing moves."""
         nodes = [node for node in self.output.leaves if moves(node)]
-        with enable_grad():
+        with recording():
             found = push_forward(tangents, nodes, record=record, live=self.live)
         rest = iter(found)
         return [next(rest) if moves(node) else None for node in self.output.leaves]
@@ -152,6 +153,11 @@ def moves(item: Any) -> bool:
     return isinstance(item, Node) and item.requires_grad
 
 
+def shape_of(item: Any) -> tuple[int, ...]:
+    """Return the shape of a node, an array or a number."""
+    return item.shape if hasattr(item, "shape") else np.shape(item)
+
+
 def dtype_of(item: Any) -> np.dtype[Any]:
     """Return the type of the elements of a node, an array or a number."""
     return item.dtype if hasattr(item, "dtype") else np.asarray(item).dtype
@@ -160,7 +166,7 @@ def dtype_of(item: Any) -> np.dtype[Any]:
 def _input(what: str, leaf: Any, path: str) -> Node:
     """Return a new node that stands for a leaf of an argument."""
     if isinstance(leaf, Node) and leaf.requires_grad:
-        with enable_grad():
+        with recording():
             return alias(leaf)  # type: ignore[no-any-return]
     data = leaf._value if isinstance(leaf, Node) else leaf
     try:
@@ -202,7 +208,7 @@ def received(c: Any, node: Any, *, cotangent: bool) -> Any:
     The cotangent of a complex number is conjugated (see `tinygrad_nn.rules.complex`).
     """
     if c is None:
-        return np.zeros(np.shape(node), dtype_of(node))
+        return np.zeros(shape_of(node), dtype_of(node))
     if cotangent and dtype_of(node).kind == "c":
         c = np.conj(c)
     if isinstance(c, Node):
@@ -231,9 +237,9 @@ def seed(node: Any, g: Any, *, record: bool) -> Any:
     if isinstance(g, Node) and record:
         same = isinstance(g, Value) or dtype_of(g) == dtype_of(node)
         return g if same else astype(g, dtype=dtype_of(node))
-    data = np.array(g._value if isinstance(g, Node) else g, dtype=dtype_of(node))
-    if data.shape != np.shape(node):
-        data = np.broadcast_to(data, np.shape(node)).copy()
+    data = np.asarray(g._value if isinstance(g, Node) else g, dtype=dtype_of(node))
+    if data.shape != shape_of(node):
+        data = np.broadcast_to(data, shape_of(node))
     if isinstance(node, Value):
         return Value(float(data)) if record else float(data)
     return Tensor(data) if record else data
@@ -249,9 +255,9 @@ def structured(what: str, item: Any, like: Tree) -> list[Any]:
             f"{expected}, got {got}"
         )
     for leaf, path, own in zip(tree.leaves, tree.paths, like.leaves, strict=True):
-        if np.shape(leaf) != np.shape(own):
+        if shape_of(leaf) != shape_of(own):
             raise ShapeError(
-                f"the {what}{path} has shape {np.shape(leaf)}, expected {np.shape(own)}"
+                f"the {what}{path} has shape {shape_of(leaf)}, expected {shape_of(own)}"
             )
         if dtype_of(leaf).kind not in ("fciub" if dtype_of(own).kind == "c" else "fiub"):
             raise TypeError(
