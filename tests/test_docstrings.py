@@ -16,7 +16,8 @@ from tinygrad_nn.primitive import Primitive
 
 MODULES = ["tinygrad_nn", "tinygrad_nn.nn", "tinygrad_nn.nn.init", "tinygrad_nn.losses",
            "tinygrad_nn.optim", "tinygrad_nn.activations", "tinygrad_nn.scalar",
-           "tinygrad_nn.draw", "tinygrad_nn.gradcheck"]  # fmt: skip
+           "tinygrad_nn.draw", "tinygrad_nn.gradcheck", "tinygrad_nn.audit", "tinygrad_nn.autograd",
+           "tinygrad_nn.transforms"]  # fmt: skip
 
 NUMPY = "NumPy documents it"
 BASE = "a base class: Tensor and Value are what one makes"
@@ -28,6 +29,7 @@ EXEMPT = {
     "tanh": NUMPY,
     "Node": BASE,
     "Drawing": RESULT, "Description": RESULT, "Vertex": RESULT, "Edge": RESULT, "Cluster": RESULT,
+    "Disconnected": RESULT, "Disconnection": RESULT, "LossFinding": RESULT, "LossReport": RESULT,
     "Figures": RESULT, "Finding": RESULT, "GradcheckReport": RESULT,
     "TinygradError": ERROR, "ShapeError": ERROR, "NotDifferentiableError": ERROR,
     "StaleGraphError": ERROR, "LossError": ERROR, "GradcheckError": ERROR,

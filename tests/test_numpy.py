@@ -278,8 +278,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "np.sum with where": (lambda: np.sum(leaf([1.0]), where=[True]), r"np\.sum.*where"),
     "np.sum with dtype": (lambda: np.sum(leaf([1.0]), dtype=np.float32), r"np\.sum.*dtype"),
     "np.sum with initial": (lambda: np.sum(leaf([1.0]), initial=1.0), r"np\.sum.*initial"),
-    "np.reshape with order F": (
-        lambda: np.reshape(leaf([1.0]), (1, 1), order="F"),
+    "np.reshape with order A": (
+        lambda: np.reshape(leaf([1.0]), (1, 1), order="A"),
         r"np\.reshape.*order",
     ),
     "np.bincount with weights": (
@@ -295,7 +295,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "np.full": (lambda: np.full(2, _result()), r"\.data|detach"),
     "np.vectorize": (lambda: np.vectorize(math.sin)(leaf([1.0])), r"\.data|detach"),
     "np.copyto": (lambda: np.copyto(np.zeros(1), leaf([1.0])), r"np\.copyto"),
-    "np.vstack": (lambda: np.vstack([leaf([1.0])]), r"np\.vstack"),
+    "np.pad by a function": (
+        lambda: np.pad(leaf([1.0]), 1, lambda *_: None),
+        r"np\.pad.*mode",
+    ),
+    "np.pad with what lies in memory": (lambda: np.pad(leaf([1.0]), 1, "empty"), r"np\.pad.*empty"),
     "backward of a constant": (lambda: tensor([1.0]).backward(), "requires a gradient"),
     "requires_grad_ of a result": (lambda: _result().requires_grad_(), "detach"),
 }
@@ -317,8 +321,6 @@ def test_other_refusals() -> None:
         Value(1.0) + np.complex128(1j)
     with pytest.raises((TypeError, NotDifferentiableError)):
         Value(1.0) * 1j
-    with pytest.raises((TypeError, NotDifferentiableError)):
-        np.take_along_axis(leaf([1.0]), np.array([0]), None)
     for bad in ("text", None, object(), [None], ["a"]):
         with pytest.raises(TypeError, match="number"):
             tensor(bad)
@@ -569,7 +571,7 @@ def test_a_function_as_a_branch_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("function", "instead"),
-    [(np.vstack, "np.concatenate"), (np.flip, r"t\[::-1\]"), (np.linalg.norm, "np.sqrt")],
+    [(np.linalg.norm, "np.sqrt")],
 )
 def test_a_missing_function_names_what_to_use(function: Any, instead: str) -> None:
     with pytest.raises(NotDifferentiableError, match=instead):

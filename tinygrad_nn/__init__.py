@@ -56,6 +56,7 @@ from tinygrad_nn.transforms import (
 from tinygrad_nn.value import Value, add_n
 
 if TYPE_CHECKING:
+    from tinygrad_nn.audit import check_loss, disconnected
     from tinygrad_nn.draw import Drawing, draw, draw_dot, make_dot, trace
     from tinygrad_nn.gradcheck import GradcheckReport, check_grads, gradcheck
 
@@ -65,18 +66,19 @@ __all__ = [
     "ACTIVATIONS", "Drawing", "GradcheckError", "GradcheckReport", "LossError",
     "MissingExtraError", "Node", "NotDifferentiableError", "Primitive", "ShapeError",
     "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "autograd", "check_grads",
-    "draw", "draw_dot", "elementwise_grad", "elu", "enable_grad", "gelu", "gelu_tanh", "grad",
-    "gradcheck", "hard_tanh", "hessian", "hvp", "is_grad_enabled", "jacfwd", "jacobian",
-    "jacrev", "jvp", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses",
-    "make_dot", "nn", "no_grad", "optim", "primitive", "relu", "scalar", "selu",
-    "set_grad_enabled", "sigmoid", "silu", "softmax", "softplus", "stop_gradient", "tanh",
-    "tensor", "trace", "value_and_grad", "vjp",
+    "check_loss", "disconnected", "draw", "draw_dot", "elementwise_grad", "elu", "enable_grad",
+    "gelu", "gelu_tanh", "grad", "gradcheck", "hard_tanh", "hessian", "hvp", "is_grad_enabled",
+    "jacfwd", "jacobian", "jacrev", "jvp", "leaky_relu", "log_sigmoid", "log_softmax",
+    "logsumexp", "losses", "make_dot", "nn", "no_grad", "optim", "primitive", "relu", "scalar",
+    "selu", "set_grad_enabled", "sigmoid", "silu", "softmax", "softplus", "stop_gradient",
+    "tanh", "tensor", "trace", "value_and_grad", "vjp",
 ]  # fmt: skip
 
 # Names whose packages are imported when they are first used.
 _LAZY = {
     "Drawing": "draw", "draw": "draw", "draw_dot": "draw", "make_dot": "draw", "trace": "draw",
     "GradcheckReport": "gradcheck", "check_grads": "gradcheck", "gradcheck": "gradcheck",
+    "check_loss": "audit", "disconnected": "audit",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from tinygrad_nn.backward import pull_back, reachable
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.graph import Node, recording
 from tinygrad_nn.rules.complex import conjugate
+from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.transforms.run import dtype_of, received, seed
 
 __all__ = ["grad"]
@@ -66,26 +67,32 @@ def grad(
     ys = _nodes("outputs", outputs)
     xs = _nodes("inputs", inputs)
     given = [grad_outputs] if isinstance(outputs, Node) else grad_outputs
-    given = [None] * len(ys) if given is None else list(given)
+    if given is None:
+        given = [None] * len(ys)
+    if not isinstance(given, tuple | list):
+        raise TypeError(
+            f"grad_outputs of several outputs must be a tuple, got {type(given).__name__}"
+        )
     if len(given) != len(ys):
         raise TypeError(f"got {len(ys)} output(s) and {len(given)} grad_outputs")
     seeds = [(y, _seed(y, g, create_graph)) for y, g in zip(ys, given, strict=True)]
     live = reachable(ys, min(x.serial for x in xs)) if xs else {}
-    unused = [x for x in xs if x.serial not in live]
+    unused = {x.serial: x.name for x in xs if x.serial not in live}
     if unused and not allow_unused:
         raise NotDifferentiableError(
-            f"the outputs do not depend on {', '.join(x.name for x in unused)}; leave it out, or "
+            f"the outputs do not depend on {', '.join(unused.values())}; leave it out, or "
             f"say allow_unused=True to get None"
         )
     with recording():
         _, found = pull_back(seeds, record=create_graph, inputs=xs, live=live)
     return tuple(
-        None if x in unused else _gradient(found.get(x.serial), x, create_graph) for x in xs
+        None if x.serial in unused else _gradient(found.get(x.serial), x, create_graph)
+        for x in xs
     )
 
 
 def _nodes(what: str, items: Any) -> list[Node]:
-    nodes = [items] if isinstance(items, Node) else list(items)
+    nodes = list(items) if isinstance(items, tuple | list) else [items]
     for node in nodes:
         if not isinstance(node, Node):
             raise TypeError(f"{what} must be tensors or Values, got {type(node).__name__}")
@@ -107,12 +114,14 @@ def _seed(y: Node, g: Any, record: bool) -> Any:
         g = 1.0
     elif np.shape(g) != y.shape:
         raise ShapeError(f"a cotangent of {y.name} has shape {np.shape(g)}; it must have its shape")
+    elif dtype_of(g).kind not in ("fciub" if dtype_of(y).kind == "c" else "fiub"):
+        raise TypeError(f"a cotangent of {y.name}, of dtype {dtype_of(y)}, has dtype {dtype_of(g)}")
     return seed(y, np.conj(g) if dtype_of(y).kind == "c" else g, record=record)
 
 
 def _gradient(c: Any, x: Node, record: bool) -> Any:
-    if c is None:
-        return np.zeros(x.shape, dtype_of(x))
-    if record and isinstance(c, Node):
+    if record:
+        if c is None:
+            return Tensor(np.zeros(x.shape, dtype_of(x)))
         return conjugate(c) if dtype_of(x).kind == "c" else c
     return received(c, x, cotangent=True)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_nn.anomaly import watched_pull
 from tinygrad_nn.errors import ShapeError
-from tinygrad_nn.graph import Node
+from tinygrad_nn.graph import Node, _unusual
 
 __all__ = ["accumulate", "pull_back", "reachable"]
 
@@ -90,12 +91,16 @@ def pull_back(
     since = min(kept, default=0)
     if live is None:
         live = reachable(outputs, since)
+    watched = watched_pull(live) if _unusual else None
     for serial in sorted(live, reverse=True):
         node = live[serial]
         if node.primitive is not None and serial in cotangents:
             keeps = keep or serial in kept
             g = cotangents[serial] if keeps else cotangents.pop(serial)
-            node._pull(g, cotangents, record, since)
+            if watched is None:
+                node._pull(g, cotangents, record, since)
+            else:
+                watched(node, g, cotangents, record, since)
     return live, cotangents
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.dispatch import Dispatching, dispatch_function
+from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.rules import TABLE
 from tinygrad_nn.rules.indexing import split_index
@@ -76,6 +77,11 @@ class Batch(Dispatching):
     def astype(self, dtype: Any) -> Any:
         """Convert to another dtype."""
         return TABLE["astype"](self, dtype=np.dtype(dtype))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise NotDifferentiableError(
+            "a rule that makes an array of its cotangent cannot take a batch of them"
+        )
 
     def __array_function__(
         self, function: Callable[..., Any], types: Any, args: Any, keywords: Any
@@ -178,6 +184,7 @@ def _each(p: Primitive, x: Batch, **static: Any) -> Any:
 
 @_rule("broadcast_to")
 def _broadcast_to(p: Primitive, x: Batch, *, shape: Any) -> Any:
+    shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     return p(_aligned(x, len(shape)), shape=(x.stack.shape[0], *shape))
 
 

@@ -15,28 +15,33 @@ from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.graph import Node
 from tinygrad_nn.primitive import BY_FUNCTION, COMPOSITES, bind
 
-__all__ = ["Dispatching", "dispatch_function", "dispatch_ufunc", "no_out"]
+__all__ = ["INSTEAD", "PLAIN", "Dispatching", "dispatch_function", "dispatch_ufunc", "no_out"]
 
-# Harmless functions of an array that are about its layout or its plain numbers: they are answered
-# from the data.
-_PLAIN: frozenset[Callable[..., Any]] = frozenset(
-    [np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj,
-     np.zeros_like, np.ones_like, np.empty_like, np.array_equal, np.allclose,
-     np.isclose, np.array_repr, np.array_str, np.array2string, np.may_share_memory,
-     np.shares_memory, np.argsort, np.nonzero, np.count_nonzero, np.flatnonzero, np.argwhere,
-     np.searchsorted, np.digitize, np.common_type,
-     np.min_scalar_type, np.isin]
+#: Harmless functions of an array that are about its layout or its plain numbers: they are answered
+#: from the data.
+PLAIN: frozenset[Callable[..., Any]] = frozenset(
+    [np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.common_type, np.min_scalar_type,
+     np.iscomplexobj, np.isrealobj, np.may_share_memory, np.shares_memory,
+     np.zeros_like, np.ones_like, np.empty_like,
+     np.array_equal, np.array_equiv, np.allclose, np.isclose,
+     np.array_repr, np.array_str, np.array2string,
+     np.argsort, np.argpartition, np.lexsort, np.nanargmax, np.nanargmin,
+     np.nonzero, np.count_nonzero, np.flatnonzero, np.argwhere, np.searchsorted, np.digitize,
+     np.isin, np.unique_counts, np.diag_indices_from,
+     np.tril_indices_from, np.triu_indices_from, np.ix_, np.unravel_index, np.ravel_multi_index,
+     np.packbits, np.unpackbits, np.einsum_path, np.linalg.matrix_rank]
 )  # fmt: skip
 
-
-# What does the same with functions that are here, for some that are not.
-_INSTEAD: dict[Callable[..., Any], str] = {
-    np.vstack: "np.concatenate or np.stack", np.hstack: "np.concatenate(..., axis=1)",
-    np.column_stack: "np.stack(..., axis=1)", np.take: "t[indices]", np.flip: "t[::-1]",
-    np.outer: "a[:, None] * b", np.inner: "a @ b", np.vdot: "a @ b", np.tensordot: "a @ b",
-    np.linalg.norm: "np.sqrt(np.sum(t * t))", np.average: "t.mean()",
-    np.repeat: "t[np.repeat(np.arange(len(t)), n)]", np.prod: "np.exp(np.sum(np.log(t)))",
-    np.full_like: "np.broadcast_to", np.diff: "t[1:] - t[:-1]",
+#: What does the same with functions that are here, for some that are not.
+INSTEAD: dict[Callable[..., Any], str] = {
+    np.put: "t.at[index].set(values)", np.place: "np.where(mask, values, t)",
+    np.putmask: "np.where(mask, values, t)", np.copyto: "np.where(mask, source, t)",
+    np.put_along_axis: "tinygrad_nn.put_along_axis",
+    np.fill_diagonal: "t.at[np.diag_indices(n)].set(values)",
+    np.apply_along_axis: "the function's own axis=", np.save: "np.save(file, t.data)",
+    np.savez: "np.savez(file, t.data)", np.savetxt: "np.savetxt(file, t.data)",
+    np.poly: "np.polyval with the roots' factors", np.roots: "np.linalg.eigvals",
+    np.polyfit: "np.linalg.lstsq with np.vander",
 }  # fmt: skip
 
 
@@ -110,10 +115,10 @@ def dispatch_function(
     composite = COMPOSITES.get(function)
     if composite is not None:
         return composite(*args, **keywords)
-    if function in _PLAIN:
+    if function in PLAIN:
         return function(*_raw(args), **_raw(keywords))
     module = (function.__module__ or "").removeprefix("numpy").lstrip(".")
-    raise _unsupported(name or f"{module}.{function.__name__}".lstrip("."), _INSTEAD.get(function))
+    raise _unsupported(name or f"{module}.{function.__name__}".lstrip("."), INSTEAD.get(function))
 
 
 def _raw(value: Any) -> Any:

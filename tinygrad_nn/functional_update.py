@@ -174,7 +174,7 @@ class Place:
         v = ravel(broadcast_to(shaped(v), shape=positions.shape))
         y = ravel(self._x)
         rounds = _occurrences(positions.ravel())
-        for n in range(rounds.max(initial=-1) + 1):
+        for n in range(rounds.max(initial=0) + 1):
             now = np.flatnonzero(rounds == n)
             place = Place(y, positions.ravel()[now])
             y = place.set(f(place.get(), getitem(v, now, template=(ARRAY,))))

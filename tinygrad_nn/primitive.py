@@ -55,8 +55,8 @@ class Primitive:
     rules : sequence of callable or None, optional
         One ``rule(g, y, *inputs, **static)`` per array input; None where the function is constant
         in that input. A variadic primitive has a single rule, called with the input's position
-        first: ``rule(i, g, y, *inputs, **static)``. Without rules, `backward` refuses to go
-        through the primitive.
+        first: ``rule(i, g, y, *inputs, **static)``; or several, the last of which serves all
+        further inputs. Without rules, `backward` refuses to go through the primitive.
     name : str, optional
         Shown in drawings and errors; the function's own name by default.
     numpy : sequence of callable
@@ -150,7 +150,7 @@ class Primitive:
         >>> x.grad
         array(12.)
         """
-        expected = 1 if self.variadic else self.arity
+        expected = max(len(rules), 1) if self.variadic else self.arity
         if expected is not None and len(rules) != expected:
             raise TypeError(
                 f"primitive {self.name!r} has {expected} array input(s), got {len(rules)} rule(s); "
@@ -158,7 +158,7 @@ class Primitive:
             )
         self.rules = rules
         # Not a method of this object, which would make a cycle of it and all that it refers to.
-        self.rule = partial(_variadic_rule, rules[0]) if self.variadic else rules.__getitem__
+        self.rule = partial(_variadic_rule, rules) if self.variadic else rules.__getitem__
         self.differentiable = any(rule is not None for rule in rules)
         self.plain = not self.variadic and all(rule is not None for rule in rules)
 
@@ -199,8 +199,10 @@ def _no_rule(name: str, i: int) -> Rule | None:
     )
 
 
-def _variadic_rule(rule: Rule | None, i: int) -> Rule | None:
-    return rule and partial(rule, i)
+def _variadic_rule(rules: tuple[Rule | None, ...], i: int) -> Rule | None:
+    if len(rules) > 1:
+        return rules[min(i, len(rules) - 1)]
+    return rules[0] and partial(rules[0], i)
 
 
 def _signature(forward: Callable[..., Any], variadic: bool) -> tuple[int | None, frozenset[str]]:

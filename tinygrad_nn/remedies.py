@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from tinygrad_nn.graph import Node
 __all__ = ["BACKWARD", "FORWARD", "Anomaly", "remedy"]
 
 
-class Anomaly(NamedTuple):
+@dataclass(frozen=True)
+class Anomaly:
     """What is known of a number that became nan or infinite.
 
     Numbers are those at the place of the first such element where the primitive is elementwise,
@@ -23,10 +25,9 @@ class Anomaly(NamedTuple):
     args: Sequence[Any]  # nodes and constants, as the primitive got them
     inputs: Sequence[Any]
     y: Any
-    g: Any = None
     discarded: bool = False  # whether the result goes into a np.where that does not select it
 
-    def __getitem__(self, i: Any) -> Any:
+    def __getitem__(self, i: int) -> Any:
         return self.inputs[i]
 
 
@@ -71,9 +72,10 @@ def _is_sum_of_squares(a: Any) -> bool:
     node = _maker(a)
     if node is None:
         return False
-    if node.primitive.name in _SUMS:  # type: ignore[union-attr]
-        return any(_is_square(b) or _made_by(b, "add") and _is_sum_of_squares(b) for b in node.args)
-    return _is_square(a)
+    name, args = node.primitive.name, node.args  # type: ignore[union-attr]
+    if name in _SUMS:
+        return any(_is_square(b) or (_made_by(b, "add") and _is_sum_of_squares(b)) for b in args)
+    return name == "matmul" and _is_square(a)
 
 
 def _is_sum_of_exponentials(a: Any) -> bool:
@@ -106,8 +108,8 @@ _NORM = (
 _STD = "The root of a variance has no derivative at 0: use np.std(x), whose subgradient there is 0."
 _ROOT = (
     "The slope is infinite at 0: keep the argument away from it (x + 1e-12, or np.clip), or write "
-    "{}(x > 0, np.sqrt, 0.0, x)."
-).format("tinygrad_nn.where")
+    "tinygrad_nn.where(x > 0, np.sqrt, 0.0, x)."
+)
 _LOG_ZERO = (
     "The logarithm of 0 is -inf: limit the argument (np.clip(x, 1e-12, None)); where x log(y) with "
     "x = 0 is meant to be 0, write tinygrad_nn.where(x > 0, lambda x, y: x * np.log(y), 0.0, x, y)."
@@ -120,7 +122,7 @@ FORWARD: tuple[Case, ...] = (
     ("log", lambda a: _is_sum_of_exponentials(a.args[0]), "For log(sum(exp(x))) " + _LOGSUMEXP),
     ("log log2 log10", lambda a: a[0] == 0, _LOG_ZERO + " " + _UNSELECTED),
     ("log log2 log10", lambda a: a[0] < 0,
-     "The logarithm of a negative number is nan: is the argument what it should be? " + _UNSELECTED),
+     "The logarithm of a negative number is nan: is this the right argument? " + _UNSELECTED),
     ("log1p", lambda a: a[0] <= -1, "log1p needs x > -1. " + _UNSELECTED),
     ("sqrt", lambda a: a[0] < 0,
      "The square root of a negative number is nan; rounding can make a difference that should be "
@@ -149,7 +151,7 @@ FORWARD: tuple[Case, ...] = (
     ("arcsin arccos arctanh", lambda a: abs(a[0]) >= 1,
      "It is defined between -1 and 1; rounding can lead outside, which np.clip mends."),
     ("arccosh", lambda a: a[0] < 1, "It is defined from 1 on."),
-    ("softmax log_softmax", lambda a: _any(np.isinf(a[0])),
+    ("softmax log_softmax", lambda a: _any(np.isneginf(a[0])) and not _any(np.isposinf(a[0])),
      "A row without a finite number has no softmax: is every element of it masked?"),
     ("mean var std", lambda a: np.isfinite(a[0]).all(),
      "Too few elements, or an overflow: a mean needs one element, a variance more than `ddof`."),

@@ -59,5 +59,13 @@ def source_line() -> SourceLine:
         if not file.startswith(_LIBRARIES) or frame.f_back is None:
             return SourceLine(file, frame.f_lineno, code.co_name, within)
         if within is None and file.startswith(_FAMILIAR):
-            within = getattr(code, "co_qualname", code.co_name)
+            within = _called(frame)
         frame = frame.f_back
+
+
+def _called(frame: FrameType) -> str:
+    """Name the function of a frame; a method by the class of its object, not of its definition."""
+    code = frame.f_code
+    if code.co_varnames[:1] == ("self",):
+        return f"{type(frame.f_locals['self']).__name__}.{code.co_name}"
+    return code.co_name

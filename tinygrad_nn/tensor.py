@@ -10,6 +10,7 @@ from typing import Any, ClassVar, SupportsIndex, final
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_nn.anomaly import watch, watching
 from tinygrad_nn.backward import accumulate
 from tinygrad_nn.dispatch import Dispatching, no_out
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
@@ -667,6 +668,8 @@ def _rebuild(data: Any, requires_grad: bool, label: str | None, grad: Any, froze
 
 def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Tensor:
     """Compute a primitive of tensors, numbers and arrays, and record it if a gradient is needed."""
+    if _unusual and watching(args):
+        return watch(apply, primitive, args, static)  # type: ignore[no-any-return]
     raw: list[Any] = []
     parents: list[Node] = []
     positions = []

@@ -7,7 +7,9 @@ leaves, as `Module` does with its parameters.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +55,9 @@ def flatten(item: Any, path: str = "") -> Tree:
     if isinstance(item, dict):
         keys = list(item)
         parts = [flatten(item[key], f"{path}[{key!r}]") for key in keys]
-        kind = type(item)
+        kind: Any = type(item)
+        if isinstance(item, defaultdict):
+            kind = partial(kind, item.default_factory)
         return _join(parts, lambda values: kind(zip(keys, values, strict=True)))
     if isinstance(item, tuple | list):
         named = hasattr(item, "_fields")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
+from tinygrad_nn.anomaly import note, quiet
 from tinygrad_nn.backward import accumulate
 from tinygrad_nn.dispatch import Dispatching
 from tinygrad_nn.errors import NotDifferentiableError
@@ -55,7 +56,10 @@ def _compute(primitive: Primitive, numbers: list[float]) -> Any:
             return primitive.scalar(*numbers)
         except _SINGULAR:
             pass
-    return primitive.forward(*map(np.float64, numbers)).item()
+    if not _unusual:
+        return primitive.forward(*map(np.float64, numbers)).item()
+    with quiet():
+        return primitive.forward(*map(np.float64, numbers)).item()
 
 
 def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -84,8 +88,8 @@ def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., A
         node.label = None
         node._changed = 0
         node._scopes = ()
-        if _unusual and not is_grad_enabled():
-            node.primitive = node._left = node._right = None
+        if _unusual:
+            _settle(node)
         return node
 
     def reflected(self: Value, other: Any) -> Any:
@@ -454,9 +458,18 @@ def _node(data: float, primitive: Primitive, args: tuple[Any, ...]) -> Value:
     node.label = None
     node._changed = 0
     node._scopes = ()
-    if _unusual and not is_grad_enabled():
-        node.primitive = node._left = node._right = None
+    if _unusual:
+        _settle(node)
     return node
+
+
+def _settle(node: Value) -> None:
+    """Do with a new node what the modes of this thread ask for: check it, cut it off its graph."""
+    primitive, args = node.primitive, node.args
+    assert primitive is not None
+    if not is_grad_enabled():
+        node.primitive = node._left = node._right = None
+    note(node, primitive, args, {})
 
 
 @primitive(rules=[lambda g, y, x: g])

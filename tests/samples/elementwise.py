@@ -17,6 +17,7 @@ ROWS: list[Row] = [
     row("round", (3,), decimals=-1),
     row("sinc_derivative", (2, 3), order=2),
     row("sinc_derivative", (3,), order=5),
+    row("bessel_ratio", (2, 3), order=2),
     row("ldexp", (2, 3), _ints([[1, -2, 3], [0, 4, -1]])),
     row("ldexp", (3,), _ints([[1, -2, 3], [0, 4, -1]])),
     row("ldexp", (2, 1), _ints([1, -2, 3])),
@@ -47,6 +48,7 @@ EXTRA: dict[str, list[tuple[Any, ...]]] = {
     "exponent": [(np.array([-5.0, 0.3, 100.0]),)],
     "sinc": [(np.array([-0.3, 1e-3, 0.0, 0.31, 2.5]),)],
     "xlogy": [(np.array([2.0, -1.0]), np.array([30.0, 0.01])), (2, np.array([0.5, 1.0]))],
+    "i0": [(np.array([-5.0, 0.0, 2.0]),)],
     "entr": [(np.array([0.01, 1.0, 20.0]),)],
     "arcsin": [(np.array([-0.99, 0.95]),)],
     "logaddexp": [(np.array([3.0, -30.0]), np.array([-20.0, -1.0]))],
@@ -63,11 +65,16 @@ def _sinc_derivative(x: Any, *, order: int = 1) -> Any:
         return _each(lambda v: mpmath.diff(mpmath.sincpi, mpmath.mpf(v), order))(x)
 
 
+def _bessel_ratio(x: Any, *, order: int = 1) -> Any:
+    return _each(lambda v: mpmath.besseli(order, v) / mpmath.mpf(v) ** order)(x)
+
+
 #: Forwards written in another way, of primitives that no NumPy function of the same name computes.
 REFERENCES: dict[str, Callable[..., Any]] = {
     "sign": np.sign,
     "fractional": _each(lambda x: math.fmod(x, 1.0)),
     "exponent": lambda x: np.floor(np.log2(np.abs(x))).astype(int) + 1,
+    "bessel_ratio": _bessel_ratio,
     "sinc_derivative": _sinc_derivative,
     "xlogy": _each(lambda x, y: x * mpmath.log(y) if x else 0.0),
     "entr": _each(lambda x: -x * mpmath.log(x)),

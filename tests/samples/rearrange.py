@@ -11,6 +11,12 @@ Array = np.ndarray
 
 #: Rows of primitives that are not elementwise.
 ROWS: list[Row] = [
+    row("flip", (2, 3)),
+    row("flip", (2, 3), axis=-1),
+    row("flip", (2, 3, 2), axis=(0, 2)),
+    row("flip", (2, 3), axis=()),
+    row("flip", ()),
+    row("flip", (0, 3), axis=0),
     row("roll", (5,), shift=2),
     row("roll", (2, 3), shift=-4),
     row("roll", (2, 3), shift=1, axis=-1),
@@ -79,10 +85,6 @@ if hasattr(np, "unstack"):  # as old as widths in a dict are, nearly
 
 #: Calls of NumPy functions that are compositions of primitives.
 CALLS: list[Call] = [
-    call(np.flip, r(2, 3)),
-    call(np.flip, r(2, 3), -1),
-    call(np.flip, r(2, 3, 2), axis=(0, 2)),
-    call(np.flip, r()),
     call(np.fliplr, r(2, 3)),
     call(np.flipud, r(3)),
     call(np.flipud, r(2, 3)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,106 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.audit.cuts import behind, watched
-from tinygrad_nn.audit.table import as_html, as_text, first_line
+from tinygrad_nn.audit.report import OK, SKIPPED, WARNING, WRONG, LossFinding, LossReport
+from tinygrad_nn.audit.table import first_line
 from tinygrad_nn.backward import pull_back
 from tinygrad_nn.gradcheck.check import gradcheck
-from tinygrad_nn.gradcheck.report import KINK, WEAK, WRONG
+from tinygrad_nn.gradcheck.report import KINK, WEAK
 from tinygrad_nn.graph import Node, enable_grad
 from tinygrad_nn.tensor import Tensor
 
-__all__ = ["LossFinding", "LossReport", "check_loss"]
+__all__ = ["check_loss"]
 
 Array = npt.NDArray[Any]
-
-OK = "ok"
-WARNING = "warning"
-SKIPPED = "skipped"
 
 #: Sizes that predictions without bounds are scaled to.
 EXTREMES = (1e2, 1e3, 1e4)
 #: By how much a logit is moved towards its target.
 PUSH = 5.0
-
-
-# --- the report ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LossFinding:
-    """The outcome of one check.
-
-    Attributes
-    ----------
-    name : str
-        The check.
-    verdict : str
-        "ok", "warning" (may be meant), "wrong", or "skipped" (does not apply here).
-    explanation : str
-        What was found and, unless that is right, what to do.
-    """
-
-    name: str
-    verdict: str
-    explanation: str
-
-
-@dataclass(repr=False)
-class LossReport:
-    """The outcome of all checks of a loss: true if nothing is wrong.
-
-    Attributes
-    ----------
-    loss : str
-        The function's name.
-    findings : list of LossFinding
-        One per check, in the order of the checks.
-    """
-
-    loss: str
-    findings: list[LossFinding] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return not self.of(WRONG)
-
-    def __getitem__(self, name: str) -> LossFinding:
-        for finding in self.findings:
-            if finding.name == name:
-                return finding
-        raise KeyError(f"no check {name!r}; there are {', '.join(f.name for f in self.findings)}")
-
-    def of(self, verdict: str) -> list[LossFinding]:
-        """Return the findings with this verdict."""
-        return [finding for finding in self.findings if finding.verdict == verdict]
-
-    @property
-    def headline(self) -> str:
-        """The outcome in one line."""
-        wrong, warnings = self.of(WRONG), self.of(WARNING)
-        parts = [f"WRONG: {', '.join(f.name for f in wrong)}"] if wrong else []
-        if warnings:
-            parts.append(f"{'nothing wrong, ' if not wrong else ''}"
-                         f"warnings: {', '.join(f.name for f in warnings)}")  # fmt: skip
-        return f"check_loss of {self.loss}: {'; '.join(parts) or 'right'}"
-
-    def _rows(self) -> list[tuple[str, str, str]]:
-        return [(f.name, f.verdict, f.explanation) for f in self.findings]
-
-    def __str__(self) -> str:
-        return as_text(self.headline, self._rows())
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain dicts, lists and strings."""
-        return {
-            "right": bool(self),
-            "loss": self.loss,
-            "findings": [asdict(finding) for finding in self.findings],
-        }
-
-    def _repr_html_(self) -> str:
-        return as_html(self.headline, ("check", "verdict", "explanation"), self._rows())
 
 
 # --- what is tried -------------------------------------------------------------------------------
@@ -167,6 +83,13 @@ class _Example:
         t = copy.deepcopy(self.target if target is None else target)
         with np.errstate(all="ignore"), enable_grad():
             return _Run(p, t, self.loss(p, t))
+
+    def try_value(self, prediction: Array) -> float:
+        """Return the loss of another prediction, nan where it is not defined."""
+        try:
+            return self.run(prediction).value
+        except Exception:  # whatever a loss may raise at what is no prediction for it
+            return np.nan
 
     @cached_property
     def base(self) -> _Run:
@@ -480,8 +403,8 @@ def _broadcasting(example: _Example) -> Outcome:
         if _close(matched, matched.value, exact.base.value):
             return OK, f"prediction {p.shape} with target {t.shape} gives what equal shapes give"
         return WRONG, (
-            f"the example has prediction {p.shape} and target {t.shape}, which broadcast to an "
-            f"({n}, {n}) table: {exact.base.value:.6g}, and {matched.value:.6g} with equal shapes. "
+            f"the example has prediction {p.shape} and target {t.shape}, which broadcast to a "
+            f"table of ({n}, {n}): {exact.base.value:.6g}, with equal shapes {matched.value:.6g}. "
             f"Use [:, None] or squeeze() on one, and let the loss refuse unequal shapes."
         )
     other = (n, 1) if t.ndim == 1 else (n,)
@@ -494,8 +417,8 @@ def _broadcasting(example: _Example) -> Outcome:
     if _close(crossed, value, exact.base.value):
         return OK, f"{shapes} gives what equal shapes give"
     return WARNING, (
-        f"{shapes} is accepted and gives {value:.6g} in place of {exact.base.value:.6g}, from an "
-        f"({n}, {n}) table. Compare prediction.shape with target.shape and raise an error."
+        f"{shapes} is accepted and gives {value:.6g} in place of {exact.base.value:.6g}, from a "
+        f"table of ({n}, {n}). Compare prediction.shape with target.shape and raise an error."
     )
 
 
@@ -523,12 +446,9 @@ def _descent(example: _Example) -> Outcome:
     p = example.exact.prediction
     scale = abs(p).max() or 1.0
     for step in 10.0 ** -np.arange(1.0, 8.0):
-        try:
-            moved = example.exact.run(p - step * scale / size * run.gradient)
-        except Exception:  # a step that leaves the domain is too large
-            continue
-        if moved.value < run.value:
-            return OK, f"a step against the gradient lowers it, to {moved.value:.6g}"
+        lower = example.exact.try_value(p - step * scale / size * run.gradient)
+        if lower < run.value:
+            return OK, f"a step against the gradient lowers it, to {lower:.6g}"
     return WRONG, (
         "no step against the gradient lowers it: the gradient does not belong to the value (see "
         "the check of the gradient), or the example is on a kink."
@@ -566,22 +486,24 @@ def _better(example: _Example) -> Iterator[Array]:
 
 def _sign(example: _Example) -> Outcome:
     exact = example.exact
-    values = []
-    for prediction in _better(exact):
-        try:
-            run = exact.run(prediction)
-        except Exception:  # not a prediction of this kind
-            continue
-        if np.isfinite(run.value):
-            values.append(run.value)
-            if run.value <= exact.base.value or _close(run, run.value, exact.base.value):
-                return OK, f"a prediction closer to the target costs no more: {run.value:.6g}"
-    if not values:
-        raise _Skip("it is not clear what a better prediction would be")
-    return WRONG, (
-        f"predictions closer to the target cost more: {min(values):.6g} and up, the example "
-        f"{exact.base.value:.6g}. Is a minus missing, or the order of the arguments exchanged?"
-    )
+    p, here = exact.prediction, exact.base.value
+    upside_down = []
+    for better in _better(exact):
+        towards = exact.try_value(better)
+        if np.isfinite(towards) and (towards <= here or _close(exact.base, towards, here)):
+            return OK, f"a prediction closer to the target costs no more: {towards:.6g}"
+        worse = p - 0.5 * (better - p)
+        if example.looks_like_probabilities:
+            worse = np.clip(worse, 0.5 * p, 0.5 * (1.0 + p))
+        away = exact.try_value(worse)
+        upside_down.append(towards > here > away)
+    if upside_down and all(upside_down):
+        return WRONG, (
+            f"a prediction closer to the target costs more ({towards:.6g}, the example "
+            f"{here:.6g}), and one further away less ({away:.6g}). Is a minus missing, or the "
+            f"order of the arguments exchanged?"
+        )
+    raise _Skip("it is not clear what a better prediction would be")
 
 
 #: In the order in which they are done and shown.

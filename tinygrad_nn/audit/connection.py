@@ -14,6 +14,7 @@ from tinygrad_nn.backward import pull_back
 from tinygrad_nn.errors import LossError, TinygradError
 from tinygrad_nn.graph import Node, enable_grad
 from tinygrad_nn.nn.module import Module
+from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.tensor import Tensor
 
 __all__ = ["Disconnected", "Disconnection", "disconnected"]
@@ -254,37 +255,36 @@ class _Explanation:
         self.loss = loss
         self.trace = trace
         self.modules = list(model.named_modules()) if isinstance(model, Module) else []
-        everything = behind([loss], constants=True).values()
-        # Arguments that primitives of the graph are constant in, and what stands behind them.
-        self.constants = [
-            (node.primitive.name, behind([a], constants=True))
-            for node in everything
-            if node.primitive is not None
+        # Where a gradient ends inside the graph: a result without one (integers), or an argument
+        # that a primitive is constant in; and what stands behind it.
+        self.ends = [
+            (_constant(node, a).name, behind([a], constants=True))
+            for node in reached.values()
             for a in node.args
             if isinstance(a, Node) and a.serial not in reached
         ]
+        everything = behind([loss], constants=True).values()
         self.called = {id(scope.module()) for node in everything for scope in node.scopes}
 
     def __call__(self, name: str, parameter: Any) -> str:
         """Say where the path ends that should lead from the parameter to the loss."""
-        if self.trace is not None:
-            places = self.trace.of(parameter)
-            if places:
-                more = f" and {len(places) - _PLACES} more" if len(places) > _PLACES else ""
-                return "left the graph by " + "; ".join(places[:_PLACES]) + more
-            if parameter.serial in self.trace.used:
-                return "used, but nothing that was computed from it is part of the loss"
-            if isinstance(parameter, Tensor):  # what is done with a Value is not watched
-                return "never used in this computation" + self._is_called(name)
-        elif not self.loss.requires_grad:
+        if self.trace is None and not self.loss.requires_grad:
             return (
                 "the loss depends on nothing that requires a gradient: it was computed under "
                 "no_grad(), or from plain arrays"
             )
-        constants = dict.fromkeys(n for n, nodes in self.constants if parameter.serial in nodes)
-        if constants:
-            return f"only through what is constant: {', '.join(constants)}"
-        return self._by_modules(name)
+        places = self.trace.of(parameter) if self.trace is not None else []
+        if places:
+            more = f" and {len(places) - _PLACES} more" if len(places) > _PLACES else ""
+            return "left the graph by " + "; ".join(places[:_PLACES]) + more
+        ends = dict.fromkeys(end for end, nodes in self.ends if parameter.serial in nodes)
+        if ends:
+            return f"only through what is constant: {', '.join(ends)}"
+        if self.trace is None or not isinstance(parameter, Tensor):  # Values are not watched
+            return self._by_modules(name)
+        if parameter.serial in self.trace.used:
+            return "used, but nothing that was computed from it is part of the loss"
+        return "never used in this computation" + self._is_called(name)
 
     def _is_called(self, name: str) -> str:
         around = self._around(name)
@@ -308,6 +308,13 @@ class _Explanation:
         """Return the modules around a parameter, innermost first."""
         around = [item for item in self.modules if not item[0] or name.startswith(f"{item[0]}.")]
         return sorted(around, key=lambda item: -len(item[0]))
+
+
+def _constant(node: Node, argument: Node) -> Primitive:
+    """Return the primitive that ends the gradient on the way from a node to its argument."""
+    end = node if argument.requires_grad or argument.primitive is None else argument
+    assert end.primitive is not None
+    return end.primitive
 
 
 def _title(name: str, module: Module) -> str:

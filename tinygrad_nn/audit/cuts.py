@@ -51,7 +51,7 @@ class Cut:
     Attributes
     ----------
     how : str
-        What took them: ``.detach()``, ``no_grad()``, a constant function.
+        What took them: ``.detach()``, ``no_grad()``, ``argmax (constant)``.
     place : str
         File, line and source of the caller.
     nodes : tuple of Node
@@ -145,7 +145,7 @@ def _constant(primitive: Any, result: Node) -> str:
     """Say why a primitive of what requires a gradient has a result that does not."""
     if primitive.differentiable and result.primitive is None:
         return "no_grad()"
-    return f"{primitive.name}, which is constant"
+    return f"{primitive.name} (constant)"
 
 
 def _live(args: Any) -> list[Node]:

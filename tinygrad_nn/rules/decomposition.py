@@ -11,7 +11,7 @@ of the same function of ``(a + a^T) / 2``: a symmetric gradient, as in PyTorch a
 numerical one has to move both triangles together. Eigenvectors and singular vectors are determined
 up to a sign (a phase, if complex), and the functions of them that have a derivative do not depend
 on it. Where two eigenvalues or singular values coincide, their vectors have no derivative: a
-function of the values alone still has its first one, any other gets inf or nan.
+function of the values alone still has its first one, all others get inf or nan.
 
 A result in several parts is one node: its primitive packs them into one array, and the function of
 NumPy's name takes it apart.
@@ -30,7 +30,16 @@ import numpy.typing as npt
 
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import REAL, implements, primitive
-from tinygrad_nn.rules.elementwise import equal, floating, into, keep, logical_and, sign, where
+from tinygrad_nn.rules.elementwise import (
+    equal,
+    floating,
+    into,
+    keep,
+    logical_and,
+    logical_or,
+    sign,
+    where,
+)
 from tinygrad_nn.rules.linalg import _T, array, conj
 from tinygrad_nn.rules.reduction import Axis, _expand
 from tinygrad_nn.rules.shape import broadcast_to, sum_to
@@ -87,13 +96,24 @@ def _both(v: Any) -> Any:
 
 
 def _quotient(a: Any, b: Any) -> Any:
-    """Return a / b, and 0 for 0 / 0."""
+    """Return a / b, and 0 for 0 / 0: where vectors of the singular value 0 are not used."""
     return a / where(logical_and(equal(a, 0.0), equal(b, 0.0)), 1.0, b)
 
 
 def _gaps(v: Any) -> Any:
     """Return v_j - v_i in row i, column j."""
     return _columns(v) - _rows(v)
+
+
+def _over(gaps: Any, m: Any, turned: Any) -> Any:
+    """Return ``(m - turned) / gaps`` off the diagonal, 0 on it.
+
+    And 0 where all three are 0: between vectors of equal values that the result does not use.
+    """
+    n = m.shape[-1]
+    unused = logical_and(equal(m, 0.0), equal(turned, 0.0))
+    blank = logical_or(_eye(n), logical_and(unused, equal(gaps, 0.0)))
+    return keep(~_eye(n), m - turned) / where(blank, 1.0, gaps)
 
 
 def _real_only(name: str, *xs: Any) -> None:
@@ -113,7 +133,7 @@ def _check_square(x: Any) -> Any:
     return x
 
 
-# --- inverses and linear systems --------------------------------------------------------------------
+# --- inverses and linear systems -----------------------------------------------------------------
 
 
 @primitive(numpy=[np.linalg.inv], rules=[lambda g, y, x: -(_T(y) @ g @ _T(y))], domain=(REAL,))
@@ -123,22 +143,15 @@ def inv(x: Any, *, out: Any = None) -> Any:
     return np.linalg.inv(x)
 
 
-def _solve_left(g: Any, y: Any, a: Any, b: Any) -> Any:
-    g = solve(_T(a), g)
-    product = _rows(g) * _columns(y) if b.ndim == 1 else g @ _T(y)
-    return sum_to(-product, shape=a.shape)
+def _solve_matrix(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if b.ndim == 1:
+        g, y = _rows(g), _rows(y)
+    return sum_to(-(solve(_T(a), g) @ _T(y)), shape=a.shape)
 
 
 def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
-    if b.ndim == 1:
-        return sum_to(solve(_T(a), _rows(g))[..., 0], shape=b.shape)
-    return sum_to(solve(_T(a), g), shape=b.shape)
-
-
-def _solve_matrix(g: Any, y: Any, a: Any, b: Any) -> Any:
-    if b.ndim > 1:
-        return _solve_left(g, y, a, b)
-    return sum_to(-(solve(_T(a), _rows(g)) * _columns(y)), shape=a.shape)
+    c = solve(_T(a), _rows(g))[..., 0] if b.ndim == 1 else solve(_T(a), g)
+    return sum_to(c, shape=b.shape)
 
 
 @primitive(numpy=[np.linalg.solve], rules=[_solve_matrix, _solve_right], domain=(REAL, REAL))
@@ -157,19 +170,19 @@ def _pinv_rule(g: Any, y: Any, x: Any, **static: Any) -> Any:
 
 @primitive(rules=[_pinv_rule], domain=(REAL,))
 @_lapack
-def pinv(x: Any, *, rcond: Any = None, rtol: Any = None, out: Any = None) -> Any:
+def pinv(x: Any, *, rcond: Any = None, out: Any = None) -> Any:
     """Pseudo-inverse; its derivative is that at constant rank."""
-    return np.linalg.pinv(x, **({"rcond": rcond} if rtol is None else {"rtol": rtol}))
+    return np.linalg.pinv(x, rcond=rcond)
 
 
 @implements(np.linalg.pinv)
 def _np_pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue) -> Any:
-    static = {} if rtol is np._NoValue or rtol is None else {"rtol": rtol}
-    if rcond is not None and static:
-        raise ValueError("`rtol` and `rcond` can't be both set.")
-    if rtol is None:  # as NumPy resolves it, other than its default of 1e-15
-        static = {"rtol": max(a.shape[-2:]) * float(np.finfo(a.dtype).eps)}
-    return pinv(mirrored(_check_square(a)) if hermitian else a, rcond=rcond, **static)
+    a = _check_square(a) if hermitian else array(a)
+    if rtol is not np._NoValue:
+        if rcond is not None:
+            raise ValueError("`rtol` and `rcond` can't be both set.")
+        rcond = max(a.shape[-2:]) * float(np.finfo(a.dtype).eps) if rtol is None else rtol
+    return pinv(mirrored(a) if hermitian else a, rcond=rcond)
 
 
 @implements(np.linalg.lstsq)
@@ -181,14 +194,16 @@ def _lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, A
             f"{a.shape} and {b.shape}"
         )
     m, n = a.shape
+    dtype = np.result_type(a, b, np.half)
+    a, b = (x if x.dtype == dtype else x.astype(dtype) for x in (a, b))
     if rcond is None:
-        rcond = float(np.finfo(np.result_type(a, b, 1.0)).eps) * max(m, n)
+        rcond = float(np.finfo(dtype).eps) * max(m, n)
     x = pinv(a, rcond=rcond) @ b
     s = svdvals(a)
     rank = np.sum(s > rcond * np.max(s), axis=0).astype(np.intc) if min(m, n) else np.intc(0)
     if m > n and rank == n:
         misfit = a @ x - b
-        residuals = np.sum(misfit * misfit, axis=0, keepdims=b.ndim == 1)
+        residuals = _real_part(np.sum(conj(misfit) * misfit, axis=0, keepdims=b.ndim == 1))
     else:
         residuals = np.zeros(0, x.dtype)
     return x, residuals, rank, s
@@ -217,13 +232,13 @@ def _tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     return np.reshape(solve(np.reshape(a, (n, n)), np.ravel(b)), shape)
 
 
-# --- determinants ------------------------------------------------------------------------------------
+# --- determinants --------------------------------------------------------------------------------
 
 
 @primitive(numpy=[np.linalg.det], rules=[lambda g, y, x: _both(g) * cofactor(x)], domain=(REAL,))
 @_lapack
 def det(x: Any, *, out: Any = None) -> Any:
-    """Determinant."""
+    """Return the determinant."""
     return np.linalg.det(x)
 
 
@@ -261,8 +276,10 @@ def cofactor(x: Any, *, out: Any = None) -> Any:
 
 
 def _slogdet_rule(g: Any, y: Any, x: Any) -> Any:
-    _real_only("slogdet", x)
-    return _both(g[..., 1]) * _T(inv(x))
+    factor = g[..., 1]
+    if np.iscomplexobj(x):  # the sign, of absolute value 1, turns
+        factor = np.real(factor) + 1j * np.imag(g[..., 0] * y[..., 0])
+    return _both(factor) * _T(inv(x))
 
 
 @primitive(rules=[_slogdet_rule], domain=(REAL,))
@@ -285,7 +302,7 @@ def _real_part(x: Any) -> Any:
     return np.real(x) if np.iscomplexobj(x) else x
 
 
-# --- symmetric matrices ------------------------------------------------------------------------------
+# --- symmetric matrices --------------------------------------------------------------------------
 
 
 @primitive(rules=[lambda g, y, x, *, upper=False: 0.5 * (g + _H(g))], domain=(REAL,))
@@ -305,12 +322,11 @@ def _symmetric(x: Any) -> Any:
 
 
 def _cholesky_rule(g: Any, y: Any, x: Any) -> Any:
-    _real_only("cholesky", x)
     n = x.shape[-1]
-    inner = keep(_lower(n, n), _T(y) @ g)
-    inner = inner + _T(keep(_lower(n, n, -1), inner))  # twice the lower triangle, symmetric
-    half = solve(_T(y), inner)
-    return 0.5 * _T(solve(_T(y), _T(half)))
+    inner = _T(y) @ g
+    low = keep(_lower(n, n, -1), inner)
+    inner = low + _H(low) + keep(_eye(n), _real_part(inner))
+    return 0.5 * _T(solve(_H(y), _T(solve(_T(y), inner))))
 
 
 @primitive(rules=[_cholesky_rule], domain=(REAL,))
@@ -326,26 +342,24 @@ def _np_cholesky(a: Any, /, *, upper: bool = False) -> Any:
     return _H(y) if upper else y
 
 
-def _eigh_rule(g: Any, y: Any, x: Any) -> Any:
-    _real_only("eigh", x)
+def _eigh_rule(g: Any, y: Any, x: Any, *, UPLO: str = "L") -> Any:  # noqa: N803
     w, v = y[..., 0], y[..., 1:]
     m = _T(v) @ g[..., 1:]
-    inner = _quotient(0.5 * (m - _T(m)), _gaps(w)) + keep(_eye(x.shape[-1]), _rows(g[..., 0]))
-    return v @ inner @ _T(v)
+    inner = 0.5 * _over(_gaps(w), m, _H(m)) + keep(_eye(x.shape[-1]), _rows(_real_part(g[..., 0])))
+    return conj(v) @ inner @ _T(v)
 
 
 @primitive(rules=[_eigh_rule], domain=(REAL,))
 @_lapack
-def eigh(x: Any, *, out: Any = None) -> Any:
+def eigh(x: Any, *, UPLO: Any = "L", out: Any = None) -> Any:  # noqa: N803  # NumPy's name
     """Eigenvalues (first column) and eigenvectors of ``(x + x^T) / 2``."""
-    w, v = np.linalg.eigh(_symmetric(x))
+    w, v = np.linalg.eigh(_symmetric(x), UPLO)  # which has a say in the signs
     return np.concatenate([w[..., None], v], axis=-1)
 
 
 def _eigvalsh_rule(g: Any, y: Any, x: Any) -> Any:
-    _real_only("eigvalsh", x)
     v = eigh(x)[..., 1:]
-    return (v * _columns(g)) @ _T(v)
+    return (conj(v) * _columns(g)) @ _T(v)
 
 
 @primitive(rules=[_eigvalsh_rule], domain=(REAL,))
@@ -366,7 +380,7 @@ def _from_triangle(a: Any, UPLO: str) -> Any:  # noqa: N803  # NumPy's name
 
 @implements(np.linalg.eigh)
 def _np_eigh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803
-    y = eigh(_from_triangle(a, UPLO))
+    y = eigh(_from_triangle(a, UPLO), UPLO=UPLO)
     return _EighResult(_real_part(y[..., 0]), y[..., 1:])
 
 
@@ -375,7 +389,7 @@ def _np_eigvalsh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803
     return eigvalsh(_from_triangle(a, UPLO))
 
 
-# --- eigenvalues of any matrix -----------------------------------------------------------------------
+# --- eigenvalues of any matrix -------------------------------------------------------------------
 
 
 def _eig_rule(g: Any, y: Any, x: Any) -> Any:
@@ -383,8 +397,8 @@ def _eig_rule(g: Any, y: Any, x: Any) -> Any:
     gw, gv = g[..., 0], g[..., 1:]
     # Each column has length 1.
     gv = gv - conj(v) * _columns(_real_part(np.sum(gv * v, axis=-2)))
-    inner = keep(~_eye(x.shape[-1]), _T(v) @ gv)
-    inner = _quotient(inner, _gaps(w)) + keep(_eye(x.shape[-1]), _rows(gw))
+    m = _T(v) @ gv
+    inner = _over(_gaps(w), m, 0.0) + keep(_eye(x.shape[-1]), _rows(gw))
     return solve(_T(v), inner @ _T(v))
 
 
@@ -417,7 +431,7 @@ def _np_eig(a: Any) -> Any:
     return _EigResult(y[..., 0], y[..., 1:])
 
 
-# --- singular values ---------------------------------------------------------------------------------
+# --- singular values -----------------------------------------------------------------------------
 
 
 def _svd_parts(y: Any, m: int) -> tuple[Any, Any, Any]:
@@ -432,8 +446,8 @@ def _svd_rule(g: Any, y: Any, x: Any) -> Any:
     p, q = _T(u) @ gu, _T(v) @ gv
     gaps = _gaps(s) * (_columns(s) + _rows(s))
     inner = (
-        _quotient(p - _T(p), gaps) * _columns(s)
-        + _rows(s) * _quotient(q - _T(q), gaps)
+        _over(gaps, p, _T(p)) * _columns(s)
+        + _rows(s) * _over(gaps, q, _T(q))
         + keep(_eye(s.shape[-1]), _rows(gs * sign(s)))
     )
     total = u @ inner @ _T(v)
@@ -447,15 +461,14 @@ def _svd_rule(g: Any, y: Any, x: Any) -> Any:
 @primitive(rules=[_svd_rule], domain=(REAL,))
 @_lapack
 def svd(x: Any, *, out: Any = None) -> Any:
-    """Reduced singular value decomposition: U, a row of singular values, and V one below another."""
+    """Reduced singular value decomposition: U, the row of singular values, V, from the top."""
     u, s, vh = np.linalg.svd(x, full_matrices=False)
     return np.concatenate([u, s[..., None, :], _H(vh)], axis=-2)
 
 
 def _svdvals_rule(g: Any, y: Any, x: Any) -> Any:
-    _real_only("svdvals", x)
     u, s, v = _svd_parts(svd(x), x.shape[-2])
-    return (u * _columns(g * sign(s))) @ _T(v)
+    return (conj(u) * _columns(g * sign(_real_part(s)))) @ _T(v)
 
 
 @primitive(numpy=[np.linalg.svdvals], rules=[_svdvals_rule], domain=(REAL,))
@@ -499,11 +512,11 @@ def _np_svd(
 def matrix_rank(
     x: Any, *, tol: Any = None, hermitian: bool = False, rtol: Any = None, out: Any = None
 ) -> Any:
-    """Number of singular values above a threshold; constant."""
+    """Count the singular values above a threshold; constant."""
     return np.asarray(np.linalg.matrix_rank(x, tol=tol, hermitian=hermitian, rtol=rtol))
 
 
-# --- QR ----------------------------------------------------------------------------------------------
+# --- QR ------------------------------------------------------------------------------------------
 
 
 def _qr_rule(g: Any, y: Any, x: Any) -> Any:
@@ -549,7 +562,7 @@ def _np_qr(a: Any, mode: str = "reduced") -> Any:
     return r if mode == "r" else _QRResult(y[..., :m, :], r)
 
 
-# --- norms -------------------------------------------------------------------------------------------
+# --- norms ---------------------------------------------------------------------------------------
 
 
 def _vector_norm_rule(
@@ -561,25 +574,23 @@ def _vector_norm_rule(
     y = where(origin, 1.0, y)
     if ord == 2:
         return g * where(origin, 0.0, conj(x) / y)
-    zero = logical_and(equal(x, 0.0), equal(x, 0.0)) if ord < 1 else equal(x, 0.0)
-    size = np.abs(where(zero, 1.0, x))
-    return g * where(zero, 0.0, conj(where(zero, 1.0, x)) / size * (size / y) ** (ord - 1.0))
+    zero = equal(x, 0.0)
+    x = where(zero, 1.0, x)
+    size = np.abs(x)
+    return g * where(zero, 0.0, conj(x) / size * (size / y) ** (ord - 1.0))
 
 
 @primitive(rules=[_vector_norm_rule], domain=(REAL,))
+@_lapack
 def vector_norm(
-    x: Any, *, ord: float = 2, axis: Axis = None, keepdims: bool = False, out: Any = None
+    x: Any, *, ord: float = 2, axis: Axis = None, keepdims: Any = False, out: Any = None
 ) -> Any:
     """Take the p-th root of the sum of p-th powers over `axis`; p is no infinity, 0 or 1."""
     x = floating(x)
-    wide = np.float32 if x.dtype.char == "e" else None
-    if ord == 2:
-        squares = x.real * x.real + x.imag * x.imag if x.dtype.kind == "c" else x * x
-        y = np.sqrt(np.add.reduce(squares, axis=axis, keepdims=keepdims, dtype=wide))
-    else:
-        y = np.add.reduce(np.abs(x) ** ord, axis=axis, keepdims=keepdims, dtype=wide)
-        y = y ** (1.0 / ord)
-    return into(np.asarray(y, dtype=x.real.dtype), out)
+    if ord != 2:
+        return np.add.reduce(np.abs(x) ** ord, axis=axis, keepdims=keepdims) ** (1.0 / ord)
+    squares = x.real * x.real + x.imag * x.imag if x.dtype.kind == "c" else x * x
+    return np.sqrt(np.add.reduce(squares, axis=axis, keepdims=keepdims))
 
 
 def _inexact(x: Any) -> Any:
@@ -587,15 +598,19 @@ def _inexact(x: Any) -> Any:
     return x.astype(np.dtype(float)) if x.dtype.kind in "iub" else x
 
 
+#: Vector norms that are a sum or an extremum of absolute values.
+_SIMPLE: dict[Any, Any] = {1: np.sum, math.inf: np.max, -math.inf: np.min}
+
+
 def _vector(x: Any, ord: Any, axis: Axis, keepdims: bool) -> Any:
     if isinstance(ord, str):
         raise ValueError(f"Norm order '{ord}' is not supported for vectors")
     order = 2 if ord is None else ord
     if order == 0:
-        return np.sum((x != 0).astype(x.dtype), axis=axis, keepdims=keepdims)
-    simple = {math.inf: np.max, -math.inf: np.min, 1: np.sum}.get(order)
-    if simple is not None:
-        return simple(np.abs(x), axis=axis, keepdims=keepdims)
+        real = np.empty(0, x.dtype).real.dtype
+        return np.sum((x != 0).astype(real), axis=axis, keepdims=keepdims)
+    if order in _SIMPLE:
+        return _SIMPLE[order](np.abs(x), axis=axis, keepdims=keepdims)
     return vector_norm(x, ord=order, axis=axis, keepdims=keepdims)
 
 
@@ -650,6 +665,9 @@ def _cond(x: Any, p: Any = None) -> Any:
         raise np.linalg.LinAlgError("cond is not defined on empty arrays")
     if p is None or p in (2, -2):
         s = svdvals(x)
-        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+        if p == -2:
+            return s[..., -1] / s[..., 0]
+        singular = equal(s[..., -1], 0.0)
+        return where(singular, math.inf, s[..., 0] / where(singular, 1.0, s[..., -1]))
     x = _check_square(x)
     return _matrix(x, p, (-2, -1), False) * _matrix(inv(x), p, (-2, -1), False)

@@ -76,7 +76,7 @@ def _continued(function: np.ufunc, formula: Callable[..., Any]) -> Any:
     """Continue a ufunc that has no loop for complex numbers by a formula for these."""
     def unary(x: Any, *, out: Any = None) -> Any:
         try:
-            return function(x, out)
+            return function(x) if out is None else function(x, out)
         except TypeError:
             if not np.iscomplexobj(x):
                 raise
@@ -84,7 +84,7 @@ def _continued(function: np.ufunc, formula: Callable[..., Any]) -> Any:
 
     def binary(a: Any, b: Any, *, out: Any = None) -> Any:
         try:
-            return function(a, b, out)
+            return function(a, b) if out is None else function(a, b, out)
         except TypeError:
             if not (np.iscomplexobj(a) or np.iscomplexobj(b)):
                 raise
@@ -232,9 +232,10 @@ fmod        = ufunc(np.fmod, lambda g, y, a, b: g, _fmod_divisor,               
 
 # --- exponentials and logarithms ----------------------------------------------------------------
 
-def _ahead(a: Any, b: Any) -> Any:
-    """Return a - b, and infinity where a is, whatever b."""
-    return where(equal(a, math.inf), a, a - b)
+def _below(a: Any, y: Any) -> Any:
+    """Return a - y for y >= a, and 0 where both are plus infinity."""
+    infinite = equal(a, math.inf)
+    return where(infinite, 0.0, a) - where(infinite, 0.0, y)
 
 
 def _logaddexp(a: float, b: float) -> float:
@@ -267,11 +268,10 @@ log       = ufunc(np.log,   lambda g, y, x: g / x,                              
 log2      = ufunc(np.log2,  lambda g, y, x: g / (x * math.log(2.0)),            scalar=math.log2,  domain=POSITIVE)
 log10     = ufunc(np.log10, lambda g, y, x: g / (x * math.log(10.0)),           scalar=math.log10, domain=POSITIVE)
 log1p     = ufunc(np.log1p, lambda g, y, x: g / (1.0 + x),                      scalar=math.log1p, domain=UNIT)
-logaddexp = ufunc(np.logaddexp,   lambda g, y, a, b: g * sigmoid(_ahead(a, b)),
-                                  lambda g, y, a, b: g * sigmoid(_ahead(b, a)), scalar=_logaddexp, forward=_continued(np.logaddexp, _logaddexp_continued))
-logaddexp2 = ufunc(np.logaddexp2, lambda g, y, a, b: g * sigmoid(_ahead(a, b) * math.log(2.0)),
-                                  lambda g, y, a, b: g * sigmoid(_ahead(b, a) * math.log(2.0)),
-                                  forward=_continued(np.logaddexp2, lambda a, b: _logaddexp_continued(a, b, math.log(2.0))))
+logaddexp = ufunc(np.logaddexp,   lambda g, y, a, b: g * exp(_below(a, y)),  lambda g, y, a, b: g * exp(_below(b, y)), scalar=_logaddexp,
+                  forward=_continued(np.logaddexp, _logaddexp_continued))
+logaddexp2 = ufunc(np.logaddexp2, lambda g, y, a, b: g * exp2(_below(a, y)), lambda g, y, a, b: g * exp2(_below(b, y)),
+                  forward=_continued(np.logaddexp2, lambda a, b: _logaddexp_continued(a, b, math.log(2.0))))
 
 # --- trigonometry and hyperbolic functions -------------------------------------------------------
 
@@ -443,7 +443,6 @@ def _np_nan_to_num(
             "np.nan_to_num(tensor, copy=False) would write into the tensor; leave `copy` out and "
             "use the result"
         )
-    x = x if hasattr(x, "dtype") else x * 1.0 if hasattr(x, "__array_ufunc__") else np.asarray(x)
     dtype = getattr(x, "dtype", _DOUBLE)
     if dtype.kind == "c":
         real, imag = (

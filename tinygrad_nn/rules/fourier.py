@@ -109,7 +109,11 @@ def _irfft_rule(
 ) -> Any:
     # Real numbers at the ends, so that the imaginary parts that irfft ignores get a gradient of 0.
     n = y.shape[axis]
-    return _fit(_counts(n, g, axis) * _ihfft(g, None, axis, norm), axis, x.shape[axis])
+    c = _fit(_counts(n, g, axis) * _ihfft(g, None, axis, norm), axis, x.shape[axis])
+    if np.iscomplexobj(x):
+        return c
+    c = np.real(c)
+    return c if c.dtype == x.dtype else c.astype(x.dtype)  # half precision was widened
 
 
 @primitive(numpy=[np.fft.irfft], rules=[_irfft_rule], domain=(REAL,), linear="all")
@@ -139,11 +143,11 @@ def _ihfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None, out: 
 def _passes(
     a: Any, s: Sequence[int] | None, axes: Sequence[int] | None
 ) -> list[tuple[int | None, int]]:
-    """Return length and axis of each transform, in the order of `axes`; None for all there is."""
+    """Return the length and the axis of each transform, in the order of `axes`."""
     if axes is None:
         axes = range(-(a.ndim if s is None else len(s)), 0)
     if s is None:
-        s = [None] * len(axes)  # type: ignore[list-item]
+        s = [a.shape[i] for i in axes]
     if len(s) != len(axes):
         raise ValueError(f"Fourier transform of {len(axes)} axes needs as many lengths, got s={s}")
     return [(a.shape[i] if n == -1 else n, i) for n, i in zip(s, axes, strict=True)]
@@ -177,7 +181,7 @@ def _irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None, out: Any 
     *others, (length, last) = _passes(a, s, axes)
     for n, axis in others:
         a = ifft(a, n=n, axis=axis, norm=norm)
-    return irfft(a, n=length, axis=last, norm=norm)
+    return irfft(a, n=None if s is None else length, axis=last, norm=norm)
 
 
 @implements(np.fft.fft2)

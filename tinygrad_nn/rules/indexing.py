@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tinygrad_nn.errors import ShapeError
-from tinygrad_nn.primitive import REAL, Primitive, implements, primitive
+from tinygrad_nn.primitive import REAL, implements, primitive
 from tinygrad_nn.rules.elementwise import into, keep, where
 from tinygrad_nn.rules.shape import (
     Shape,
@@ -67,23 +67,23 @@ def join_index(template: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any,
     return tuple(next(rest) if part is ARRAY else part for part in template)
 
 
-def _getitem_rule(i: int, g: Any, y: Any, x: Any, *arrays: Any, template: tuple[Any, ...]) -> Any:
+def _getitem_rule(g: Any, y: Any, x: Any, *arrays: Any, template: tuple[Any, ...]) -> Any:
     return scatter_add(g, *arrays, template=template, shape=x.shape)
 
 
-@primitive(variadic=True, rules=[_getitem_rule], domain=(REAL,), linear=1)
+@primitive(variadic=True, rules=[_getitem_rule, None], domain=(REAL,), linear=1)
 def getitem(x: Any, *arrays: Any, template: tuple[Any, ...]) -> Any:
     """Index as ``x[...]`` does: basic, integer, boolean or mixed."""
     return np.asarray(x)[join_index(template, arrays)]
 
 
 def _scatter_add_rule(
-    i: int, g: Any, y: Any, x: Any, *arrays: Any, template: tuple[Any, ...], shape: Shape
+    g: Any, y: Any, x: Any, *arrays: Any, template: tuple[Any, ...], shape: Shape
 ) -> Any:
     return getitem(g, *arrays, template=template)
 
 
-@primitive(variadic=True, rules=[_scatter_add_rule], domain=(REAL,), linear=1)
+@primitive(variadic=True, rules=[_scatter_add_rule, None], domain=(REAL,), linear=1)
 def scatter_add(
     x: Any, *arrays: Any, template: tuple[Any, ...], shape: Shape, out: Any = None
 ) -> Any:
@@ -106,18 +106,18 @@ def may_repeat(arrays: tuple[Any, ...]) -> bool:
     return any(np.asarray(a).dtype != bool for a in arrays)
 
 
-def _index_set_rule(
-    i: int, g: Any, y: Any, x: Any, v: Any, *arrays: Any, template: tuple[Any, ...]
-) -> Any:
-    if i == 0:
-        return index_set(g, 0.0, *arrays, template=template)
+def _kept_rule(g: Any, y: Any, x: Any, v: Any, *arrays: Any, template: tuple[Any, ...]) -> Any:
+    return index_set(g, 0.0, *arrays, template=template)
+
+
+def _put_rule(g: Any, y: Any, x: Any, v: Any, *arrays: Any, template: tuple[Any, ...]) -> Any:
     c = getitem(g, *arrays, template=template)
     if may_repeat(arrays):
         c = keep(last_writes(*arrays, template=template, shape=x.shape), c)
     return sum_to(c, shape=v.shape)
 
 
-@primitive(variadic=True, rules=[_index_set_rule], linear=2, domain=(REAL, REAL))
+@primitive(variadic=True, rules=[_kept_rule, _put_rule, None], linear=2, domain=(REAL, REAL))
 def index_set(x: Any, v: Any, *arrays: Any, template: tuple[Any, ...], out: Any = None) -> Any:
     """Return `x` with `v` at an index; what is indexed twice keeps the last, as in NumPy."""
     y = into(np.array(x), out)
@@ -135,17 +135,6 @@ def last_writes(*arrays: Any, template: tuple[Any, ...], shape: Shape, out: Any 
     return into(written[index] == order, out)
 
 
-def _constant_from(n: int, p: Primitive) -> None:
-    """Say that a variadic primitive is constant in its inputs from number `n` on."""
-    rule = p.rule
-    p.rule = lambda i: rule(i) if i < n else None
-
-
-_constant_from(1, getitem)
-_constant_from(1, scatter_add)
-_constant_from(2, index_set)
-
-
 def _take_along_axis_rule(g: Any, y: Any, x: Any, indices: Any, *, axis: int = -1) -> Any:
     put = put_along_zeros(g, indices, axis=axis, length=x.shape[axis])
     return sum_to(put, shape=x.shape)  # NumPy broadcasts x and the indices along the other axes
@@ -153,7 +142,7 @@ def _take_along_axis_rule(g: Any, y: Any, x: Any, indices: Any, *, axis: int = -
 
 @primitive(
     rules=[_take_along_axis_rule, None],
-    linear="all",
+    linear=1,
     domain=(REAL, REAL),
 )
 def take_along_axis(x: Any, indices: Any, *, axis: int = -1, out: Any = None) -> Any:
@@ -167,7 +156,7 @@ def take_along_axis(x: Any, indices: Any, *, axis: int = -1, out: Any = None) ->
         lambda g, y, x, indices, *, axis, length: take_along_axis(g, indices, axis=axis),
         None,
     ],
-    linear="all",
+    linear=1,
     domain=(REAL, REAL),
 )
 def put_along_zeros(x: Any, indices: Any, *, axis: int, length: int, out: Any = None) -> Any:
@@ -190,7 +179,7 @@ def put_along_zeros(x: Any, indices: Any, *, axis: int, length: int, out: Any = 
 
 @primitive(
     rules=[lambda g, y, x, indices: unpick(g, indices, length=x.shape[-1]), None],
-    linear="all",
+    linear=1,
     domain=(REAL, REAL),
 )
 def pick(x: Any, indices: Any, *, out: Any = None) -> Any:
@@ -209,7 +198,7 @@ def pick(x: Any, indices: Any, *, out: Any = None) -> Any:
 @primitive(
     rules=[lambda g, y, x, indices, *, length: pick(g, indices), None],
     domain=(REAL, REAL),
-    linear="all",
+    linear=1,
 )
 def unpick(x: Any, indices: Any, *, length: int, out: Any = None) -> Any:
     """Put each element of `x` (...) at its index on a new last axis of `length`, zeros around."""
@@ -264,7 +253,8 @@ _MODES: dict[str, Callable[[Any, int], Any]] = {
 def _within(indices: Any, n: int, mode: str, name: str) -> Any:
     if mode not in _MODES:
         raise ValueError(f"{name}: mode must be one of {', '.join(_MODES)}, got {mode!r}")
-    return _MODES[mode](_whole(indices), n)
+    indices = _whole(indices)
+    return _MODES[mode](indices, n) if n else indices  # of an empty axis, only none will do
 
 
 @implements(np.take)

@@ -25,7 +25,7 @@ def _concatenate_rule(i: int, g: Any, y: Any, *xs: Any, axis: int | None = 0) ->
         start = sum(np.size(x) for x in xs[:i])
         piece = getitem(g, template=(slice(start, start + np.size(xs[i])),))
         return reshape(piece, shape=xs[i].shape)
-    start = sum(np.shape(x)[axis] for x in xs[:i])
+    start = sum(x.shape[axis] for x in xs[:i])
     cut = slice(start, start + xs[i].shape[axis])
     return getitem(g, template=along(axis % g.ndim, cut))
 
@@ -59,7 +59,7 @@ def _join(how: Primitive, pieces: list[Any], axis: int | None, **keywords: Any) 
     return _join(concatenate, joined, 0 if axis is None else axis, **keywords)
 
 
-def _cast(pieces: Any, dtype: Any, casting: Any) -> list[Any]:
+def _cast(pieces: Any, dtype: Any, casting: Any) -> Any:
     """Convert the pieces as `dtype` and `casting` of a joining function say."""
     pieces = [shaped(x) for x in pieces]
     if dtype is None and casting == "same_kind":  # which any array has with the type of the result
@@ -162,7 +162,7 @@ def _block(arrays: Any) -> Any:
 
 
 @implements(np.array_split)
-def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     x = shaped(ary)
     axis = normalize_axis_index(axis, x.ndim)
     n = x.shape[axis]
@@ -179,29 +179,30 @@ def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]
 
 
 @implements(np.split)
-def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    if not np.ndim(indices_or_sections) and np.shape(ary)[axis] % indices_or_sections:
+def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    pieces = _array_split(ary, indices_or_sections, axis)
+    if not np.ndim(indices_or_sections) and pieces[0].shape != pieces[-1].shape:
         raise ValueError(
-            f"an axis of length {np.shape(ary)[axis]} does not split into {indices_or_sections} "
-            f"equal parts; np.array_split makes unequal ones"
+            f"axis {axis} of an array of shape {np.shape(ary)} does not split into "
+            f"{indices_or_sections} equal parts; np.array_split makes unequal ones"
         )
-    return _array_split(ary, indices_or_sections, axis)
+    return pieces
 
 
 @implements(np.hsplit)
-def _hsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+def _hsplit(ary: Any, indices_or_sections: Any) -> Any:
     _check_axes("hsplit", ary, 1)
     return _split(ary, indices_or_sections, 1 if np.ndim(ary) > 1 else 0)
 
 
 @implements(np.vsplit)
-def _vsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+def _vsplit(ary: Any, indices_or_sections: Any) -> Any:
     _check_axes("vsplit", ary, 2)
     return _split(ary, indices_or_sections, 0)
 
 
 @implements(np.dsplit)
-def _dsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+def _dsplit(ary: Any, indices_or_sections: Any) -> Any:
     _check_axes("dsplit", ary, 3)
     return _split(ary, indices_or_sections, 2)
 

@@ -33,28 +33,29 @@ from tinygrad_nn.rules.shape import (
 # --- turn ----------------------------------------------------------------------------------------
 
 
-@implements(np.flip)
-def _flip(m: Any, axis: int | Shape | None = None) -> Any:
-    m = shaped(m)
-    axes = range(m.ndim) if axis is None else normalize_axis_tuple(axis, m.ndim)
-    backwards = slice(None, None, -1)
-    return getitem(
-        m, template=tuple(backwards if i in axes else slice(None) for i in range(m.ndim))
-    )
+@primitive(
+    numpy=[np.flip],
+    rules=[lambda g, y, x, *, axis=None: flip(g, axis=axis)],
+    linear=1,
+    domain=(REAL,),
+)
+def flip(x: Any, *, axis: int | Shape | None = None) -> Any:
+    """Reverse the order along axes; along all by default."""
+    return np.flip(x, axis)
 
 
 @implements(np.fliplr)
 def _fliplr(m: Any) -> Any:
     if np.ndim(m) < 2:
         raise ValueError(f"fliplr needs two axes or more, got {np.ndim(m)}")
-    return _flip(m, 1)
+    return flip(m, axis=1)
 
 
 @implements(np.flipud)
 def _flipud(m: Any) -> Any:
     if np.ndim(m) < 1:
         raise ValueError("flipud needs an axis, got a 0-d array")
-    return _flip(m, 0)
+    return flip(m, axis=0)
 
 
 @implements(np.rot90)
@@ -68,12 +69,8 @@ def _rot90(m: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
     if k == 0:
         return getitem(m, template=())
     if k == 2:
-        return _flip(m, (a, b))
-    return (
-        swapaxes(_flip(m, b), axis1=a, axis2=b)
-        if k == 1
-        else _flip(swapaxes(m, axis1=a, axis2=b), b)
-    )
+        return flip(m, axis=(a, b))
+    return swapaxes(flip(m, axis=b if k == 1 else a), axis1=a, axis2=b)
 
 
 Shift = int | tuple[int, ...]
@@ -86,7 +83,7 @@ def _back(shift: Shift) -> Shift:
 @primitive(
     numpy=[np.roll],
     rules=[lambda g, y, x, *, shift, axis=None: roll(g, shift=_back(shift), axis=axis)],
-    linear="all",
+    linear=1,
     domain=(REAL,),
 )
 def roll(x: Any, *, shift: Shift, axis: int | Shape | None = None, out: Any = None) -> Any:
@@ -182,15 +179,11 @@ def _trim_zeros(filt: Any, trim: str = "fb", axis: int | Shape | None = None) ->
         raise ValueError(f"trim_zeros: trim must be 'f', 'b' or 'fb', got {trim!r}")
     axes = range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim)
     template: list[Any] = [slice(None)] * x.ndim
-    for i, found in enumerate(np.nonzero(x)):
-        if i not in axes:
-            continue
-        if not found.size:  # the first axis goes
-            template[i] = slice(0)
-            break
-        front = found.min() if "f" in trim.lower() else 0
-        back = found.max() + 1 if "b" in trim.lower() else None
-        template[i] = slice(int(front), back if back is None else int(back))
+    found = np.nonzero(x)
+    for i in axes:
+        front = int(found[i].min(initial=x.shape[i])) if "f" in trim.lower() else 0
+        back = int(found[i].max(initial=-1)) + 1 if "b" in trim.lower() else x.shape[i]
+        template[i] = slice(front, back)
     return getitem(x, template=tuple(template))
 
 
@@ -204,7 +197,7 @@ def _trim_zeros(filt: Any, trim: str = "fb", axis: int | Shape | None = None) ->
             g, offset=offset, axis1=axis1, axis2=axis2, shape=x.shape
         )
     ],
-    linear="all",
+    linear=1,
     domain=(REAL,),
 )
 def diagonal(x: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
@@ -218,7 +211,7 @@ def diagonal(x: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
             g, offset=offset, axis1=axis1, axis2=axis2
         )
     ],
-    linear="all",
+    linear=1,
     domain=(REAL,),
 )
 def embed_diagonal(
@@ -261,16 +254,23 @@ def _trace(
     return sum_(x if dtype is None else astype(x, dtype=np.dtype(dtype)), axis=-1)
 
 
+def _lower(m: Any, k: int) -> npt.NDArray[np.bool]:
+    """Return what lies on the k-th diagonal or below, of matrices; of a vector, by its columns."""
+    if not m.ndim:
+        raise ValueError("tril and triu need an axis, got a 0-d array")
+    return np.tri(m.shape[-2] if m.ndim > 1 else m.shape[0], m.shape[-1], k, dtype=bool)
+
+
 @implements(np.tril)
 def _tril(m: Any, k: int = 0) -> Any:
     m = shaped(m)
-    return keep(np.tri(*m.shape[-2:], k=k, dtype=bool), m)
+    return keep(_lower(m, k), m)
 
 
 @implements(np.triu)
 def _triu(m: Any, k: int = 0) -> Any:
     m = shaped(m)
-    return keep(~np.tri(*m.shape[-2:], k=k - 1, dtype=bool), m)
+    return keep(~_lower(m, k - 1), m)
 
 
 # --- pad -----------------------------------------------------------------------------------------
@@ -387,7 +387,7 @@ def _pad_ramp(x: Any, axis: int, before: int, after: int, ends: Any) -> Any:
 
     left = ramp(_cut(x, axis, 0, 1), _end(ends[0], x), before)
     right = ramp(_cut(x, axis, -1, None), _end(ends[1], x), after)
-    return _between(x, axis, before, after, left, _flip(right, axis))
+    return _between(x, axis, before, after, left, flip(right, axis=axis))
 
 
 def _end(end: Any, x: Any) -> Any:
@@ -424,8 +424,8 @@ def _pad_odd(x: Any, axis: int, before: int, after: int, *, edge: bool) -> Any:
     while before or after:
         n = x.shape[axis]
         left, right = min(before, period), min(after, period)
-        low = _flip(_cut(x, axis, skip, skip + left), axis)
-        high = _flip(_cut(x, axis, n - skip - right, n - skip), axis)
+        low = flip(_cut(x, axis, skip, skip + left), axis=axis)
+        high = flip(_cut(x, axis, n - skip - right, n - skip), axis=axis)
         x = concatenate(
             2 * _cut(x, axis, 0, 1) - low, x, 2 * _cut(x, axis, -1, None) - high, axis=axis
         )

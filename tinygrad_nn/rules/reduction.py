@@ -1,6 +1,7 @@
-"""Reductions: sum, mean, extrema, variance, and the stable exponentials' sums.
+"""Reductions: sum, product, mean, extrema, variance, and the stable exponentials' sums.
 
-`axis` is None, an int or a tuple of ints, `keepdims` as in NumPy.
+`axis` is None, an int or a tuple of ints, `keepdims` as in NumPy. What else NumPy's functions take
+(`dtype`, `initial`, `where`) is dealt with around the primitives, at the end of the file.
 """
 
 from __future__ import annotations
@@ -11,10 +12,39 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_nn.primitive import REAL, primitive
-from tinygrad_nn.rules.elementwise import equal, exp, floating, into, isnan, logical_or, where
+from tinygrad_nn.primitive import REAL, Primitive, implements, primitive
+from tinygrad_nn.rules.elementwise import (
+    add,
+    equal,
+    exp,
+    floating,
+    fmax,
+    fmin,
+    hypot,
+    into,
+    isnan,
+    logaddexp,
+    logaddexp2,
+    logical_and,
+    logical_not,
+    logical_or,
+    maximum,
+    minimum,
+    multiply,
+    sqrt,
+    where,
+)
 from tinygrad_nn.rules.indexing import one_hot
-from tinygrad_nn.rules.shape import arange, broadcast_to, ones
+from tinygrad_nn.rules.sequence import converted, cumprod, delayed, without_nan
+from tinygrad_nn.rules.shape import (
+    arange,
+    astype,
+    broadcast_to,
+    moveaxis,
+    ones,
+    reshape,
+    shaped,
+)
 
 # Any to the type checker: NumPy's stubs tell axis and keepdims apart in ways that Python does not.
 Axis = Any
@@ -42,7 +72,7 @@ def _sum_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = Fal
     return broadcast_to(_expand(g, x, axis, keepdims), shape=x.shape)
 
 
-@primitive(name="sum", numpy=[np.sum, np.add.reduce], rules=[_sum_rule], domain=(REAL,))
+@primitive(name="sum", rules=[_sum_rule], linear="all", domain=(REAL,))
 def sum_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """Sum over `axis`."""
     return np.add.reduce(x, axis=axis, keepdims=keepdims, out=out)
@@ -54,7 +84,7 @@ def _mean_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = Fa
     return broadcast_to(_expand(g * scale, x, axis, keepdims), shape=x.shape)
 
 
-@primitive(numpy=[np.mean], rules=[_mean_rule], domain=(REAL,))
+@primitive(rules=[_mean_rule], linear="all", domain=(REAL,))
 def mean(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = None) -> Any:
     """Arithmetic mean over `axis`; nan with a warning where there is nothing to average."""
     if out is None and x.dtype.kind == "f" and x.dtype.itemsize >= 4 and x.size:
@@ -63,47 +93,91 @@ def mean(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = None) -
     return np.mean(x, axis=axis, keepdims=keepdims, out=out)
 
 
-def _extremum_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Split `g` evenly among the elements that attain the extremum; a nan attains it."""
-    extremum = _expand(y, x, axis, keepdims)
-    attained = logical_or(equal(x, extremum), isnan(x))
-    ties = np.sum(attained, axis=axis, keepdims=keepdims)
-    if x.dtype.char == "e":  # half precision, which cannot count beyond 65504
-        share = (g / ties.astype(np.float32)).astype(x.dtype)
-    else:
-        share = g / ties.astype(x.dtype)
-    return where(attained, _expand(share, x, axis, keepdims), 0.0)
+def _others(x: Any, axis: Axis) -> Any:
+    """Return for each element the product of all others that are reduced with it."""
+    if isinstance(axis, int | np.integer):
+        before = delayed(cumprod(x, axis=axis), axis=axis, fill=1.0)
+        after = cumprod(x, axis=axis, reverse=True)
+        return before * delayed(after, axis=axis, fill=1.0, reverse=True)
+    if axis is None:
+        return reshape(_others(reshape(x, shape=(math.prod(x.shape),)), 0), shape=x.shape)
+    kept = x.ndim - len(axis)
+    last = tuple(range(kept, x.ndim))
+    moved = moveaxis(x, source=axis, destination=last)
+    flat = reshape(moved, shape=(*moved.shape[:kept], math.prod(moved.shape[kept:])))
+    found = reshape(_others(flat, kept), shape=moved.shape)
+    return moveaxis(found, source=last, destination=axis)
 
 
-@primitive(
-    name="max", numpy=[np.max, np.amax, np.maximum.reduce], rules=[_extremum_rule], domain=(REAL,)
-)
+def _prod_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    return _expand(g, x, axis, keepdims) * _others(x, axis)
+
+
+@primitive(rules=[_prod_rule], domain=(REAL,))
+def prod(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
+    """Product over `axis`. Its rule divides by nothing, so that factors may be zero."""
+    return np.multiply.reduce(x, axis=axis, keepdims=keepdims, out=out)
+
+
+def _extremum_rule(skips_nan: bool) -> Callable[..., Any]:
+    """Split `g` evenly among the elements that attain the extremum; a nan attains a nan."""
+
+    def rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+        extremum = _expand(y, x, axis, keepdims)
+        attained = logical_or(equal(x, extremum), isnan(extremum if skips_nan else x))
+        ties = sum_(attained, axis=axis, keepdims=keepdims)
+        if x.dtype.char == "e":  # half precision, which cannot count beyond 65504
+            share = (g / ties.astype(np.float32)).astype(x.dtype)
+        else:
+            share = g / ties.astype(x.dtype)
+        return where(attained, _expand(share, x, axis, keepdims), 0.0)
+
+    return rule
+
+
+@primitive(name="max", rules=[_extremum_rule(skips_nan=False)], domain=(REAL,))
 def max_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
-    """Largest element over `axis`; at a tie the gradient is split evenly."""
+    """Largest element over `axis`; at a tie the gradient is split evenly. A nan is largest."""
     return np.maximum.reduce(x, axis=axis, keepdims=keepdims, out=out)
 
 
-@primitive(
-    name="min", numpy=[np.min, np.amin, np.minimum.reduce], rules=[_extremum_rule], domain=(REAL,)
-)
+@primitive(name="min", rules=[_extremum_rule(skips_nan=False)], domain=(REAL,))
 def min_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
-    """Smallest element over `axis`; at a tie the gradient is split evenly."""
+    """Smallest element over `axis`; at a tie the gradient is split evenly. A nan is smallest."""
     return np.minimum.reduce(x, axis=axis, keepdims=keepdims, out=out)
+
+
+@primitive(rules=[_extremum_rule(skips_nan=True)], domain=(REAL,))
+def nanmax(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
+    """Largest element over `axis` that is not nan; nan, with a warning, if all are."""
+    return np.nanmax(x, axis=axis, keepdims=keepdims, out=out)
+
+
+@primitive(rules=[_extremum_rule(skips_nan=True)], domain=(REAL,))
+def nanmin(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
+    """Smallest element over `axis` that is not nan; nan, with a warning, if all are."""
+    return np.nanmin(x, axis=axis, keepdims=keepdims, out=out)
 
 
 def _over(n: float) -> float:
     """Return 1/n as IEEE has it: the variance of one element with ddof=1 is nan, not an error."""
-    return 1.0 / n if n else math.inf
+    return 1.0 / n if n > 0 else math.inf
+
+
+def _centred(x: Any, axis: Axis) -> Any:
+    """Return deviations from the mean, conjugated: the transpose of |dz|^2 is conj(z)."""
+    deviation = x - mean(x, axis=axis, keepdims=True)
+    return np.conjugate(deviation) if x.dtype.kind == "c" else deviation
 
 
 def _var_rule(
     g: Any, y: Any, x: Any, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False
 ) -> Any:
-    centred = x - mean(x, axis=axis, keepdims=True)
-    return _expand(g, x, axis, keepdims) * (2.0 * _over(_count(x, axis) - ddof) * centred)
+    scale = 2.0 * _over(_count(x, axis) - ddof)
+    return _expand(g, x, axis, keepdims) * (scale * _centred(x, axis))
 
 
-@primitive(numpy=[np.var], rules=[_var_rule], domain=(REAL,))
+@primitive(rules=[_var_rule], domain=(REAL,))
 def var(
     x: Any, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False, out: Any = None
 ) -> Any:
@@ -115,13 +189,12 @@ def _std_rule(
     g: Any, y: Any, x: Any, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False
 ) -> Any:
     y = _expand(y, x, axis, keepdims)
-    centred = x - mean(x, axis=axis, keepdims=True)
     flat = equal(y, 0.0)
-    slope = _over(_count(x, axis) - ddof) * centred / where(flat, 1.0, y)
+    slope = _over(_count(x, axis) - ddof) * _centred(x, axis) / where(flat, 1.0, y)
     return _expand(g, x, axis, keepdims) * where(flat, 0.0, slope)
 
 
-@primitive(numpy=[np.std], rules=[_std_rule], domain=(REAL,))
+@primitive(rules=[_std_rule], domain=(REAL,))
 def std(
     x: Any, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False, out: Any = None
 ) -> Any:
@@ -141,6 +214,18 @@ def argmin(x: Any, *, axis: int | None = None, keepdims: bool = False, out: Any 
     return np.argmin(x, axis=axis, keepdims=keepdims, out=out)
 
 
+@primitive(numpy=[np.nanargmax], rules=[None])
+def nanargmax(x: Any, *, axis: int | None = None, keepdims: bool = False, out: Any = None) -> Any:
+    """Position of the first largest element that is not nan; constant."""
+    return np.nanargmax(x, axis=axis, keepdims=keepdims, out=out)
+
+
+@primitive(numpy=[np.nanargmin], rules=[None])
+def nanargmin(x: Any, *, axis: int | None = None, keepdims: bool = False, out: Any = None) -> Any:
+    """Position of the first smallest element that is not nan; constant."""
+    return np.nanargmin(x, axis=axis, keepdims=keepdims, out=out)
+
+
 @primitive(name="all", numpy=[np.all, np.logical_and.reduce], rules=[None])
 def all_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """Whether all elements over `axis` are true; constant."""
@@ -151,6 +236,20 @@ def all_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) 
 def any_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """Whether any element over `axis` is true; constant."""
     return np.any(x, axis=axis, keepdims=keepdims, out=out)
+
+
+def _hypot_reduce_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    y = _expand(y, x, axis, keepdims)
+    origin = equal(y, 0.0)
+    return where(origin, 0.0, _expand(g, x, axis, keepdims) * (x / where(origin, 1.0, y)))
+
+
+@primitive(rules=[_hypot_reduce_rule], domain=(REAL,))
+def hypot_reduce(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
+    """Square root of the sum of squares, free of overflow; subgradient 0 at the origin."""
+    if np.iscomplexobj(x):  # the analytic continuation, as of np.hypot
+        return into(np.sqrt(np.add.reduce(x * x, axis=axis, keepdims=keepdims)), out)
+    return np.hypot.reduce(x, axis=axis, keepdims=keepdims, out=out)  # type: ignore[call-overload]
 
 
 # --- softmax and its relatives ------------------------------------------------------------------
@@ -199,7 +298,7 @@ def logsumexp(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = No
     x = floating(x)
     if x.dtype.char == "e":
         return _in_single(logsumexp.forward, x, axis=axis, keepdims=keepdims, out=out)
-    peak = np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf)
+    peak = np.maximum.reduce(x.real, axis=axis, keepdims=True, initial=-np.inf)
     peak = np.where(np.isfinite(peak), peak, 0.0)
     total = np.add.reduce(np.exp(x - peak), axis=axis, keepdims=keepdims)
     with np.errstate(divide="ignore"):  # log(0) = -inf is the right answer here
@@ -208,7 +307,8 @@ def logsumexp(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = No
 
 
 def _peak(x: Any, axis: int) -> Any:
-    """Return the maximum along `axis`, kept with length 1."""
+    """Return the maximum (of complex numbers, of their real parts) along `axis`, kept."""
+    x = x.real
     if x.ndim == 2 and axis in (-1, 1) and x.size:
         # Twice as fast as maximum.reduce, which is slow along short rows.
         return x[arange(len(x)), x.argmax(axis=1)][:, None]
@@ -314,3 +414,300 @@ def nll(x: Any, labels: Any, *, out: Any = None) -> Any:
     if not n:
         return np.multiply(np.mean(picked), -1.0, out=out)  # nan, with NumPy's warning
     return np.multiply(np.add.reduce(picked), -1.0 / n, out=out)
+
+
+# --- NumPy's signatures --------------------------------------------------------------------------
+# The usual call goes straight to the primitive. A mask (`where`) puts what leaves the result as it
+# is in the place of what it hides.
+
+_UNSET: Any = np._NoValue
+
+
+def _plain(p: Primitive, a: Any, axis: Axis, keepdims: Any) -> Any:
+    """Apply a reduction with those keywords only that say something."""
+    if keepdims and keepdims is not _UNSET:
+        return p(a, keepdims=True) if axis is None else p(a, axis=axis, keepdims=True)
+    return p(a) if axis is None else p(a, axis=axis)
+
+
+def _fitted(mask: Any, x: Any) -> Any:
+    """Return a mask with the shape of the array."""
+    mask = shaped(mask)
+    if np.broadcast_shapes(mask.shape, x.shape) != x.shape:
+        raise ValueError(
+            f"a mask `where` of shape {mask.shape} does not broadcast to the array, which has "
+            f"shape {x.shape}"
+        )
+    return broadcast_to(mask, shape=x.shape)
+
+
+def _reduce(
+    p: Primitive,
+    neutral: float | None,
+    join: Primitive,
+    a: Any,
+    axis: Axis,
+    dtype: Any,
+    keepdims: Any,
+    initial: Any,
+    mask: Any,
+) -> Any:
+    """Reduce by `p`; `join` reduces two to one, and leaves what meets `neutral` as it is.
+
+    Where there is no neutral number, `initial` is put in the place of what is hidden.
+    """
+    masked = mask is not True and mask is not _UNSET
+    started = initial is not _UNSET and initial is not None
+    if dtype is None and not masked and not started:
+        return _plain(p, a, axis, keepdims)
+    a = converted(a, dtype)
+    if masked:
+        if neutral is None and not started:
+            raise ValueError(
+                f"np.{p.name}(..., where=...) has nothing to begin with where nothing is selected: "
+                f"give it `initial` too"
+            )
+        a = where(_fitted(mask, a), a, initial if neutral is None else neutral)
+    if not started:
+        return _plain(p, a, axis, keepdims)
+    if not a.size and neutral is None:  # the extremum of nothing is what it began with
+        return converted(_plain(sum_, a, axis, keepdims) + initial, a.dtype)
+    y = _plain(p, a, axis, keepdims)
+    return converted(join(y, initial), y.dtype)
+
+
+def _with_dtype(p: Primitive, neutral: float | None, join: Primitive) -> Callable[..., Any]:
+    """Make a function with the signature of np.sum."""
+
+    def composite(
+        a: Any,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: Any = False,
+        initial: Any = _UNSET,
+        where: Any = True,
+    ) -> Any:
+        return _reduce(p, neutral, join, a, axis, dtype, keepdims, initial, where)
+
+    return composite
+
+
+def _without_dtype(p: Primitive, join: Primitive) -> Callable[..., Any]:
+    """Make a function with the signature of np.max."""
+
+    def composite(
+        a: Any,
+        axis: Axis = None,
+        out: Any = None,
+        keepdims: Any = False,
+        initial: Any = _UNSET,
+        where: Any = True,
+        dtype: Any = None,  # of maximum.reduce, which NumPy calls with keywords
+    ) -> Any:
+        return _reduce(p, None, join, a, axis, dtype, keepdims, initial, where)
+
+    return composite
+
+
+_np_sum = implements(np.sum, np.add.reduce)(_with_dtype(sum_, 0, add))
+_np_prod = implements(np.prod, np.multiply.reduce)(_with_dtype(prod, 1, multiply))
+implements(np.hypot.reduce)(_with_dtype(hypot_reduce, 0, hypot))
+implements(np.logaddexp.reduce)(_with_dtype(logsumexp, -math.inf, logaddexp))
+implements(np.max, np.amax, np.maximum.reduce)(_without_dtype(max_, maximum))
+implements(np.min, np.amin, np.minimum.reduce)(_without_dtype(min_, minimum))
+implements(np.nanmax, np.fmax.reduce)(_without_dtype(nanmax, fmax))
+implements(np.nanmin, np.fmin.reduce)(_without_dtype(nanmin, fmin))
+
+
+@implements(np.logaddexp2.reduce)
+def _np_logaddexp2_reduce(array: Any, **keywords: Any) -> Any:
+    initial = keywords.pop("initial", None)
+    y = np.logaddexp.reduce(shaped(array) * math.log(2.0), **keywords) * (1.0 / math.log(2.0))
+    return y if initial is None or initial is _UNSET else logaddexp2(y, initial)
+
+
+@implements(np.nansum)
+def _np_nansum(a: Any, *args: Any, **keywords: Any) -> Any:
+    return _np_sum(without_nan(a, 0), *args, **keywords)
+
+
+@implements(np.nanprod)
+def _np_nanprod(a: Any, *args: Any, **keywords: Any) -> Any:
+    return _np_prod(without_nan(a, 1), *args, **keywords)
+
+
+@implements(np.ptp)
+def _np_ptp(a: Any, axis: Axis = None, out: Any = None, keepdims: Any = False) -> Any:
+    return _plain(max_, a, axis, keepdims) - _plain(min_, a, axis, keepdims)
+
+
+# --- averages of what a mask selects -------------------------------------------------------------
+
+
+def _floating(x: Any, dtype: Any) -> tuple[Any, Any]:
+    """Return `x` wide enough to be averaged, and the type that the result shall have."""
+    x = converted(x, dtype)
+    x = converted(x, float) if x.dtype.kind in "iub" else x
+    narrow = x.dtype
+    return (converted(x, np.float32) if narrow.char == "e" else x), narrow
+
+
+def _selected(mask: Any, x: Any) -> Any:
+    return None if mask is True or mask is _UNSET else _fitted(mask, x)
+
+
+def _number(mask: Any, x: Any, axis: Axis, keepdims: Any) -> Any:
+    """Return how many elements a mask selects, as numbers of the real type of `x`."""
+    if mask is None:
+        return float(_count(x, axis))
+    return astype(_plain(sum_, mask, axis, keepdims), dtype=x.real.dtype)
+
+
+def _kept(mask: Any, x: Any) -> Any:
+    return x if mask is None else where(mask, x, 0.0)
+
+
+@implements(np.mean)
+def _np_mean(
+    a: Any,
+    axis: Axis = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    *,
+    where: Any = True,
+) -> Any:
+    if dtype is None and (where is True or where is _UNSET):
+        return _plain(mean, a, axis, keepdims)
+    x, narrow = _floating(a, dtype)
+    mask = _selected(where, x)
+    if mask is None:
+        return converted(_plain(mean, x, axis, keepdims), narrow)
+    total = _plain(sum_, _kept(mask, x), axis, keepdims)
+    return converted(total / _number(mask, x, axis, keepdims), narrow)
+
+
+def _variance(
+    a: Any,
+    axis: Axis,
+    dtype: Any,
+    ddof: float,
+    keepdims: Any,
+    mask: Any,
+    centre: Any = _UNSET,
+    undefined: float = 0.0,
+) -> tuple[Any, Any]:
+    """Return the variance of what a mask selects, and the type that the result shall have.
+
+    `undefined` is what the squares are divided by where there are no degrees of freedom.
+    """
+    x, narrow = _floating(a, dtype)
+    mask = _selected(mask, x)
+    if centre is _UNSET:
+        total = sum_(_kept(mask, x), axis=axis, keepdims=True)
+        centre = total / _number(mask, x, axis, True)
+    deviation = _kept(mask, x - centre)
+    if deviation.dtype.kind == "c":
+        squares = np.real(deviation * np.conjugate(deviation))
+    else:
+        squares = deviation * deviation
+    total = _plain(sum_, squares, axis, keepdims)
+    freedom = maximum(_number(mask, x, axis, keepdims) - ddof, 0.0)
+    freedom = where(equal(freedom, 0.0), undefined, freedom)
+    return total / converted(freedom, total.dtype), np.empty((), narrow).real.dtype
+
+
+def _degrees(ddof: float, correction: Any) -> float:
+    if correction is _UNSET:
+        return ddof
+    if ddof != 0:
+        raise ValueError("give one of ddof and correction, which mean the same")
+    return correction  # type: ignore[no-any-return]
+
+
+def _root(v: Any) -> Any:
+    """Return the square root, with the subgradient 0 at 0."""
+    flat = equal(v, 0.0)
+    return where(flat, 0.0, sqrt(where(flat, 1.0, v)))
+
+
+def _like_var(p: Primitive, finish: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Make a function with the signature of np.var."""
+
+    def composite(
+        a: Any,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        ddof: float = 0,
+        keepdims: Any = False,
+        *,
+        where: Any = True,
+        mean: Any = _UNSET,
+        correction: Any = _UNSET,
+    ) -> Any:
+        ddof = _degrees(ddof, correction)
+        if dtype is None and (where is True or where is _UNSET) and mean is _UNSET:
+            static = {"ddof": ddof} if ddof else {}
+            if axis is not None:
+                static["axis"] = axis
+            if keepdims and keepdims is not _UNSET:
+                static["keepdims"] = True
+            return p(a, **static)
+        y, narrow = _variance(a, axis, dtype, ddof, keepdims, where, mean)
+        return converted(finish(y), narrow)
+
+    return composite
+
+
+implements(np.var)(_like_var(var, lambda v: v))
+implements(np.std)(_like_var(std, _root))
+
+
+def _numbers_only(a: Any, mask: Any) -> Any:
+    """Return the mask of what is not nan, within another mask."""
+    numbers = logical_not(isnan(a))
+    return numbers if mask is True or mask is _UNSET else logical_and(numbers, _fitted(mask, a))
+
+
+@implements(np.nanmean)
+def _np_nanmean(
+    a: Any,
+    axis: Axis = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    *,
+    where: Any = True,
+) -> Any:
+    a = shaped(a)
+    return _np_mean(a, axis, dtype, None, keepdims, where=_numbers_only(a, where))
+
+
+def _like_nanvar(finish: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Make a function with the signature of np.nanvar."""
+
+    def composite(
+        a: Any,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        ddof: float = 0,
+        keepdims: Any = False,
+        *,
+        where: Any = True,
+        mean: Any = _UNSET,
+        correction: Any = _UNSET,
+    ) -> Any:
+        a = shaped(a)
+        ddof = _degrees(ddof, correction)
+        mask = _numbers_only(a, where)
+        y, narrow = _variance(a, axis, dtype, ddof, keepdims, mask, mean, math.nan)
+        return converted(finish(y), narrow)
+
+    return composite
+
+
+implements(np.nanvar)(_like_nanvar(lambda v: v))
+implements(np.nanstd)(_like_nanvar(_root))

@@ -13,6 +13,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from tinygrad_nn.dispatch import no_out
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.primitive import REAL, implements, primitive
+from tinygrad_nn.rules.complex import real
 from tinygrad_nn.rules.elementwise import into
 
 Shape = tuple[int, ...]
@@ -66,7 +67,7 @@ def refuse_out(name: str, out: Any) -> None:
 @primitive(
     numpy=[np.broadcast_to],
     rules=[lambda g, y, x, *, shape: sum_to(g, shape=x.shape)],
-    linear="all",
+    linear=1,
     domain=(REAL,),
 )
 def broadcast_to(x: Any, *, shape: Shape) -> Any:
@@ -77,7 +78,7 @@ def broadcast_to(x: Any, *, shape: Shape) -> Any:
 
 
 @primitive(
-    rules=[lambda g, y, x, *, shape: broadcast_to(g, shape=x.shape)], domain=(REAL,), linear="all"
+    rules=[lambda g, y, x, *, shape: broadcast_to(g, shape=x.shape)], domain=(REAL,), linear=1
 )
 def sum_to(x: Any, *, shape: Shape, out: Any = None) -> Any:
     """Sum `x` over the axes that broadcasting from `shape` to its own shape has repeated.
@@ -102,15 +103,13 @@ def sum_to(x: Any, *, shape: Shape, out: Any = None) -> Any:
 # --- views ---------------------------------------------------------------------------------------
 
 
-@primitive(
-    rules=[lambda g, y, x, *, shape: reshape(g, shape=x.shape)], linear="all", domain=(REAL,)
-)
+@primitive(rules=[lambda g, y, x, *, shape: reshape(g, shape=x.shape)], linear=1, domain=(REAL,))
 def reshape(x: Any, *, shape: int | Shape) -> Any:
     """Give the same elements another shape; one length may be -1."""
     return np.reshape(x, shape)
 
 
-@primitive(rules=[lambda g, y, x: reshape(g, shape=x.shape)], linear="all", domain=(REAL,))
+@primitive(rules=[lambda g, y, x: reshape(g, shape=x.shape)], linear=1, domain=(REAL,))
 def ravel(x: Any) -> Any:
     """Lay the elements out in one dimension."""
     return np.reshape(x, -1)
@@ -156,7 +155,7 @@ def _transpose_rule(g: Any, y: Any, x: Any, *, axes: Sequence[int] | None = None
 @primitive(
     numpy=[np.transpose, np.permute_dims],
     rules=[_transpose_rule],
-    linear="all",
+    linear=1,
     domain=(REAL,),
 )
 def transpose(x: Any, *, axes: Sequence[int] | None = None) -> Any:
@@ -167,7 +166,7 @@ def transpose(x: Any, *, axes: Sequence[int] | None = None) -> Any:
 @primitive(
     numpy=[np.swapaxes],
     rules=[lambda g, y, x, *, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2)],
-    linear="all",
+    linear=1,
     domain=(REAL,),
 )
 def swapaxes(x: Any, *, axis1: int, axis2: int) -> Any:
@@ -187,7 +186,7 @@ def _matrix_transpose(x: Any, /) -> Any:
     rules=[
         lambda g, y, x, *, source, destination: moveaxis(g, source=destination, destination=source)
     ],
-    linear="all",
+    linear=1,
     domain=(REAL,),
 )
 def moveaxis(x: Any, *, source: int | Shape, destination: int | Shape) -> Any:
@@ -206,7 +205,7 @@ def _rollaxis(a: Any, axis: int, start: int = 0) -> Any:
 @primitive(
     numpy=[np.expand_dims],
     rules=[lambda g, y, x, *, axis: reshape(g, shape=x.shape)],
-    linear="all",
+    linear=1,
     domain=(REAL,),
 )
 def expand_dims(x: Any, *, axis: int | Shape) -> Any:
@@ -217,7 +216,7 @@ def expand_dims(x: Any, *, axis: int | Shape) -> Any:
 @primitive(
     numpy=[np.squeeze],
     rules=[lambda g, y, x, *, axis=None: reshape(g, shape=x.shape)],
-    linear="all",
+    linear=1,
     domain=(REAL,),
 )
 def squeeze(x: Any, *, axis: int | Shape | None = None) -> Any:
@@ -270,13 +269,19 @@ def _meshgrid(
 # --- type and copy -------------------------------------------------------------------------------
 
 
-@primitive(rules=[lambda g, y, x, *, dtype: astype(g, dtype=x.dtype)], domain=(REAL,), linear="all")
+def _astype_rule(g: Any, y: Any, x: Any, *, dtype: Any) -> Any:
+    if y.dtype.kind == "c" and x.dtype.kind != "c":
+        g = real(g)
+    return astype(g, dtype=x.dtype)
+
+
+@primitive(rules=[_astype_rule], domain=(REAL,), linear=1)
 def astype(x: Any, *, dtype: Any, out: Any = None) -> Any:
     """Convert to another dtype; a conversion to integers is constant."""
     return into(np.asarray(x).astype(dtype), out)
 
 
-@primitive(numpy=[np.copy], rules=[lambda g, y, x: g], domain=(REAL,), linear="all")
+@primitive(numpy=[np.copy], rules=[lambda g, y, x: g], domain=(REAL,), linear=1)
 def copy(x: Any, *, out: Any = None) -> Any:
     """Copy the elements."""
     return into(np.array(x), out)

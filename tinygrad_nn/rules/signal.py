@@ -47,9 +47,25 @@ def convolve(a: Any, v: Any, *, mode: Any = "full", out: Any = None) -> Any:
     return into(np.convolve(a, v, mode), out)
 
 
+def _array(a: Any) -> Any:
+    return a if hasattr(a, "ndim") else np.asarray(a)
+
+
+def _no_list(a: Any) -> Any:
+    """Return an array for a list; a number stays one, whose type gives way to others'."""
+    return np.asarray(a) if isinstance(a, list | tuple) else a
+
+
 def _vector(a: Any) -> Any:
-    a = a if hasattr(a, "ndim") else np.asarray(a)
+    a = _array(a)
     return a if a.ndim else np.reshape(a, (1,))
+
+
+def _double(a: Any) -> Any:
+    """Convert to double precision, real or complex."""
+    a = _array(a)
+    dtype = np.dtype(complex if a.dtype.kind == "c" else float)
+    return a if a.dtype == dtype else a.astype(dtype)
 
 
 def _check_mode(name: str, mode: Any) -> None:
@@ -117,18 +133,11 @@ def interval(x: Any, xp: Any, *, out: Any = None) -> Any:
     return into(np.clip(np.searchsorted(xp, x, side="right") - 1, 0, last), out)
 
 
-def _double(a: Any) -> Any:
-    """Return real or complex double precision, in which NumPy interpolates whatever it gets."""
-    a = a if hasattr(a, "astype") else np.asarray(a)
-    dtype = np.dtype(complex if a.dtype.kind == "c" else float)
-    return a if a.dtype == dtype else a.astype(dtype)
-
-
 @implements(np.interp)
 def _interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: float | None = None
 ) -> Any:
-    x, xp, fp = _double(x), _double(xp), _double(fp)
+    x, xp, fp = _double(x), _double(xp), _double(fp)  # as NumPy does
     if xp.ndim != 1 or xp.shape != fp.shape or not len(xp):
         raise ValueError(
             f"np.interp needs as many values fp as points xp, at least one, got shapes {fp.shape} "
@@ -186,6 +195,7 @@ def _linspace(
     *,
     device: str | None = None,
 ) -> Any:
+    start, stop = _no_list(start), _no_list(stop)
     k, num, computed = _positions(num, start, stop)
     parts = num - 1 if endpoint else num
     step = (stop - start) * (1.0 / parts) if parts > 0 else np.nan
@@ -221,7 +231,7 @@ def _logspace(
 
 
 def _with_axes(a: Any, ndim: int) -> Any:
-    a = a if hasattr(a, "ndim") else np.asarray(a)
+    a = _array(a)
     return np.reshape(a, (1,) * (ndim - a.ndim) + a.shape)
 
 
@@ -231,6 +241,7 @@ def _geomspace(
 ) -> Any:
     if np.any(np.equal(start, 0)) or np.any(np.equal(stop, 0)):
         raise ValueError("Geometric sequence cannot include zero")
+    start, stop = _double(start), _double(stop)  # as NumPy does
     k, num, computed = _positions(num, start, stop)
     # Numbers are divided by the direction of the first, so that negative ones have logarithms.
     way = start if computed.kind == "c" else np.sign(start)
@@ -243,7 +254,7 @@ def _geomspace(
     return y if y.dtype == computed else y.astype(computed)
 
 
-# --- polynomials: coefficients from the highest power down -----------------------------------------
+# --- polynomials, coefficients from the highest power down ----------------------------------------
 
 
 def _coefficients(p: Any) -> Any:
@@ -253,8 +264,7 @@ def _coefficients(p: Any) -> Any:
 @implements(np.polyval)
 def _polyval(p: Any, x: Any) -> Any:
     """Evaluate by Horner's rule."""
-    p = p.coeffs if isinstance(p, np.poly1d) else p
-    x = x if hasattr(x, "ndim") else np.asarray(x)
+    p, x = _array(p.coeffs if isinstance(p, np.poly1d) else p), _array(x)
     y = np.zeros_like(x)
     for k in range(len(p)):
         y = y * x + p[k]

@@ -68,6 +68,45 @@ def sinc(x: Any, *, out: Any = None) -> Any:
     return into(np.sinc(x) if x.dtype.kind == "f" else _sinc_derivative(x, 0), out)
 
 
+# --- the modified Bessel function -----------------------------------------------------------------
+
+
+@primitive(
+    elementwise=True,
+    domain=(REAL,),
+    rules=[lambda g, y, x, *, order=1: g * (x * bessel_ratio(x, order=order + 1))],
+)
+def bessel_ratio(x: Any, *, order: int = 1, out: Any = None) -> Any:
+    """Return ``I_n(x) / x**n`` for n = `order`, whose derivative is x times the next one.
+
+    DLMF 10.29.4; and 10.32.2 for the integral, of a periodic function, on which the trapezoidal
+    rule converges geometrically.
+    """
+    x = floating(x)
+    wide = x.astype(np.result_type(x.dtype, np.float64))
+    size = np.abs(np.real(wide))
+    intervals = 24 + order + int(6.0 * math.sqrt(np.max(size, initial=0.0)))
+    total = np.zeros_like(wide)
+    for k in range(intervals):
+        angle = math.pi * (k + 0.5) / intervals
+        total = total + math.sin(angle) ** (2 * order) * np.exp(wide * math.cos(angle) - size)
+    double_factorial = math.prod(range(1, 2 * order, 2))
+    y = total * (np.exp(size) / (double_factorial * intervals))
+    return into(y.astype(x.dtype), out)
+
+
+@primitive(
+    numpy=[np.i0],
+    elementwise=True,
+    domain=(REAL,),
+    rules=[lambda g, y, x: g * (x * bessel_ratio(x))],
+)
+def i0(x: Any, *, out: Any = None) -> Any:
+    """Bessel function I_0: modified, of the first kind."""
+    x = floating(x)
+    return into(np.i0(x) if x.dtype.kind == "f" else bessel_ratio.forward(x, order=0), out)
+
+
 # --- entropy --------------------------------------------------------------------------------------
 
 

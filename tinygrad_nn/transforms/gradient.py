@@ -9,8 +9,8 @@ import numpy as np
 
 from tinygrad_nn.graph import Node
 from tinygrad_nn.tensor import Tensor
-from tinygrad_nn.transforms.run import Run, called, positions, received, seed
-from tinygrad_nn.tree import tree_map
+from tinygrad_nn.transforms.run import Run, called, dtype_of, positions, received, seed
+from tinygrad_nn.tree import flatten, tree_map
 
 __all__ = ["elementwise_grad", "grad", "stop_gradient", "value_and_grad"]
 
@@ -109,13 +109,13 @@ def grad(
     >>> print(tg.grad(tg.grad(lambda x: x**3))(2.0))
     12.0
     """
-    value_and_gradient = value_and_grad(f, argnums, has_aux)
 
     @called(f, "grad")
     def transformed(*args: Any, **keywords: Any) -> Any:
         value, gradient = value_and_gradient(*args, **keywords)
         return (gradient, value[1]) if has_aux else gradient
 
+    value_and_gradient = value_and_grad(f, argnums, has_aux)
     return transformed  # type: ignore[no-any-return]
 
 
@@ -145,7 +145,12 @@ def elementwise_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) ->
     """
 
     def total(*args: Any, **keywords: Any) -> Any:
-        return np.sum(f(*args, **keywords))
+        y = f(*args, **keywords)
+        if flatten(y).paths != [""] or dtype_of(y).kind not in "fciub":
+            raise TypeError(
+                f"elementwise_grad needs a function that returns one array, got {type(y).__name__}"
+            )
+        return np.sum(y)
 
     return called(f, "elementwise_grad")(grad(total, argnums))  # type: ignore[no-any-return]
 

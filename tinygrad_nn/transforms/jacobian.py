@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.batch import Batch
+from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.graph import Node
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.transforms.run import Run, called, dtype_of, moves, positions, seed
-from tinygrad_nn.value import Value
 
 __all__ = ["hessian", "jacfwd", "jacobian", "jacrev"]
 
@@ -42,7 +42,7 @@ def jacrev(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
     Raises
     ------
     TypeError
-        If an argument is not floating, or complex numbers are among inputs or outputs.
+        If an argument or a result is not floating, or complex.
 
     Notes
     -----
@@ -59,7 +59,7 @@ def jacrev(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
     @called(f, "jacrev")
     def transformed(*args: Any, **keywords: Any) -> Any:
         run = Run("jacrev", f, args, keywords, positions("jacrev", argnums, len(args)))
-        _refuse_complex(run)
+        _check_real(run)
         rows = []
         for y in run.output.leaves:
             stacks = _each(run, y, partial(_pull, run, y))
@@ -91,7 +91,7 @@ def jacfwd(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
     Raises
     ------
     TypeError
-        If an argument is not floating, or complex numbers are among inputs or outputs.
+        If an argument or a result is not floating, or complex.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def jacfwd(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
     @called(f, "jacfwd")
     def transformed(*args: Any, **keywords: Any) -> Any:
         run = Run("jacfwd", f, args, keywords, positions("jacfwd", argnums, len(args)))
-        _refuse_complex(run)
+        _check_real(run)
         outputs = run.output.leaves
         columns: list[list[Any]] = [[] for _ in outputs]
         for x in run.inputs:
@@ -142,7 +142,7 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
     Raises
     ------
     TypeError
-        If an argument is not floating, or complex numbers are among inputs or outputs.
+        If an argument or a result is not floating, or complex.
 
     Notes
     -----
@@ -159,12 +159,18 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
     return called(f, "hessian")(jacrev(jacrev(f, argnums), argnums))  # type: ignore[no-any-return]
 
 
-def _refuse_complex(run: Run) -> None:
+def _check_real(run: Run) -> None:
     if any(dtype_of(a).kind == "c" for a in (*run.inputs, *run.output.leaves)):
         raise TypeError(
             f"{run.what} of complex numbers has no meaning as one array: take real and imaginary "
             f"parts apart with np.real and np.imag, or use vjp or jvp"
         )
+    for y in run.output.leaves:
+        if dtype_of(y).kind != "f":
+            raise TypeError(
+                f"{run.what} needs a function that returns floating numbers, got one of dtype "
+                f"{dtype_of(y)}"
+            )
 
 
 def _each(run: Run, node: Any, walk: Callable[[Any], list[Any]]) -> list[list[Any]]:
@@ -174,14 +180,26 @@ def _each(run: Run, node: Any, walk: Callable[[Any], list[Any]]) -> list[list[An
     """
     if not moves(node) or not math.prod(node.shape):
         return []
-    batched = not any(isinstance(n, Value) for n in run.live.values())
+    batched = not run.has_scalars
     found = []
     for stack in _unit_vectors(run, node):
-        if batched and len(stack) > 1:
-            found.append([_unpacked(c, len(stack)) for c in walk(Batch(stack))])
+        together = _together(run, stack, walk) if batched and len(stack) > 1 else None
+        if together is not None:
+            found.append(together)
         else:
+            batched = False
             found += [[_row(c) for c in walk(seed(node, g, record=run.record))] for g in stack]
     return [list(stacks) for stacks in zip(*found, strict=True)]
+
+
+def _together(run: Run, stack: Any, walk: Callable[[Any], list[Any]]) -> list[Any] | None:
+    """Walk with a batch; return None if a user's rule takes nothing but plain arrays."""
+    try:
+        return [_unpacked(c, len(stack)) for c in walk(Batch(stack))]
+    except (AttributeError, NotDifferentiableError, TypeError, ValueError):
+        if all(n.primitive is None or n.primitive.trusted for n in run.live.values()):
+            raise
+        return None  # one by one, which raises again what is an error indeed
 
 
 def _pull(run: Run, y: Any, g: Any) -> list[Any]:
@@ -223,8 +241,7 @@ def _matrix(stacks: list[Any] | None, lead: tuple[int, ...], node: Any) -> Any:
     shape = (*lead, *np.shape(node))
     if not stacks or any(c is None for c in stacks):
         return np.zeros(shape, dtype_of(node))
-    joined = np.concatenate(stacks) if len(stacks) > 1 else stacks[0]
-    y = np.reshape(joined, shape)
+    y = np.reshape(np.concatenate(stacks), shape)  # a copy in any case: walks share arrays
     if isinstance(y, Node):
         return y if y.requires_grad else y._value
     return y

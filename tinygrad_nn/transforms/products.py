@@ -9,7 +9,15 @@ import numpy as np
 
 from tinygrad_nn.graph import is_grad_enabled
 from tinygrad_nn.transforms.gradient import grad
-from tinygrad_nn.transforms.run import Run, dtype_of, moves, received, seed, structured
+from tinygrad_nn.transforms.run import (
+    Run,
+    check_callable,
+    dtype_of,
+    moves,
+    received,
+    seed,
+    structured,
+)
 from tinygrad_nn.tree import flatten
 
 __all__ = ["hvp", "jvp", "vjp"]
@@ -61,7 +69,8 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
             (y, seed(y, np.conj(c) if dtype_of(y).kind == "c" else c, record=record))
             for y, c in zip(outputs, cotangents, strict=True)
         ]
-        found = run.pull(seeds, record=record)
+        # Nothing but the cotangents moves, unless the run is recorded itself.
+        found = run.pull(seeds, record=record and (run.record or run.has_scalars))
         return run.gather(  # type: ignore[no-any-return]
             [received(c, x, cotangent=True) for c, x in zip(found, run.inputs, strict=True)],
             single=False,
@@ -165,8 +174,10 @@ def hvp(f: Callable[..., Any], x: Any, v: Any) -> Any:
     >>> tg.hvp(lambda x: np.sum(x**3), np.array([1.0, 2.0]), np.array([1.0, 1.0]))
     array([ 6., 12.])
     """
+    check_callable("hvp", f)
     for name, item in (("x", x), ("v", v)):
         if any(dtype_of(leaf).kind == "c" for leaf in flatten(item).leaves):
             raise TypeError(f"hvp takes real numbers, and {name} is complex")
+    structured("vector", v, flatten(x))
     _, pullback = vjp(grad(f), x)
     return pullback(v)[0]

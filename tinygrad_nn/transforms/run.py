@@ -22,7 +22,10 @@ from tinygrad_nn.tensor import Tensor, alias
 from tinygrad_nn.tree import Tree, flatten, tree_map
 from tinygrad_nn.value import Value
 
-__all__ = ["Run", "called", "dtype_of", "moves", "positions", "received", "seed", "structured"]
+__all__ = [
+    "Run", "called", "check_callable", "dtype_of", "moves", "positions", "received", "seed",
+    "structured",
+]  # fmt: skip
 
 
 class Run:
@@ -64,6 +67,7 @@ class Run:
         argnums: Sequence[int],
         has_aux: bool = False,
     ) -> None:
+        check_callable(what, f)
         self.what = what
         self.trees = [flatten(args[i]) for i in argnums]
         self.aux: Any = None
@@ -88,11 +92,22 @@ class Run:
                 )
             y, self.aux = y
         self.output = flatten(y)
+        for leaf, path in zip(self.output.leaves, self.output.paths, strict=True):
+            if dtype_of(leaf).kind not in "fciub":
+                raise TypeError(
+                    f"{what} needs a function that returns arrays, numbers or containers of them, "
+                    f"got {type(leaf).__name__} as the output{path}"
+                )
         outside: list[Node] = []
         moving = [node for node in self.output.leaves if moves(node)]
         self.live = reachable([*moving, *self.inputs], start, outside)
         outside += [node for node in moving if node.serial < start]
         self.record = differentiated and bool(outside)
+
+    @property
+    def has_scalars(self) -> bool:
+        """Whether there are scalar nodes in the graph, whose walk takes floats or is recorded."""
+        return any(isinstance(node, Value) for node in self.live.values())
 
     def gather(self, found: Iterable[Any], *, single: bool) -> Any:
         """Put one result per input into the containers that the arguments were."""
@@ -107,7 +122,8 @@ class Run:
     def _plain(self, item: Any) -> Any:
         if not isinstance(item, Node) or (self.record and item.requires_grad):
             return item
-        return item._value
+        # A copy, because the pullback may need the array again.
+        return item._value.copy() if isinstance(item, Tensor) else item._value
 
     def scalar(self) -> Any:
         """Return the output, which must be one real number."""
@@ -168,6 +184,8 @@ def _input(what: str, leaf: Any, path: str) -> Node:
     if isinstance(leaf, Node) and leaf.requires_grad:
         with recording():
             return alias(leaf)  # type: ignore[no-any-return]
+    if hasattr(leaf, "mask"):
+        raise TypeError(f"{what}: {path} is a masked array; fill it, or select with np.where")
     data = leaf._value if isinstance(leaf, Node) else leaf
     try:
         array = np.asarray(data)
@@ -211,9 +229,10 @@ def received(c: Any, node: Any, *, cotangent: bool) -> Any:
         return np.zeros(shape_of(node), dtype_of(node))
     if cotangent and dtype_of(node).kind == "c":
         c = np.conj(c)
-    if isinstance(c, Node):
-        return c if c.requires_grad else c._value
-    return np.array(c)  # which may be a view of something else
+    if moves(c):
+        return c
+    # A copy, because it may be a view of something else.
+    return np.array(c._value if isinstance(c, Node) else c)
 
 
 def called(f: Callable[..., Any], transform: str) -> Callable[[Callable[..., Any]], Any]:
@@ -224,12 +243,17 @@ def called(f: Callable[..., Any], transform: str) -> Callable[[Callable[..., Any
         wrapped.__name__ = f"{transform}({getattr(f, '__name__', type(f).__name__)})"
         return wrapped
 
+    check_callable(transform, f)
+    return name
+
+
+def check_callable(what: str, f: Any) -> None:
+    """Refuse what is no function: usually its result."""
     if not callable(f):
         raise TypeError(
-            f"{transform} takes a function, got {type(f).__name__}; to differentiate a result that "
+            f"{what} takes a function, got {type(f).__name__}; to differentiate a result that "
             f"is computed already, use backward() or autograd.grad"
         )
-    return name
 
 
 def seed(node: Any, g: Any, *, record: bool) -> Any:
@@ -248,13 +272,15 @@ def seed(node: Any, g: Any, *, record: bool) -> Any:
 def structured(what: str, item: Any, like: Tree) -> list[Any]:
     """Return the leaves of `item`, which must have the structure and the shapes of `like`."""
     tree = flatten(item)
-    if tree.paths != like.paths:
+    given = dict(zip(tree.paths, tree.leaves, strict=True))  # two dicts may differ in their order
+    if given.keys() != set(like.paths):
         expected, got = (", ".join(f"{what}{p}" for p in t.paths) or "none" for t in (like, tree))
         raise TypeError(
             f"the {what} must have the structure of what it belongs to: expected the leaves "
             f"{expected}, got {got}"
         )
-    for leaf, path, own in zip(tree.leaves, tree.paths, like.leaves, strict=True):
+    leaves = [given[path] for path in like.paths]
+    for leaf, path, own in zip(leaves, like.paths, like.leaves, strict=True):
         if shape_of(leaf) != shape_of(own):
             raise ShapeError(
                 f"the {what}{path} has shape {shape_of(leaf)}, expected {shape_of(own)}"
@@ -263,4 +289,4 @@ def structured(what: str, item: Any, like: Tree) -> list[Any]:
             raise TypeError(
                 f"the {what}{path} has dtype {dtype_of(leaf)}, expected {dtype_of(own)}"
             )
-    return tree.leaves
+    return leaves
