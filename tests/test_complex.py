@@ -16,7 +16,7 @@ from samples import EXTRA
 from test_primitives import about
 
 import tinygrad_nn as tg
-from tinygrad_nn import Tensor, tensor
+from tinygrad_nn import NotDifferentiableError, Tensor, tensor
 from tinygrad_nn.backward import pull_back
 from tinygrad_nn.primitive import REAL
 from tinygrad_nn.rules import TABLE, elementwise, special
@@ -376,6 +376,8 @@ def test_nan_to_num_of_complex_numbers() -> None:
     assert_array_equal(y.data, np.nan_to_num(z, nan=5.0, neginf=-3.0))
     np.sum(np.real(y) + np.imag(y)).backward()
     assert_array_equal(leaf.grad, [1j, 1.0, 1 + 1j])
+    with pytest.raises(NotDifferentiableError, match="finite"):
+        np.nan_to_num(leaf, posinf=np.inf)
 
 
 @pytest.mark.parametrize("f", [np.fabs, np.floor, np.ceil, np.isposinf, np.floor_divide])

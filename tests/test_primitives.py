@@ -91,7 +91,10 @@ def weights(sample: Sample, salt: int = 0) -> Array:
     """Return a random cotangent of the result, of the result's dtype."""
     y = np.asarray(sample.forward())
     rng = np.random.default_rng([y.size, y.ndim, salt])
-    return np.asarray(rng.uniform(0.5, 1.5, y.shape) * rng.choice([-1.0, 1.0], y.shape), y.dtype)
+    w = rng.uniform(0.5, 1.5, y.shape) * rng.choice([-1.0, 1.0], y.shape)
+    if y.dtype.kind == "c":
+        w = w + 1j * rng.uniform(0.5, 1.5, y.shape)
+    return np.asarray(w, y.dtype)
 
 
 def with_arg(args: tuple[Any, ...], i: int, value: Any) -> tuple[Any, ...]:
@@ -111,13 +114,13 @@ def check_forward(sample: Sample) -> None:
 
 
 def check_first_order(sample: Sample) -> None:
-    if np.asarray(sample.forward()).dtype.kind != "f":
+    if np.asarray(sample.forward()).dtype.kind not in "fc":
         return
     w = weights(sample)
     found = gradients(sample, w)
     for i in sample.floating:
         slope = numeric(
-            lambda x, i=i: float(np.sum(w * sample.forward(*with_arg(sample.args, i, x)))),
+            lambda x, i=i: float(np.sum(w * sample.forward(*with_arg(sample.args, i, x))).real),
             sample.args[i],
         )
         if i in found:
@@ -151,7 +154,10 @@ def check_second_order(sample: Sample) -> None:
             analytic, numeric(lambda x, i=i: slope(with_arg(sample.args, i, x), w), sample.args[i])
         )
     by_seed = second.get(seed.serial, np.zeros(w.shape))
-    close(by_seed, numeric(lambda x: slope(sample.args, x), w))
+    nowhere = np.zeros(w.shape)
+    close(by_seed.real, numeric(lambda x: slope(sample.args, w + x), nowhere))
+    if w.dtype.kind == "c":  # a cotangent stands for Re(g w)
+        close(-by_seed.imag, numeric(lambda x: slope(sample.args, w + 1j * x), nowhere))
 
 
 def check_forward_mode(sample: Sample) -> None:
@@ -170,7 +176,7 @@ def check_forward_mode(sample: Sample) -> None:
         assert tangent.dtype == y.dtype
         found = gradients(sample, w)
         back = sum(np.sum(found[i] * t) for i, t in v.items())
-        forth = np.sum(w * (tangent.data if recorded else tangent))
+        forth = np.sum(w * (tangent.data if recorded else tangent)).real
         scale = sum(np.sum(np.abs(found[i] * t)) for i, t in v.items())
         assert_allclose(forth, back, rtol=0, atol=1e-12 * max(float(scale), 1.0))
 
@@ -219,8 +225,11 @@ def check_dtype(sample: Sample, dtype: type[np.floating[Any]]) -> None:
     y = np.asarray(sample.forward(*args))
     double = np.asarray(sample.forward())
     mixed = [a.dtype for a in args if isinstance(a, np.ndarray) and a.dtype.kind in "iu"]
-    if double.dtype.kind != "f" or (mixed and sample.primitive.elementwise):
+    if double.dtype.kind not in "fc" or (mixed and sample.primitive.elementwise):
         return  # NumPy's own promotion with integers
+    if double.dtype.kind == "c":
+        assert y.dtype == np.complex64  # there is no narrower one
+        return
     assert y.dtype == dtype
     eps = float(np.finfo(dtype).eps)
     assert_allclose(y.astype(float), double, rtol=64 * eps, atol=64 * eps)
@@ -238,7 +247,7 @@ def check_layouts(sample: Sample) -> None:
     """Strided, reversed and Fortran-ordered inputs give what contiguous ones give."""
     y = np.asarray(sample.forward())
     w = weights(sample)
-    expected = gradients(sample, w) if y.dtype.kind == "f" else {}
+    expected = gradients(sample, w) if y.dtype.kind in "fc" else {}
     for i in sample.floating:
         for layout, x in layouts(sample.args[i]):
             with about(f"argument {i} {layout}"):
@@ -246,7 +255,7 @@ def check_layouts(sample: Sample) -> None:
                 assert_allclose(np.asarray(sample.forward(*args)), y, rtol=1e-13, atol=1e-14)
                 for j, rule in [(j, sample.primitive.rule(j)) for j in sample.differentiable]:
                     assert rule is not None
-                    c = np.asarray(rule(w, y, *args, **sample.static))
+                    c = np.asarray(rule(w, y, *args, **sample.static)).real
                     if c.shape == expected[j].shape:  # else broadcast, and summed by the walk
                         assert_allclose(c, expected[j], rtol=1e-13, atol=1e-14)
 
@@ -282,7 +291,7 @@ def check_inputs_unmodified(sample: Sample) -> None:
     """Neither the forward nor a rule writes to what it was given, or to the result."""
     args = tuple(_frozen(a) for a in sample.args)
     y = _frozen(np.asarray(sample.forward(*args)))
-    if y.dtype.kind == "f":
+    if y.dtype.kind in "fc":
         w = _frozen(weights(sample))
         before = [np.copy(a) for a in (*args, y, w)]
         for i in sample.differentiable:

@@ -37,8 +37,10 @@ from tinygrad_nn.errors import (
     StaleGraphError,
     TinygradError,
 )
+from tinygrad_nn.functional_update import put_along_axis
 from tinygrad_nn.graph import Node, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_nn.primitive import Primitive, primitive
+from tinygrad_nn.rules.special import entr, xlogy
 from tinygrad_nn.tensor import Tensor, tensor
 from tinygrad_nn.transforms import (
     elementwise_grad,
@@ -67,11 +69,12 @@ __all__ = [
     "MissingExtraError", "Node", "NotDifferentiableError", "Primitive", "ShapeError",
     "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "autograd", "check_grads",
     "check_loss", "disconnected", "draw", "draw_dot", "elementwise_grad", "elu", "enable_grad",
-    "gelu", "gelu_tanh", "grad", "gradcheck", "hard_tanh", "hessian", "hvp", "is_grad_enabled",
-    "jacfwd", "jacobian", "jacrev", "jvp", "leaky_relu", "log_sigmoid", "log_softmax",
-    "logsumexp", "losses", "make_dot", "nn", "no_grad", "optim", "primitive", "relu", "scalar",
-    "selu", "set_grad_enabled", "sigmoid", "silu", "softmax", "softplus", "stop_gradient",
-    "tanh", "tensor", "trace", "value_and_grad", "vjp",
+    "entr", "gelu", "gelu_tanh", "grad", "gradcheck", "hard_tanh", "hessian", "hvp",
+    "is_grad_enabled", "jacfwd", "jacobian", "jacrev", "jvp", "leaky_relu", "log_sigmoid",
+    "log_softmax", "logsumexp", "losses", "make_dot", "nn", "no_grad", "optim", "primitive",
+    "put_along_axis", "relu", "scalar", "selu", "set_grad_enabled", "sigmoid", "silu",
+    "softmax", "softplus", "stop_gradient", "tanh", "tensor", "trace", "value_and_grad", "vjp",
+    "xlogy",
 ]  # fmt: skip
 
 # Names whose packages are imported when they are first used.

@@ -116,7 +116,7 @@ class detect_anomaly(ContextDecorator):  # noqa: N801  # PyTorch's spelling
     >>> with detect_anomaly():
     ...     np.sum(np.sqrt(x)).backward()
     Traceback (most recent call last):
-    tinygrad_nn.errors.AnomalyError: the cotangent of 'x' became inf at [1] (1 of 2 elements) ...
+    tinygrad_nn.errors.AnomalyError: the cotangent of 'x' became inf at [1] (1 of 2 elements)...
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class set_detect_anomaly:  # noqa: N801  # PyTorch's spelling
     >>> _ = set_detect_anomaly(True)
     >>> np.log(tg.tensor([1.0, -1.0]))
     Traceback (most recent call last):
-    tinygrad_nn.errors.AnomalyError: log gave nan at [1] (1 of 2 elements) ...
+    tinygrad_nn.errors.AnomalyError: log gave nan at [1] (1 of 2 elements)...
     >>> _ = set_detect_anomaly(False)
     """
 

@@ -86,8 +86,7 @@ def grad(
     with recording():
         _, found = pull_back(seeds, record=create_graph, inputs=xs, live=live)
     return tuple(
-        None if x.serial in unused else _gradient(found.get(x.serial), x, create_graph)
-        for x in xs
+        None if x.serial in unused else _gradient(found.get(x.serial), x, create_graph) for x in xs
     )
 
 

@@ -172,7 +172,12 @@ def _reduction(p: Primitive, x: Batch, *, axis: Any = None, **static: Any) -> An
     return p(x.stack, axis=axis, **static)
 
 
-@_rule("cumsum", "flip", "sort", "fft", "ifft")
+@_rule("fft", "ifft", "rfft", "irfft")
+def _transform(p: Primitive, x: Batch, *, axis: int = -1, **static: Any) -> Any:
+    return p(x.stack, axis=_shifted(axis), **static)
+
+
+@_rule("cumsum", "flip")
 def _along(p: Primitive, x: Batch, *, axis: Any = None, **static: Any) -> Any:
     return None if axis is None else p(x.stack, axis=_shifted(axis), **static)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.graph import Node
-from tinygrad_nn.primitive import BY_FUNCTION, COMPOSITES, bind
+from tinygrad_nn.primitive import BY_FUNCTION, COMPOSITES, bind, defaults
 
 __all__ = ["INSTEAD", "PLAIN", "Dispatching", "dispatch_function", "dispatch_ufunc", "no_out"]
 
@@ -85,9 +85,12 @@ def dispatch_ufunc(
         keywords.setdefault("axis", 0)
     if method not in ("__call__", "outer"):
         return dispatch_function(getattr(function, method), inputs, keywords, name)
-    target = BY_FUNCTION.get(function) or COMPOSITES.get(function)
+    composite = COMPOSITES.get(function)
+    target = BY_FUNCTION.get(function) or composite
     if target is None:
         raise _unsupported(name)
+    if composite is not None and keywords.keys() <= defaults(composite).keys():
+        return composite(*inputs, **keywords)
     if keywords:
         raise NotDifferentiableError(
             f"np.{name} on tensors does not take {', '.join(keywords)}; use np.where "

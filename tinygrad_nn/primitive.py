@@ -13,18 +13,18 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 
 from tinygrad_nn.errors import NotDifferentiableError
 
-__all__ = ["BY_FUNCTION", "COMPOSITES", "NEGATIVE", "POSITIVE", "REAL", "UNIT", "Primitive", "bind",
+__all__ = ["BY_FUNCTION", "COMPOSITES", "NEGATIVE", "POSITIVE", "REAL", "UNIT", "Primitive", "bind", "defaults",
            "implements", "primitive", "ufunc"]  # fmt: skip
 
 Rule = Callable[..., Any]
 Domain = tuple[float, float]
-Linear = Literal["all", "each"] | int | None
+Linear = str | int | None
 
 #: Where a function of one real number is defined and smooth; the tests draw their samples there.
 REAL: Domain = (-3.0, 3.0)
@@ -305,7 +305,8 @@ def implements(
 
 
 @cache
-def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+def defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the parameters of a function and their defaults."""
     return {p.name: p.default for p in inspect.signature(function).parameters.values()}
 
 
@@ -333,8 +334,8 @@ def bind(
     NotDifferentiableError
         If the call uses a keyword that the primitive does not have.
     """
-    defaults = _defaults(function)
-    names = list(defaults)
+    own = defaults(function)
+    names = list(own)
     n = 1 if target.variadic else target.arity
     assert n is not None  # only a user's own primitive may have no fixed number of inputs
     arrays = list(args[:n])
@@ -344,7 +345,7 @@ def bind(
         if key in target.static_names and key != "out":
             if value is np._NoValue:
                 del static[key]
-        elif _is_default(value, defaults.get(key)):
+        elif _is_default(value, own.get(key)):
             del static[key]
         else:
             raise NotDifferentiableError(

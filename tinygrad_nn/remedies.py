@@ -153,8 +153,12 @@ FORWARD: tuple[Case, ...] = (
     ("arccosh", lambda a: a[0] < 1, "It is defined from 1 on."),
     ("softmax log_softmax", lambda a: _any(np.isneginf(a[0])) and not _any(np.isposinf(a[0])),
      "A row without a finite number has no softmax: is every element of it masked?"),
-    ("mean var std", lambda a: np.isfinite(a[0]).all(),
-     "Too few elements, or an overflow: a mean needs one element, a variance more than `ddof`."),
+    ("mean var std", lambda a: np.isfinite(a[0]).all() and _any(np.isnan(a.y)),
+     "Too few elements: a mean needs one, a variance more than `ddof`."),
+    ("*", lambda a: _any(np.isinf(a.y)) and all(np.isfinite(x).all() for x in a.inputs),
+     "The result is beyond the largest number of its dtype (float64: 1.8e308, float32: 3.4e38, "
+     "float16: 65504). Numbers this large often mean that training diverges: a smaller learning "
+     "rate, clipped gradients or inputs of unit size help."),
 )  # fmt: skip
 
 #: The same for cotangents.

@@ -95,22 +95,20 @@ def _select(mask: Any, f: Any, g: Any, args: tuple[Any, ...]) -> Any:
     yes, no = bool(np.any(mask)), bool(np.any(other))
     if not (yes or no):
         yes = no = True  # of no elements at all: call both, to know the dtype
-    y = _branch(f, mask, flat, shape, "first") if yes or not callable(f) else None
-    z = _branch(g, other, flat, shape, "second") if no or not callable(g) else None
-    if y is None or z is None:
-        chosen = z if y is None else y
-        result = chosen if np.ndim(chosen) else np.broadcast_to(chosen, mask.shape)
-    else:
-        result = np.where(mask, y, z)
+    y: Any = _branch(f, mask, flat, shape, "first") if yes or not callable(f) else None
+    z: Any = _branch(g, other, flat, shape, "second") if no or not callable(g) else None
+    result: Any = z if y is None else y if z is None else np.where(mask, y, z)
     nodes = [a for a in flat if isinstance(a, Node)]
     if nodes and not getattr(result, "requires_grad", False):
-        result = _attached(result, nodes)
+        result = _attached(result, nodes, mask.shape)
+    if np.shape(result) != mask.shape:
+        result = np.broadcast_to(result, mask.shape)
     return np.reshape(result, shape)
 
 
-def _attached(constant: Any, nodes: list[Any]) -> Any:
+def _attached(constant: Any, nodes: list[Any], shape: tuple[int, ...]) -> Any:
     """Return a constant as a function of `nodes`, whose gradient is 0."""
-    nowhere = np.zeros(np.shape(constant), bool)
+    nowhere = np.zeros(shape, bool)
     nothing = np.concatenate([_selected(a, nowhere) for a in nodes])
     return np.where(nowhere, _put(nothing, nowhere), constant)
 

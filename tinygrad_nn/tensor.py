@@ -174,7 +174,7 @@ class Tensor(Node, Dispatching):
         dtype: npt.DTypeLike | None = None,
         label: str | None = None,
     ) -> None:
-        array = np.array(data, dtype=dtype)
+        array = np.array(_as_array(data) if isinstance(data, ndarray) else data, dtype=dtype)
         if array.dtype.kind not in "fiubc":
             raise TypeError(
                 f"a tensor holds numbers, got {type(data).__name__} of dtype {array.dtype}"

@@ -104,6 +104,7 @@ CALLS: list[Call] = [
     call(np.take, r(2, 3), np.array([[0, -1], [2, 2]]), 1),
     call(np.take, r(2, 3), [], 0),
     call(np.take, r(3), [True, False]),
+    call(np.take, r(), [0, 0], axis=-1),
     call(np.take, r(2, 3), [7, -8], mode="wrap"),
     call(np.take, r(2, 3), [7, -8, 1], axis=1, mode="clip"),
     call(np.compress, [True, False, True], r(2, 3), axis=1),

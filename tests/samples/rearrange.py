@@ -78,6 +78,9 @@ _PADS = [
     call(np.pad, r(5), 2, "maximum", stat_length=2),
     call(np.pad, r(2, 5), 2, "mean", stat_length=((1, 2), (3, 9))),
     call(np.pad, r(5), 2, "minimum", stat_length=(2,)),
+    call(np.pad, r(5), 2, "median"),
+    call(np.pad, r(2, 3), ((1, 0), (2, 1)), "median"),
+    call(np.pad, r(5), 2, "median", stat_length=3),
     call(np.pad, r(0, 2), ((0, 0), (1, 1)), "edge"),
 ]  # fmt: skip
 if hasattr(np, "unstack"):  # as old as widths in a dict are, nearly

@@ -201,8 +201,7 @@ class Module:
         own = dict(self.named_parameters())
 
         def rebuild(leaves: Sequence[Any]) -> Module:
-            # A result takes part under an alias: see named_tensors.
-            others = [alias(leaf) if isinstance(leaf, Node) else Tensor(leaf) for leaf in leaves]
+            others = map(_as_parameter, leaves)
             new = {id(old): other for old, other in zip(own.values(), others, strict=True)}
             return _replaced(self, new)  # type: ignore[no-any-return]
 
@@ -285,6 +284,16 @@ def _walk(root: Module, prefix: str) -> Iterator[tuple[str, Any]]:
             yield name, item
         below = [(f"{name}.{key}" if name else key, value) for key, value in _children(item)]
         stack.extend(reversed(below))
+
+
+def _as_parameter(leaf: Any) -> Any:
+    """Make a tensor that is found among the parameters; what is a container itself stays."""
+    if isinstance(leaf, Node):
+        return alias(leaf)  # see named_tensors
+    if isinstance(leaf, Module | dict | list | tuple):
+        return leaf
+    array = np.asarray(leaf)
+    return Tensor(array, requires_grad=array.dtype.kind in "fc")
 
 
 def _replaced(item: Any, new: dict[int, Any]) -> Any:

@@ -3,8 +3,9 @@
 Formulas: M. B. Giles, "Collected matrix derivative results for forward and reverse mode algorithmic
 differentiation" (2008), doi:10.1007/978-3-540-68942-3_4; G. H. Golub and V. Pereyra, SIAM J. Numer.
 Anal. 10 (1973), doi:10.1137/0710036 (pseudo-inverse); I. Murray, arXiv:1602.07527 (Cholesky);
-S. F. Walter, L. Lehmann and R. Lamour, doi:10.1080/10556788.2011.610454, and D. A. O. Roberts and
-L. R. Roberts, arXiv:2009.10071 (QR); M. Seeger et al., arXiv:1710.08717 (eigenvalues, SVD).
+S. F. Walter and L. Lehmann, arXiv:1001.1654, and D. A. O. Roberts and L. R. Roberts,
+arXiv:2009.10071 (QR); M. Seeger et al., arXiv:1710.08717 (eigenvalues, SVD); Z.-Q. Wan and
+S.-X. Zhang, arXiv:1909.02659 (complex SVD).
 
 Conventions. What reads one triangle of a symmetric matrix (`eigh`, `cholesky`) has the derivative
 of the same function of ``(a + a^T) / 2``: a symmetric gradient, as in PyTorch and JAX, and a
@@ -116,12 +117,16 @@ def _over(gaps: Any, m: Any, turned: Any) -> Any:
     return keep(~_eye(n), m - turned) / where(blank, 1.0, gaps)
 
 
-def _real_only(name: str, *xs: Any) -> None:
-    if any(map(np.iscomplexobj, xs)):
-        raise NotDifferentiableError(
-            f"np.linalg.{name} of a complex matrix has no derivative rule here; take real and "
-            f"imaginary part, or compute on `t.data` where no gradient is needed"
-        )
+def _real_part(x: Any) -> Any:
+    """Return the real part; of real numbers without a node."""
+    return np.real(x) if np.iscomplexobj(x) else x
+
+
+def _from_lower(x: Any) -> Any:
+    """Return the Hermitian matrix that has the lower triangle of `x`, and its real diagonal."""
+    n = x.shape[-1]
+    low = keep(_lower(n, n, -1), x)
+    return low + _H(low) + keep(_eye(n), _real_part(x))
 
 
 def _check_square(x: Any) -> Any:
@@ -162,10 +167,9 @@ def solve(a: Any, b: Any, *, out: Any = None) -> Any:
 
 
 def _pinv_rule(g: Any, y: Any, x: Any, **static: Any) -> Any:
-    _real_only("pinv", x)
     t = _T(g)
     range_, domain = t - x @ (y @ t), t - (t @ y) @ x
-    return range_ @ (y @ _T(y)) + (_T(y) @ y) @ domain - _T(y) @ g @ _T(y)
+    return conj(range_ @ (y @ _H(y)) + (_H(y) @ y) @ domain) - _T(y) @ g @ _T(y)
 
 
 @primitive(rules=[_pinv_rule], domain=(REAL,))
@@ -242,10 +246,19 @@ def det(x: Any, *, out: Any = None) -> Any:
     return np.linalg.det(x)
 
 
-@lru_cache(maxsize=8)
-def _pair(n: int) -> npt.NDArray[np.bool_]:
+def _pair(n: int) -> Mask:
+    """Return at [i, j, k] whether k is i or j."""
     eye = _eye(n)
     return eye[:, None, :] | eye[None, :, :]
+
+
+def _well_conditioned(x: Any) -> bool:
+    try:
+        inverse = np.linalg.inv(x)
+    except np.linalg.LinAlgError:
+        return False
+    condition = np.linalg.norm(x, axis=(-2, -1)) * np.linalg.norm(inverse, axis=(-2, -1))
+    return bool(np.all(condition <= x.shape[-1] * np.finfo(inverse.dtype).eps ** -0.25))
 
 
 def _orientation(u: Any, vh: Any) -> Any:
@@ -254,7 +267,11 @@ def _orientation(u: Any, vh: Any) -> Any:
 
 def _cofactor_rule(g: Any, y: Any, x: Any) -> Any:
     """Differentiate in the basis of singular vectors, where the matrix of cofactors is diagonal."""
-    _real_only("det", x)
+    if np.iscomplexobj(x):
+        raise NotDifferentiableError(
+            "np.linalg.det of a complex matrix has a first derivative alone here; higher ones are "
+            "those of the product of np.linalg.slogdet's sign and np.exp of its logarithm"
+        )
     n = x.shape[-1]
     u, s, v = _svd_parts(svd(x), n)
     g = _orientation(u, v) * (_T(u) @ g @ v)
@@ -268,7 +285,13 @@ def _cofactor_rule(g: Any, y: Any, x: Any) -> Any:
 @primitive(rules=[_cofactor_rule], domain=(REAL,))
 @_lapack
 def cofactor(x: Any, *, out: Any = None) -> Any:
-    """Matrix of cofactors, the gradient of the determinant: of singular matrices too."""
+    """Matrix of cofactors, the gradient of the determinant: of singular matrices too.
+
+    The determinant times the transposed inverse where that is accurate, else the cofactors of the
+    singular values in the basis of singular vectors, which divide by nothing.
+    """
+    if _well_conditioned(x):
+        return np.expand_dims(np.linalg.det(x), (-2, -1)) * _T(np.linalg.inv(x))
     u, s, vh = np.linalg.svd(x)
     others = np.where(_eye(x.shape[-1]), 1.0, _columns(s)).prod(axis=-1)
     turn = np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))
@@ -298,10 +321,6 @@ def _np_slogdet(a: Any) -> Any:
     return _SlogdetResult(y[..., 0], _real_part(y[..., 1]))
 
 
-def _real_part(x: Any) -> Any:
-    return np.real(x) if np.iscomplexobj(x) else x
-
-
 # --- symmetric matrices --------------------------------------------------------------------------
 
 
@@ -322,11 +341,7 @@ def _symmetric(x: Any) -> Any:
 
 
 def _cholesky_rule(g: Any, y: Any, x: Any) -> Any:
-    n = x.shape[-1]
-    inner = _T(y) @ g
-    low = keep(_lower(n, n, -1), inner)
-    inner = low + _H(low) + keep(_eye(n), _real_part(inner))
-    return 0.5 * _T(solve(_H(y), _T(solve(_T(y), inner))))
+    return 0.5 * _T(solve(_H(y), _T(solve(_T(y), _from_lower(_T(y) @ g)))))
 
 
 @primitive(rules=[_cholesky_rule], domain=(REAL,))
@@ -439,22 +454,21 @@ def _svd_parts(y: Any, m: int) -> tuple[Any, Any, Any]:
 
 
 def _svd_rule(g: Any, y: Any, x: Any) -> Any:
-    _real_only("svd", x)
     m, n = x.shape[-2:]
     u, s, v = _svd_parts(y, m)
     gu, gs, gv = _svd_parts(g, m)
+    s, gs = _real_part(s), _real_part(gs)
     p, q = _T(u) @ gu, _T(v) @ gv
     gaps = _gaps(s) * (_columns(s) + _rows(s))
-    inner = (
-        _over(gaps, p, _T(p)) * _columns(s)
-        + _rows(s) * _over(gaps, q, _T(q))
-        + keep(_eye(s.shape[-1]), _rows(gs * sign(s)))
-    )
-    total = u @ inner @ _T(v)
+    inner = _over(gaps, p, _H(p)) * _columns(s) + _rows(s) * _over(gaps, q, _H(q))
+    inner = inner + keep(_eye(s.shape[-1]), _rows(gs * sign(s)))
+    if np.iscomplexobj(x):  # a phase that U and V share
+        inner = inner + keep(_eye(s.shape[-1]), _quotient(0.5 * (conj(q) - q), _columns(s)))
+    total = conj(u) @ inner @ _T(v)
     if m > n:
-        total = total + _quotient(gu - u @ p, _columns(s)) @ _T(v)
+        total = total + _quotient(gu - conj(u) @ p, _columns(s)) @ _T(v)
     if m < n:
-        total = total + u @ _T(_quotient(gv - v @ q, _columns(s)))
+        total = total + conj(u) @ _H(_quotient(gv - conj(v) @ q, _columns(s)))
     return total
 
 
@@ -520,19 +534,16 @@ def matrix_rank(
 
 
 def _qr_rule(g: Any, y: Any, x: Any) -> Any:
-    _real_only("qr", x)
     m, n = x.shape[-2:]
     k = min(m, n)
     q, r, gq = y[..., :m, :], _T(y[..., m:, :]), g[..., :m, :]
     gr = keep(_lower(n, k).T, _T(g[..., m:, :]))
     if m < n:  # The columns beyond the first m are Q^T x.
-        gq = gq + x[..., m:] @ _T(gr[..., m:])
+        gq = gq + conj(x[..., m:]) @ _H(gr[..., m:])
     square = r[..., :k]
-    inner = square @ _T(gr[..., :k]) - _T(gq) @ q
-    inner = keep(_lower(k, k), inner)
-    inner = inner + _T(keep(_lower(k, k, -1), inner))
-    first = _T(solve(square, _T(gq + q @ inner)))
-    return np.concatenate([first, q @ gr[..., m:]], axis=-1) if m < n else first
+    inner = _from_lower(conj(square) @ _H(gr[..., :k]) - _H(gq) @ conj(q))
+    first = _T(solve(square, _T(gq + conj(q) @ inner)))
+    return np.concatenate([first, conj(q) @ gr[..., m:]], axis=-1) if m < n else first
 
 
 @primitive(rules=[_qr_rule], domain=(REAL,))

@@ -445,6 +445,10 @@ def _np_nan_to_num(
         )
     dtype = getattr(x, "dtype", _DOUBLE)
     if dtype.kind == "c":
+        if any(isinstance(v, float) and math.isinf(v) for v in (nan, posinf, neginf)):
+            raise NotDifferentiableError(
+                "np.nan_to_num(complex tensor) takes finite replacements only; use np.where"
+            )
         real, imag = (
             _np_nan_to_num(part, True, nan, posinf, neginf) for part in (np.real(x), np.imag(x))
         )

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
 
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.primitive import REAL, implements, primitive
@@ -17,6 +16,7 @@ from tinygrad_nn.rules.shape import (
     as_kept,
     astype,
     broadcast_to,
+    in_line,
     ravel,
     refuse_out,
     reshape,
@@ -263,10 +263,7 @@ def take(
 ) -> Any:
     """Pick elements, or slices along `axis`, by an array of integers."""
     refuse_out("np.take", out)
-    a = shaped(a)
-    if axis is None:
-        a, axis = ravel(a), 0
-    axis = normalize_axis_index(axis, a.ndim)
+    a, axis = in_line(a, axis)
     indices = _within(indices, a.shape[axis], mode, "take")
     return getitem(a, indices, template=(*(slice(None),) * axis, ARRAY))
 

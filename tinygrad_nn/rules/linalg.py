@@ -12,7 +12,8 @@ import numpy as np
 
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.primitive import REAL, implements, primitive
-from tinygrad_nn.rules.shape import broadcast_to, ones, reshape, sum_to, swapaxes, transpose
+from tinygrad_nn.rules.elementwise import keep
+from tinygrad_nn.rules.shape import ones, reshape, sum_to, swapaxes, transpose
 
 
 def _T(x: Any) -> Any:  # noqa: N802  # the usual letter for a transposed matrix
@@ -286,7 +287,7 @@ def _matrix_power(a: Any, n: Any) -> Any:
         a = np.linalg.inv(a) if n else a
         n = -n
     if not n:
-        return broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), shape=a.shape).copy()
+        return keep(False, a) + np.eye(a.shape[-1], dtype=a.dtype)
     result = None
     while n:  # by the binary digits of the exponent
         if n % 2:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import REAL, implements, primitive
@@ -22,6 +22,7 @@ from tinygrad_nn.rules.shape import (
     as_kept,
     astype,
     broadcast_to,
+    in_line,
     moveaxis,
     ravel,
     refuse_out,
@@ -109,10 +110,7 @@ def _tile(A: Any, reps: Any) -> Any:  # noqa: N803  # NumPy's name
 
 @implements(np.repeat)
 def _repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
-    x = shaped(a)
-    if axis is None:
-        x, axis = ravel(x), 0
-    axis = normalize_axis_index(axis, x.ndim)
+    x, axis = in_line(a, axis)
     n = x.shape[axis]
     if np.size(repeats) != 1:
         return take(x, np.repeat(np.arange(n), repeats), axis)
@@ -142,19 +140,13 @@ def _resize(a: Any, new_shape: Any) -> Any:
 
 @implements(np.delete)
 def _delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
-    x = shaped(arr)
-    if axis is None:
-        x, axis = ravel(x), 0
-    axis = normalize_axis_index(axis, x.ndim)
+    x, axis = in_line(arr, axis)
     return take(x, np.delete(np.arange(x.shape[axis]), obj), axis)
 
 
 @implements(np.insert)
 def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
-    x = shaped(arr)
-    if axis is None:
-        x, axis = ravel(x), 0
-    axis = normalize_axis_index(axis, x.ndim)
+    x, axis = in_line(arr, axis)
     n = x.shape[axis]
     if isinstance(obj, slice):
         obj = np.arange(*obj.indices(n))

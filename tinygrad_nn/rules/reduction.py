@@ -245,11 +245,11 @@ def _hypot_reduce_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: b
 
 
 @primitive(rules=[_hypot_reduce_rule], domain=(REAL,))
-def hypot_reduce(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
+def hypot_reduce(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = None) -> Any:
     """Square root of the sum of squares, free of overflow; subgradient 0 at the origin."""
     if np.iscomplexobj(x):  # the analytic continuation, as of np.hypot
         return into(np.sqrt(np.add.reduce(x * x, axis=axis, keepdims=keepdims)), out)
-    return np.hypot.reduce(x, axis=axis, keepdims=keepdims, out=out)  # type: ignore[call-overload]
+    return np.hypot.reduce(x, axis=axis, keepdims=keepdims, out=out)
 
 
 # --- softmax and its relatives ------------------------------------------------------------------
@@ -615,7 +615,8 @@ def _variance(
     total = _plain(sum_, squares, axis, keepdims)
     freedom = maximum(_number(mask, x, axis, keepdims) - ddof, 0.0)
     freedom = where(equal(freedom, 0.0), undefined, freedom)
-    return total / converted(freedom, total.dtype), np.empty((), narrow).real.dtype
+    y = total / converted(freedom, total.dtype)
+    return y, np.empty((), narrow).real.dtype if dtype is None else narrow
 
 
 def _degrees(ddof: float, correction: Any) -> float:

@@ -111,7 +111,7 @@ def recurrence(a: Any, b: Any, *, axis: int = -1, reverse: bool = False, out: An
     elif y.size:
         y[0] = b[0]
         for i in range(1, n):
-            np.add(a[i] * y[i - 1], b[i], out=y[i])
+            y[i] = a[i] * y[i - 1] + b[i]
     return into(np.moveaxis(_directed(y, 0, reverse), 0, axis), out)
 
 
@@ -425,10 +425,15 @@ def argpartition(
     return into(np.argpartition(x, kth, axis=axis), out)
 
 
-@primitive(numpy=[np.lexsort], variadic=True, rules=[None])
+@primitive(variadic=True, rules=[None])
 def lexsort(*keys: Any, axis: int = -1, out: Any = None) -> Any:
     """Positions in ascending order of the last key, then of the one before it; constant."""
     return into(np.lexsort(keys, axis=axis), out)
+
+
+@implements(np.lexsort)
+def _np_lexsort(keys: Any, axis: int = -1) -> Any:
+    return lexsort(*keys, axis=axis)
 
 
 def _sort_rule(g: Any, y: Any, x: Any, *, axis: int = -1) -> Any:

@@ -55,6 +55,14 @@ def as_kept(x: Any, dtype: Any, what: str) -> Any:
     return astype(x, dtype=np.dtype(dtype))
 
 
+def in_line(x: Any, axis: int | None) -> tuple[Any, int]:
+    """Return `x`, flattened where `axis` is None, and the axis counted from the front."""
+    x = shaped(x)
+    if axis is None or not x.ndim:
+        x = ravel(x)
+    return x, normalize_axis_index(0 if axis is None else axis, x.ndim)
+
+
 def refuse_out(name: str, out: Any) -> None:
     """Refuse `out` where it was given by position."""
     if out is not None:

@@ -156,9 +156,8 @@ def xlogy(x: Any, y: Any, *, out: Any = None) -> Any:
     Examples
     --------
     >>> import tinygrad_nn as tg
-    >>> from tinygrad_nn.rules.special import xlogy
     >>> x = tg.tensor([0.0, 2.0], requires_grad=True)
-    >>> y = xlogy(x, [0.0, 1.0])
+    >>> y = tg.xlogy(x, [0.0, 1.0])
     >>> y.sum().backward()
     >>> y.data, x.grad
     (array([0., 0.]), array([0., 0.]))
@@ -200,9 +199,8 @@ def entr(x: Any, *, out: Any = None) -> Any:
     Examples
     --------
     >>> import tinygrad_nn as tg
-    >>> from tinygrad_nn.rules.special import entr
     >>> p = tg.tensor([0.5, 0.5, 0.0])
-    >>> print(round(entr(p).sum().item(), 4))
+    >>> print(round(tg.entr(p).sum().item(), 4))
     0.6931
     """
     x = floating(x)
@@ -216,7 +214,7 @@ def entr(x: Any, *, out: Any = None) -> Any:
 
 @primitive(
     numpy=[np.ldexp],
-    linear="all",
+    linear=1,
     rules=[lambda g, y, x, i: sum_to(ldexp(g, i), shape=np.shape(x)), None],
 )
 def ldexp(x: Any, i: Any, *, out: Any = None) -> Any:

@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import implements
-from tinygrad_nn.rules.elementwise import ceil, clip, equal, floor, isnan, logical_not, rint, where
+from tinygrad_nn.rules.elementwise import ceil, clip, floor, isnan, logical_not, rint, where
 from tinygrad_nn.rules.indexing import ARRAY, getitem, scatter_add, take_along_axis
 from tinygrad_nn.rules.joining import concatenate
 from tinygrad_nn.rules.linalg import matmul
@@ -92,17 +92,12 @@ def _hyndman_fan(alpha: float, beta: float) -> Callable[[Any, Any], Any]:
     return lambda n, q: n * q + (alpha + q * (1.0 - alpha - beta)) - 1.0
 
 
-def _closest(n: Any, q: Any) -> Any:
-    # Halfway between two, the one with an even number, counted from one.
-    return rint((n * q - 2.0) * 0.5 + 0.5 * _odd(n * q)) * 2.0 - _odd(n * q) + 1.0
-
-
 #: The place of a quantile among n sorted numbers, counted from 0: between two numbers, their line.
 #: R. J. Hyndman and Y. Fan, Amer. Statist. 50 (1996), 361-365, doi:10.1080/00031305.1996.10473566.
 _METHODS: dict[str, Callable[[Any, Any], Any]] = {
     "inverted_cdf": lambda n, q: ceil(n * q - 1.0),
     "averaged_inverted_cdf": lambda n, q: 0.5 * (floor(n * q) + ceil(n * q)) - 0.5,
-    "closest_observation": _closest,
+    "closest_observation": lambda n, q: rint(n * q) - 1.0,  # halves to even
     "interpolated_inverted_cdf": _hyndman_fan(0.0, 1.0),
     "hazen": _hyndman_fan(0.5, 0.5),
     "weibull": _hyndman_fan(0.0, 0.0),
@@ -114,3 +109,266 @@ _METHODS: dict[str, Callable[[Any, Any], Any]] = {
     "midpoint": lambda n, q: 0.5 * (floor((n - 1.0) * q) + ceil((n - 1.0) * q)),
     "nearest": lambda n, q: rint((n - 1.0) * q),
 }
+
+#: Methods that take one number as it is.
+_STEPS = frozenset({"inverted_cdf", "closest_observation", "lower", "higher", "nearest"})
+
+
+def _rows(x: Any, axis: Axis) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
+    """Return `x` with the reduced axes as one, the last; and shapes without and with keepdims."""
+    axes = range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim)
+    others = [i for i in range(x.ndim) if i not in axes]
+    shape = tuple(x.shape[i] for i in others)
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    if len(others) + 1 != x.ndim or others != list(range(x.ndim - 1)):
+        x = transpose(x, axes=(*others, *axes)) if x.ndim > 1 else x
+        x = reshape(x, shape=(*shape, math.prod(x.shape[len(others) :])))
+    return x, shape, kept
+
+
+def _quantile(
+    name: str,
+    a: Any,
+    q: Any,
+    axis: Axis,
+    keepdims: Any,
+    method: str = "linear",
+    *,
+    weights: Any = None,
+    skip_nan: bool = False,
+    scale: float = 1.0,
+) -> Any:
+    """Take quantiles: order statistics, or points on the line between two of them.
+
+    The gradient goes to the elements that were picked; with a nan in the row (that is not
+    skipped), the result is that nan.
+    """
+    if weights is not None:
+        raise NotDifferentiableError(
+            f"np.{name}(..., weights=...) is not supported on tensors: leave `weights` out, or "
+            f"compute on `t.data` where no gradient is needed"
+        )
+    if method not in _METHODS:
+        raise ValueError(f"{name}: method must be one of {', '.join(_METHODS)}, got {method!r}")
+    a = shaped(a)
+    if a.dtype.kind == "c" and name not in ("median", "nanmedian"):
+        raise TypeError(f"{name} needs real numbers, got an array of dtype {a.dtype}")
+    if a.dtype.kind in "iub" and method not in _STEPS:
+        a = converted(a, float)
+    weak = isinstance(q, int | float)
+    levels = np.asarray(_constant(q, f"`q` of np.{name}"), float) / scale
+    if not np.all((levels >= 0.0) & (levels <= 1.0)):
+        raise ValueError(f"{name}: levels must be in [0, {scale:g}], got {q!r}")
+    x, shape, kept = _rows(a, axis)
+    y = _picked(x, levels.reshape(-1), method, weak, skip_nan)
+    keep = bool(keepdims) and keepdims is not np._NoValue
+    return reshape(
+        moveaxis(y, source=-1, destination=0), shape=levels.shape + (kept if keep else shape)
+    )
+
+
+def _picked(x: Any, levels: Any, method: str, weak: bool, skip_nan: bool) -> Any:
+    """Return the quantiles of each row, on the last axis."""
+    n = x.shape[-1]
+    if not n:
+        nothing = mean(x, axis=-1, keepdims=True)  # nan, with NumPy's warning
+        return broadcast_to(nothing, shape=(*x.shape[:-1], len(levels)))
+    can_be_nan = x.dtype.kind in "fc"
+    if skip_nan and can_be_nan:
+        count = astype(sum_(logical_not(isnan(x)), axis=-1, keepdims=True), dtype=np.dtype(float))
+        place = clip(_METHODS[method](count, levels), 0.0, clip(count - 1.0, 0.0, math.inf))
+        order = argsort(x, axis=-1)
+    else:
+        place = np.clip(_METHODS[method](float(n), levels), 0.0, n - 1.0)
+        ranks = {*np.floor(place).tolist(), *np.ceil(place).tolist()}
+        # Nan is sorted to the end.
+        kth = tuple(sorted({int(k) for k in ranks} | ({n - 1} if can_be_nan else set())))
+        order = argpartition(x, kth=kth, axis=-1)
+
+    def at(rank: Any) -> Any:
+        rank = astype(rank, dtype=np.dtype(np.intp))
+        rank = broadcast_to(rank, shape=(*x.shape[:-1], rank.shape[-1]))
+        return take_along_axis(x, take_along_axis(order, rank, axis=-1), axis=-1)
+
+    below = floor(place)
+    y = at(below)
+    if method not in _STEPS:
+        part = place - below
+        y = y + (at(ceil(place)) - y) * (astype(part, dtype=x.real.dtype) if weak else part)
+    if skip_nan or not can_be_nan:
+        return y
+    last = at(np.array([n - 1]))
+    return where(isnan(last), last, y)
+
+
+def _like_median(name: str, skip_nan: bool) -> Callable[..., Any]:
+    def composite(
+        a: Any,
+        axis: Axis = None,
+        out: Any = None,
+        overwrite_input: bool = False,
+        keepdims: Any = False,
+    ) -> Any:
+        # `overwrite_input` is a permission, of which no use is made.
+        return _quantile(name, a, 0.5, axis, keepdims, skip_nan=skip_nan)
+
+    return composite
+
+
+def _like_quantile(name: str, skip_nan: bool, scale: float) -> Callable[..., Any]:
+    def composite(
+        a: Any,
+        q: Any,
+        axis: Axis = None,
+        out: Any = None,
+        overwrite_input: bool = False,
+        method: str = "linear",
+        keepdims: Any = False,
+        *,
+        weights: Any = None,
+    ) -> Any:
+        return _quantile(
+            name, a, q, axis, keepdims, method, weights=weights, skip_nan=skip_nan, scale=scale
+        )
+
+    return composite
+
+
+implements(np.median)(_like_median("median", skip_nan=False))
+implements(np.nanmedian)(_like_median("nanmedian", skip_nan=True))
+implements(np.quantile)(_like_quantile("quantile", skip_nan=False, scale=1.0))
+implements(np.nanquantile)(_like_quantile("nanquantile", skip_nan=True, scale=1.0))
+implements(np.percentile)(_like_quantile("percentile", skip_nan=False, scale=100.0))
+implements(np.nanpercentile)(_like_quantile("nanpercentile", skip_nan=True, scale=100.0))
+
+
+# --- covariance ----------------------------------------------------------------------------------
+
+
+def _frequencies(weights: Any, n: int, name: str) -> Any:
+    weights = shaped(weights)
+    if weights.shape != (n,):
+        raise ValueError(f"cov: {name} must have shape ({n},), got {weights.shape}")
+    if np.any(_raw(weights) < 0):
+        raise ValueError(f"cov: {name} must not be negative")
+    if name == "fweights" and weights.dtype.kind == "f":
+        raise TypeError("cov: fweights count observations, and must be integers")
+    return converted(weights, float)
+
+
+@implements(np.cov)
+def _np_cov(
+    m: Any,
+    y: Any = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    fweights: Any = None,
+    aweights: Any = None,
+    *,
+    dtype: Any = None,
+) -> Any:
+    if ddof is not None and ddof != int(ddof):
+        raise ValueError(f"cov: ddof must be an integer, got {ddof!r}")
+    given = [shaped(part) for part in (m, y) if part is not None]
+    if any(part.ndim > 2 for part in given):
+        raise ValueError("cov needs arrays of at most two axes")
+    if dtype is None:
+        dtype = np.result_type(float, *(part.dtype for part in given))
+    x = concatenate(*(_variables(converted(part, dtype), rowvar) for part in given))
+    n = x.shape[1]
+    if not x.shape[0]:
+        return reshape(x, shape=(0, 0))
+    if ddof is None:
+        ddof = 0 if bias else 1
+    weights: Any = None
+    freedom: Any = float(n - ddof)
+    if fweights is not None:
+        weights = _frequencies(fweights, n, "fweights")
+        freedom = sum_(weights) - float(ddof)
+    if aweights is not None:
+        reliability = _frequencies(aweights, n, "aweights")
+        weights = reliability if weights is None else weights * reliability
+        total = sum_(weights)
+        freedom = total - (sum_(weights * reliability) * float(ddof) / total if ddof else 0.0)
+    if _raw(freedom) <= 0:
+        warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=4)
+        freedom = np.float64(0.0)
+    if weights is None:
+        centred = x - mean(x, axis=1, keepdims=True)
+        weighted = centred
+    else:
+        weights = converted(weights, x.real.dtype)
+        centred = x - sum_(x * weights, axis=1, keepdims=True) / sum_(weights)
+        weighted = centred * weights
+        freedom = converted(freedom, x.real.dtype)
+    if x.dtype.kind == "c":
+        weighted = np.conjugate(weighted)
+    return np.squeeze(matmul(centred, transpose(weighted)) / freedom)
+
+
+def _variables(x: Any, rowvar: bool) -> Any:
+    """Lay the variables out in rows."""
+    if x.ndim < 2:
+        return reshape(x, shape=(1, -1))
+    return x if rowvar else transpose(x)
+
+
+@implements(np.corrcoef)
+def _np_corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Any:
+    c = _np_cov(x, y, rowvar, dtype=dtype)
+    if c.ndim == 0:
+        return c / c
+    spread = np.sqrt(np.real(np.diagonal(c)))
+    c = c / reshape(spread, shape=(-1, 1)) / spread
+    if c.dtype.kind == "c":
+        return np.clip(np.real(c), -1.0, 1.0) + 1j * np.clip(np.imag(c), -1.0, 1.0)
+    return np.clip(c, -1.0, 1.0)
+
+
+# --- counts --------------------------------------------------------------------------------------
+
+
+def _counted(positions: Any, weights: Any, length: int) -> Any:
+    return scatter_add(weights, positions, template=(ARRAY,), shape=(length,))
+
+
+@implements(np.bincount)
+def _np_bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
+    positions = np.asarray(_constant(x, "`x` of np.bincount"))
+    if weights is None:
+        return np.bincount(positions, minlength=minlength)
+    length = len(np.bincount(positions, minlength=minlength))
+    weights = converted(weights, float)
+    if weights.shape != positions.shape:
+        raise ValueError(
+            f"bincount: weights must have the shape {positions.shape} of x, got {weights.shape}"
+        )
+    return _counted(positions, weights, length)
+
+
+@implements(np.histogram)
+def _np_histogram(
+    a: Any,
+    bins: int | str | Sequence[Any] = 10,
+    range: Any = None,
+    density: bool | None = None,
+    weights: Any = None,
+) -> Any:
+    """Count what falls into each bin: constant in `a` and in the bins, linear in the weights."""
+    if weights is None:
+        return np.histogram(_raw(a), _raw(bins), range, density)
+    a, bins = np.asarray(_raw(a)), _raw(bins)
+    weights = shaped(weights)
+    if weights.shape != a.shape:
+        raise ValueError(f"histogram: weights must have shape {a.shape}, got {weights.shape}")
+    a, weights = a.reshape(-1), reshape(weights, shape=(-1,))
+    edges = np.histogram_bin_edges(a, bins, range)
+    n = len(edges) - 1
+    positions = np.where(a == edges[-1], n - 1, np.searchsorted(edges, a, side="right") - 1)
+    (inside,) = np.nonzero((positions >= 0) & (positions < n))
+    weights = getitem(weights, inside, template=(ARRAY,))
+    heights = _counted(positions[inside], weights, n)
+    if density:
+        heights = heights / np.diff(edges) / sum_(heights)
+    return heights, edges

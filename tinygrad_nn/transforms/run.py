@@ -81,7 +81,8 @@ class Run:
                 for leaf, path in zip(tree.leaves, tree.paths, strict=True)
             ]
             self.inputs += nodes
-            moved[i] = tree.rebuild(nodes)
+            with recording():  # a module puts results into its parameters' places
+                moved[i] = tree.rebuild(nodes)
         with recording():
             y = f(*moved, **keywords)
         if has_aux:
