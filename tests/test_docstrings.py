@@ -33,7 +33,7 @@ EXEMPT = {
     "Figures": RESULT, "Finding": RESULT, "GradcheckReport": RESULT,
     "TinygradError": ERROR, "ShapeError": ERROR, "NotDifferentiableError": ERROR,
     "StaleGraphError": ERROR, "LossError": ERROR, "GradcheckError": ERROR,
-    "MissingExtraError": ERROR, "GraphvizMissingError": ERROR,
+    "MissingExtraError": ERROR, "AnomalyError": ERROR, "GraphvizMissingError": ERROR,
 }  # fmt: skip
 
 

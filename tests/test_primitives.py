@@ -24,7 +24,7 @@ from tinygrad_nn.batch import Batch
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.forward import push_forward
 from tinygrad_nn.primitive import POSITIVE, REAL, Primitive, primitive
-from tinygrad_nn.rules import TABLE, elementwise
+from tinygrad_nn.rules import _ROOMS, TABLE, elementwise
 
 Array = np.ndarray
 
@@ -383,6 +383,13 @@ def test_has_samples(name: str) -> None:
             assert any(i in s.differentiable and s.args[i].size for s in table_rows), (
                 f"no sample of {name!r} checks the derivative in argument {i}"
             )
+
+
+def test_names_are_unique() -> None:
+    found = {
+        id(p): p.name for room in _ROOMS for p in vars(room).values() if isinstance(p, Primitive)
+    }
+    assert sorted(found.values()) == sorted(TABLE)
 
 
 def test_rows_name_primitives() -> None:

@@ -1,7 +1,8 @@
 """What every edge case returns: ties, singular points, losses, shapes, dtypes, mutation, steps.
 
 One table, `ROWS`: a case, and the check of it. Where PyTorch and JAX agree, so do we; where they
-differ, the finite subgradient is taken. ``g`` is the gradient of the sum of the result.
+differ, the finite subgradient is taken. ``g`` is the gradient of the sum of the result; forward
+mode is held to it in every row.
 """
 
 import math
@@ -25,7 +26,11 @@ from tinygrad_nn import (
     optim,
     tensor,
 )
+from tinygrad_nn.anomaly import detect_anomaly
 from tinygrad_nn.backward import pull_back
+from tinygrad_nn.errors import AnomalyError
+from tinygrad_nn.gradcheck import gradcheck
+from tinygrad_nn.selection import where
 
 inf, nan = math.inf, math.nan
 Check = Callable[[], None]
@@ -43,11 +48,13 @@ def row(
     rtol: float = 1e-7,
     singular: bool = False,
     warns: str | None = None,
+    slope: float | None = None,
 ) -> None:
     """Expect the result `y`, and the gradient `g` (a tuple of them, for several inputs).
 
     At a `singular` point NumPy may warn, as it does on arrays; elsewhere a warning is an error.
-    `warns` is the warning that is part of the promise.
+    `warns` is the warning that is part of the promise. `slope` is what forward mode gives along
+    ones, where it is not the sum of `g`.
     """
 
     def check() -> None:
@@ -65,6 +72,22 @@ def row(
                 assert leaf.grad.shape == leaf.shape
                 assert leaf.grad.dtype == leaf.dtype
                 assert_allclose(leaf.grad, np.broadcast_to(e, leaf.shape), rtol=rtol, atol=1e-300)
+        forward(leaves)
+
+    def forward(leaves: list[Tensor]) -> None:
+        """The derivative along ones is the sum of the gradient: nan and inf in the same places."""
+        gradients = [x.grad for x in leaves if x.grad is not None]
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = sum(np.sum(c) for c in gradients) if slope is None else slope
+            scale = sum(np.sum(np.abs(c)) for c in gradients)
+            _, found = tg.jvp(
+                lambda *x: np.sum(f(*x)),
+                tuple(x.data for x in leaves),
+                tuple(np.ones_like(x.data) for x in leaves),
+            )
+        tolerance = 1e-7 * scale if np.isfinite(scale) else 0.0
+        assert_allclose(found, expected, rtol=1e-7, atol=tolerance)
 
     def compare(result: Tensor) -> Tensor:
         assert isinstance(result, Tensor)
@@ -122,7 +145,19 @@ def second(what: str, f: Callable[[Any], Any], at: float, *expected: float) -> N
     def check() -> None:
         with np.errstate(all="ignore" if inf in map(abs, expected) else "warn"):
             found = derivatives(f, at, len(expected))
+            forward = tg.hvp(f, at, 1.0) if len(expected) > 1 else expected[-1]
         assert_allclose(found, expected, rtol=2e-5, atol=1e-300)
+        assert_allclose(forward, expected[1], rtol=2e-5, atol=1e-300)
+
+    add(what, check)
+
+
+def hint(what: str, f: Callable[..., Any], *inputs: Any, match: str) -> None:
+    """Expect that anomaly mode names the remedy."""
+
+    def check() -> None:
+        with pytest.raises(AnomalyError, match=match), detect_anomaly():
+            np.sum(f(*(leaf(x, float) for x in inputs))).backward()
 
     add(what, check)
 
@@ -177,13 +212,47 @@ row(
 )
 row("min of [1,1,2] splits evenly", np.min, [1.0, 1.0, 2.0], y=1, g=[0.5, 0.5, 0])
 row("max of [1,nan,3] is nan, and so is its place", np.max, [1.0, nan, 3.0], y=nan, g=[0, 1, 0])
+row(
+    "max of [1,nan,3] over an axis",
+    lambda x: np.max(x, axis=0),
+    [1.0, nan, 3.0],
+    y=nan,
+    g=[0, 1, 0],
+)
 constant("argmax at a tie is the first", np.argmax, [1.0, 3.0, 3.0], y=1)
+row(
+    "sort is stable",
+    lambda x: np.sort(x) * np.arange(1.0, 5.0),
+    [2.0, 1.0, 2.0, 1.0],
+    y=[1, 2, 6, 8],
+    g=[3, 1, 4, 2],
+)
+row(
+    "median of an even number is the mean of two",
+    np.median,
+    [1.0, 2.0, 3.0, 4.0],
+    y=2.5,
+    g=[0, 0.5, 0.5, 0],
+)
+
+
+@case("running maximum at a tie: the last, as PyTorch, or evenly, as JAX")
+def _() -> None:
+    x = leaf([1.0, 1.0, 0.0])
+    y = np.maximum.accumulate(x)
+    y.backward(gradient=np.ones(3))
+    assert_array_equal(y.data, [1, 1, 1])
+    assert x.grad.tolist() in ([1.0, 2.0, 0.0], [2.0, 1.0, 0.0])
+
+
 row("abs at 0", np.abs, [0.0, -0.0], y=[0, 0], g=0)
 row("L1 loss at equality", lambda x: losses.l1_loss(x, np.array([1.0])), [1.0], y=0, g=0)
 constant("sign", np.sign, [-2.0, 0.0, 3.0], y=[-1, 0, 1])
 constant("rint rounds half to even", np.rint, [0.5, 1.5, 2.5], y=[0, 2, 2])
+constant("round rounds half to even", np.round, [0.5, 1.5, 2.5], y=[0, 2, 2])
 constant("floor", np.floor, [-0.5, 2.0], y=[-1, 2])
 row("leaky_relu at 0", tg.leaky_relu, [0.0], y=[0], g=0.01)
+row("leaky_relu at 0, slope .2", lambda x: tg.leaky_relu(x, 0.2), [0.0], y=[0], g=0.2)
 row("elu at 0", tg.elu, [0.0], y=[0], g=1)
 row("elu at 1000", tg.elu, [1000.0], y=[1000], g=1)
 row(
@@ -192,6 +261,9 @@ row(
     [-1.0, 0.0, 0.5, 1.0, 2.0],
     y=[0, 0, 0.5, 1, 1],
     g=[0, 1, 1, 1, 0],
+)
+row(
+    "hard_tanh at its corners, as clip", tg.hard_tanh, [-2.0, -1.0, 1.0], y=[-1, -1, 1], g=[0, 1, 1]
 )
 row("clip of nan", lambda x: np.clip(x, 0.0, 1.0), [nan], y=[nan], g=0)
 row("clip with lo > hi", lambda x: np.clip(x, 1.0, 0.0), [-1.0, 0.5, 2.0], y=[0, 0, 0], g=0)
@@ -215,17 +287,82 @@ row(
     g=nan,
     singular=True,
 )
+hint(
+    "the root of a sum of squares, under detect_anomaly",
+    lambda x: np.sqrt(np.sum(x * x)),
+    [0.0, 0.0],
+    match=r"np\.linalg\.norm",
+)
+_norm = np.linalg.norm
+row("norm at 0", _norm, [0.0, 0.0, 0.0], y=0, g=0)
+row(
+    "norm of rows at 0",
+    lambda x: _norm(x, axis=1),
+    [[0.0, 0.0], [3.0, 4.0]],
+    y=[0, 5],
+    g=[[0, 0], [0.6, 0.8]],
+)
+row("Frobenius norm at 0", _norm, [[0.0, 0.0], [0.0, 0.0]], y=0, g=0)
+row("norm 1 at 0", lambda x: _norm(x, 1), [0.0, -2.0], y=2, g=[0, -1])
+row("norm inf at a tie", lambda x: _norm(x, inf), [3.0, -3.0, 1.0], y=3, g=[0.5, -0.5, 0])
+row("norm p=.5 of [0,1]", lambda x: _norm(x, 0.5), [0.0, 1.0], y=1, g=[0, 1])
+row("norm p=3 at 0", lambda x: _norm(x, 3), [0.0, 0.0], y=0, g=0)
+row(
+    "a vector of 0 divided by its norm, bounded",
+    lambda x: x / np.maximum(_norm(x), 1e-12),
+    [0.0, 0.0],
+    y=[0, 0],
+    g=1e12,
+)
+
+
+def _cosine(a: Any, b: Any) -> Any:
+    return np.sum(a * b) / (np.maximum(_norm(a), 1e-8) * np.maximum(_norm(b), 1e-8))
+
+
+row(
+    "cosine of a vector of 0 and ones, bounded",
+    lambda a: _cosine(a, np.ones(2)),
+    [0.0, 0.0],
+    y=0,
+    g=0.5**0.5 * 1e8,
+)
+
+
+@case("cosine of a vector of 0 and ones, bounded, in single precision")
+def _() -> None:
+    a = leaf([0.0, 0.0], np.float32)
+    _cosine(a, np.ones(2, np.float32)).backward()
+    assert_allclose(a.grad, np.full(2, 7.07e7, np.float32), rtol=1e-3)
+
+
+row(
+    "equal numbers normalised, as layer_norm",
+    lambda x: (x - np.mean(x)) / np.sqrt(np.var(x) + 1e-5) * np.array([1.0, 2.0, 3.0]),
+    [2.0, 2.0, 2.0],
+    y=[0, 0, 0],
+    g=[-316.227766, 0, 316.227766],
+)
 row("std of equal numbers", np.std, [2.0, 2.0, 2.0], y=0, g=0)
 row("std of equal numbers, ddof=1", lambda x: np.std(x, ddof=1), [2.0, 2.0, 2.0], y=0, g=0)
+row(
+    "std of equal rows",
+    lambda x: np.std(x, axis=1),
+    [[2.0, 2.0], [1.0, 3.0]],
+    y=[0, 1],
+    g=[[0, 0], [-0.5, 0.5]],
+)
 row("var of equal numbers", np.var, [2.0, 2.0, 2.0], y=0, g=0)
 row(
     "var of one number, ddof=1",
     lambda x: np.var(x, ddof=1),
     [2.0],
     y=nan,
+    g=nan,
     warns="Degrees of freedom",
 )
 row("x**0", lambda x: x**0, [0.0, 2.0, -1.0, nan], y=[1, 1, 1, 1], g=0)
+row("power(x, 0)", lambda x: np.power(x, 0), [0.0, 2.0, -1.0, nan], y=[1, 1, 1, 1], g=0)
 row("x**0.0 at 0", lambda x: x**0.0, [0.0], y=[1], g=0)
 row("x**[0.0] at 0, 2 and nan", lambda x: x ** np.zeros(3), [0.0, 2.0, nan], y=[1, 1, 1], g=0)
 row("x**1 at 0", lambda x: x**1, [0.0], y=[0], g=1)
@@ -254,14 +391,36 @@ row("0**x at 0 and 1", lambda x: 0.0**x, [0.0, 1.0], y=[1, 0], g=0)
 row("log at 0 and -1", np.log, [0.0, -1.0], y=[-inf, nan], g=[inf, -1], singular=True)
 row("log1p at -1", np.log1p, [-1.0], y=[-inf], g=inf, singular=True)
 row("expm1 at -40 keeps its slope", np.expm1, [-40.0], y=[-1], g=math.exp(-40))
+row(
+    "xlogy at (0,0), (0,2), (2,3)",
+    tg.xlogy,
+    [0.0, 0.0, 2.0],
+    [0.0, 2.0, 3.0],
+    y=[0, 0, 2 * math.log(3)],
+    g=([0, math.log(2), math.log(3)], [0, 0, 2 / 3]),
+)
+row("entr at 0", tg.entr, [0.0, 1.0], y=[0, 0], g=[inf, -1], singular=True)
 row("1/0", lambda x: 1.0 / x, [0.0], y=[inf], g=-inf, singular=True)
 row("0/0", lambda a, b: a / b, [0.0], [0.0], y=[nan], g=(inf, nan), singular=True)
 row("arctan2 at the origin", np.arctan2, [0.0], [0.0], y=[0], g=(0, 0))
 row("hypot at the origin", np.hypot, [0.0], [0.0], y=[0], g=(0, 0))
+row("arccos at 1 and -1", np.arccos, [1.0, -1.0], y=[0, math.pi], g=-inf, singular=True)
 row("arcsin at 1 and -1", np.arcsin, [1.0, -1.0], g=inf, singular=True)
 row("arccosh at 1", np.arccosh, [1.0], y=[0], g=inf, singular=True)
 row("arctanh at 1 and -1", np.arctanh, [1.0, -1.0], y=[inf, -inf], g=inf, singular=True)
 row("mod(5,3) and mod(-5,3)", np.mod, [5.0, -5.0], [3.0, 3.0], y=[2, 1], g=([1, 1], [-1, 2]))
+row("sinc at 0", np.sinc, [0.0], y=[1], g=0)
+row("prod of [0,2,3]", np.prod, [0.0, 2.0, 3.0], y=0, g=[6, 0, 0])
+row("prod of [0,0,3]", np.prod, [0.0, 0.0, 3.0], y=0, g=0)
+row(
+    "prod of rows with a 0",
+    lambda x: np.prod(x, axis=1),
+    [[0.0, 2.0], [3.0, 4.0]],
+    y=[0, 12],
+    g=[[2, 0], [4, 3]],
+)
+row("cumprod of [2,0,3,4]", np.cumprod, [2.0, 0.0, 3.0, 4.0], y=[2, 0, 0, 0], g=[1, 32, 0, 0])
+row("cumprod of [2,0,0,4]", np.cumprod, [2.0, 0.0, 0.0, 4.0], y=[2, 0, 0, 0], g=[1, 2, 0, 0])
 
 # --- where, softmax and its relatives ------------------------------------------------------------
 
@@ -272,6 +431,7 @@ row(
     y=[0, 2],
     g=[nan, 0.25],
     singular=True,
+    slope=0.25,
 )
 row(
     "where(x==0, 0, 1/x) at 0",
@@ -280,6 +440,7 @@ row(
     y=[0],
     g=nan,
     singular=True,
+    slope=0,
 )
 row(
     "where(x<1, exp(x), x) at 1e5",
@@ -288,6 +449,7 @@ row(
     y=[1e5],
     g=nan,
     singular=True,
+    slope=1,
 )
 row(
     "where within where",
@@ -296,9 +458,36 @@ row(
     y=[0, 0.25],
     g=[0, -0.0625],
 )
+row(
+    "where of functions computes each branch only where it is taken: sqrt",
+    lambda x: where(x > 0, np.sqrt, lambda x: x * 0.0, x),
+    [-1.0, 4.0],
+    y=[0, 2],
+    g=[0, 0.25],
+)
+row(
+    "where of functions: 1/x",
+    lambda x: where(x == 0, 0.0, lambda x: 1.0 / x, x),
+    [0.0, 4.0],
+    y=[0, 0.25],
+    g=[0, -0.0625],
+)
+row(
+    "where of functions: exp",
+    lambda x: where(x < 1, np.exp, lambda x: x, x),
+    [1e5],
+    y=[1e5],
+    g=1,
+)
+hint(
+    "the branch not taken, under detect_anomaly",
+    lambda x: np.where(x != 1, 0.0, np.sqrt(x)),
+    [0.0],
+    match=r"tinygrad_nn\.where",
+)
 row("logsumexp of -inf alone", tg.logsumexp, [-inf, -inf], y=-inf, g=nan, singular=True)
 row("logsumexp with one -inf", tg.logsumexp, [-inf, 0.0, 0.0], y=math.log(2), g=[0, 0.5, 0.5])
-row("logsumexp with inf", tg.logsumexp, [inf, 0.0], y=inf, singular=True)
+row("logsumexp with inf", tg.logsumexp, [inf, 0.0], y=inf, g=[nan, 0], singular=True)
 row("logsumexp of large numbers", tg.logsumexp, [1000.0, 1000.0], y=1000 + math.log(2), g=0.5)
 row("logsumexp of nothing", tg.logsumexp, [], y=-inf, g=[])
 row(
@@ -347,6 +536,12 @@ row(
     g=nan,
     singular=True,
 )
+hint(
+    "log of softmax, under detect_anomaly",
+    lambda x: np.log(tg.softmax(x))[1],
+    [1000.0, 0.0],
+    match="log_softmax",
+)
 row(
     "sigmoid at 1000, -1000, 40, -40",
     tg.sigmoid,
@@ -371,6 +566,7 @@ row(
 row("tanh at 10", np.tanh, [10.0], g=8.24e-9, rtol=1e-3)
 row("tanh at 20 and 1000", np.tanh, [20.0, 1000.0, -1000.0], y=[1, 1, -1], g=0)
 row("silu at -1000", tg.silu, [-1000.0], y=[0], g=0)
+row("silu at 1000", tg.silu, [1000.0], y=[1000], g=1)
 row("gelu at -1000 and 1000", tg.gelu, [-1000.0, 1000.0], y=[0, 1000], g=[0, 1])
 row(
     "gelu (tanh) at -1000 and 1000",
@@ -383,6 +579,7 @@ row(
 # --- losses --------------------------------------------------------------------------------------
 
 _label = np.array
+_p = np.array([0.0, 0.5, 0.5])
 row(
     "cross_entropy of [1000,-1000], label 1",
     lambda x: losses.cross_entropy(x, _label([1])),
@@ -395,6 +592,14 @@ row(
     lambda x: losses.cross_entropy(x, np.array([[1.0, 0.0]])),
     [[0.0, -inf]],
     y=0,
+    g=0,
+)
+row(
+    "relative entropy of a target with a 0, by xlogy",
+    lambda log_q: np.sum(tg.xlogy(_p, _p) - _p * log_q),
+    np.log([0.5, 0.25, 0.25]),
+    y=math.log(2),
+    g=[0, -0.5, -0.5],
 )
 for bad in (-1, 2, -101):
     refused(
@@ -422,7 +627,9 @@ row(
     lambda x: losses.cross_entropy(x, _label([-100])),
     [[0.0, 1.0]],
     y=nan,
+    g=0,
     warns="empty|invalid|no labels",
+    slope=nan,
 )
 row(
     "cross_entropy, label smoothing .1",
@@ -485,7 +692,14 @@ row(
     y=np.ones((3, 4)),
     g=(4, 3),
 )
-row("(3,) * (2,1,3)", lambda a, b: a * b, np.ones(3), np.ones((2, 1, 3)), g=(2, 1))
+row(
+    "(3,) * (2,1,3)",
+    lambda a, b: a * b,
+    np.ones(3),
+    np.ones((2, 1, 3)),
+    y=np.ones((2, 1, 3)),
+    g=(2, 1),
+)
 row("() * (2,)", lambda a, b: a * b, 1.0, [1.0, 1.0], y=[1, 1], g=(2, 1))
 row("(1,) * ()", lambda a, b: a * b, [1.0], 1.0, y=[1], g=(1, 1))
 row(
@@ -529,9 +743,11 @@ row(
     y=np.full((3, 2, 2), 2),
     g=(6, 2),
 )
-row("mean of nothing", np.mean, [], y=nan, g=[], warns="empty")
+row("mean of nothing", np.mean, [], y=nan, g=[], warns="empty", slope=nan)
 refused("max of nothing", lambda: np.max(leaf([])))
 row("sum of (0,3)", np.sum, np.ones((0, 3)), y=0, g=1)
+row("sum of (0,3) over the first axis", lambda x: np.sum(x, 0), np.ones((0, 3)), y=np.zeros(3), g=1)
+row("prod of nothing", np.prod, [], y=1, g=[])
 row("x[[0,0,2]] adds up", lambda x: x[[0, 0, 2]], [5.0, 6.0, 7.0], y=[5, 5, 7], g=[2, 0, 1])
 row(
     "boolean mask",
@@ -549,8 +765,33 @@ row(
     g=[3, 2, 1],
 )
 row("x[[]]", lambda x: x[[]], [5.0, 6.0], y=np.zeros(0), g=0)
+row(
+    "setting x[[0,0]] to [5,6]: the last one counts",
+    lambda x, v: x.at[[0, 0]].set(v),
+    [1.0, 2.0],
+    [5.0, 6.0],
+    y=[6, 2],
+    g=([0, 1], [0, 1]),
+)
+row(
+    "adding [5,6] to x[[0,0]]: both count",
+    lambda x, v: x.at[[0, 0]].add(v),
+    [1.0, 2.0],
+    [5.0, 6.0],
+    y=[12, 2],
+    g=(1, 1),
+)
+row(
+    "one element of a result set to 5",
+    lambda x: np.square((x * 1.0).at[0].set(5.0)),
+    [3.0, 1.0, 1.0],
+    y=[25, 1, 1],
+    g=[0, 2, 2],
+)
 refused("index out of range", lambda: leaf([1.0, 2.0])[2], IndexError)
 refused("index array out of range", lambda: leaf([1.0, 2.0])[np.array([0, -3])], IndexError)
+refused("index of an update out of range", lambda: leaf([1.0]).at[[1]].set(0.0), IndexError)
+refused("take out of range", lambda: np.take(leaf([1.0]), [1]), IndexError)
 row("x*x at 3", lambda x: x * x, 3.0, y=9, g=6)
 row("x/x + (x-x)", lambda x: x / x + (x - x), 3.0, y=1, g=0)
 row("stack([x,x])", lambda x: np.stack([x, x]), 3.0, y=[3, 3], g=2)
@@ -605,6 +846,23 @@ def _() -> None:
     x, unused = leaf(1.0), leaf(2.0)
     (x * 1.0).backward()
     assert unused.grad is None
+    for transform in (tg.grad, tg.jacrev, tg.jacfwd):
+        used, not_used = transform(lambda x, _: x * 2.0, argnums=(0, 1))(np.array(1.0), np.ones(2))
+        assert used == 2.0
+        assert_array_equal(not_used, [0.0, 0.0])
+    _, slope = tg.jvp(lambda x, _: x * 2.0, (1.0, 1.0), (0.0, 1.0))
+    assert slope == 0.0
+
+
+@case("a chain of a hundred thousand: no recursion")
+def _() -> None:
+    for x in (leaf(1.0), Value(1.0)):
+        y = x
+        for _ in range(100_000):
+            y = y + 0.0
+        y.backward()
+        assert x.grad == 1.0
+        del y
 
 
 # --- dtypes, integers, mutation ------------------------------------------------------------------
@@ -662,6 +920,9 @@ def _() -> None:
 refused("requires_grad of integers", lambda: tensor([1, 2], requires_grad=True), TypeError, "int")
 refused("requires_grad of booleans", lambda: tensor([True], requires_grad=True), TypeError, "bool")
 refused("requires_grad_ of integers", lambda: tensor([1]).requires_grad_(), TypeError, "int")
+refused("grad at an integer", lambda: tg.grad(lambda x: x * 1.0)(np.array(2)), TypeError, "int")
+refused("jvp at an integer", lambda: tg.jvp(np.sin, (np.array(2),), (1.0,)), TypeError, "int")
+refused("grad of an integer result", lambda: tg.grad(lambda x: x.astype(int))(2.0), TypeError)
 row("an integer factor is a constant", lambda x: x * tensor([2, 3]), [1.0, 1.0], y=[2, 3], g=[2, 3])
 constant("a comparison", lambda x: x > 1.5, [1.0, 2.0], y=[False, True])
 constant("astype(int)", lambda x: x.astype(int), [1.5, 2.5], y=[1, 2])
@@ -702,6 +963,18 @@ def _() -> None:
     a[:] = 30.0
     y.backward()
     assert x.grad == 6.0
+
+
+@case("an array used as a constant and data written to in place, under detect_anomaly")
+def _() -> None:
+    a, x = np.array([3.0]), leaf([1.0])
+    for changed in (a, x.data):
+        with detect_anomaly():
+            y = np.sum(x * a * x)
+            changed[...] = 30.0
+            with pytest.raises(AnomalyError, match="changed"):
+                y.backward()
+        assert x.grad is None
 
 
 @case("writing to an element of a result")
@@ -771,6 +1044,15 @@ second("sigmoid'' at .5", tg.sigmoid, 0.5, 0.23500, -0.057557)
 second("softplus'' at 0", tg.softplus, 0.0, 0.5, 0.25)
 second("silu'' at 0", tg.silu, 0.0, 0.5, 0.5)
 second("tanh''' at .5", np.tanh, 0.5, 0.78645, -0.72686, -0.565209)
+second("leaky_relu'' at 0", tg.leaky_relu, 0.0, 0.01, 0)
+second("(x**0)'' at 0", lambda x: x**0 + x, 0.0, 1, 0)
+second("norm'' of [x,0] at 0", lambda x: np.linalg.norm(np.stack([x, 0.0])), 0.0, 0, 0)
+
+
+@case("elu'' at 0: that of the left or of the right")
+def _() -> None:
+    assert derivatives(tg.elu, 0.0, 2) in ([1.0, 0.0], [1.0, 1.0])
+
 
 # --- steps of the optimizer ----------------------------------------------------------------------
 
@@ -826,6 +1108,48 @@ def _() -> None:
     (b * b).backward()
     optimizer.step()  # b starts its own velocity now: 1 - 0.1 * (2 + 0.5)
     assert_allclose(b.data, [0.75])
+
+
+# --- the gradient checker itself -----------------------------------------------------------------
+
+
+def checked(what: str, f: Callable[..., Any], x: Any, *, right: bool = True) -> None:
+    """Expect what the gradient checker says of `f` at `x`."""
+
+    def check() -> None:
+        assert bool(gradcheck(f, x, raise_exception=False)) is right
+
+    add(what, check)
+
+
+def _planted(slope: Callable[[Any], Any], forward: Callable[[Any], Any] = np.sin) -> Any:
+    return tg.primitive(rules=[lambda g, y, x: g * slope(x)], elementwise=True)(forward)
+
+
+def _off(by: float) -> Any:
+    """Plant an error in one of 2000 derivatives."""
+    factor = np.ones(2000)
+    factor[1234] += by
+    return _planted(lambda x: factor * np.cos(x))
+
+
+_many = np.linspace(-3.0, 3.0, 2000)
+checked("gradcheck of relu at 0", tg.relu, [0.0, 1.0])
+checked("gradcheck of abs at 0", np.abs, [0.0, 1.0])
+checked("gradcheck of maximum(x, 0) at 0", lambda x: np.maximum(x, 0.0), [0.0, 1.0])
+checked("gradcheck of x**3 in single precision", lambda x: x**3, np.ones(1, np.float32))
+checked("gradcheck of exp in half precision", np.exp, np.ones(1, np.float16))
+checked("gradcheck of x**2 at 1e12", lambda x: x**2, [1e12])
+checked("gradcheck of an expanded input", lambda x: x * x, np.broadcast_to(2.0, (3,)))
+checked("gradcheck of 2000 right derivatives", _off(0.0), _many)
+checked("gradcheck with one of 2000 off by .09%", _off(9e-4), _many, right=False)
+checked("gradcheck with one of 2000 off by 1%", _off(1e-2), _many, right=False)
+checked(
+    "gradcheck with 11 times the derivative at 1e-7",
+    _planted(lambda x: 22.0 * x, lambda x: x * x),
+    [1e-7],
+    right=False,
+)
 
 
 @pytest.mark.parametrize("what", ROWS)

@@ -85,7 +85,11 @@ def remarks(f: Callable[..., Any]) -> str:
         return ""
     notes = []
     if p.differentiable and p.arity:
-        names = list(inspect.signature(p.forward).parameters) if not isinstance(p.forward, np.ufunc) else []
+        names = (
+            list(inspect.signature(p.forward).parameters)
+            if not isinstance(p.forward, np.ufunc)
+            else []
+        )
         fixed = [names[i] for i in range(p.arity) if p.rule(i) is None and names]
         notes += [f"constant in `{', '.join(fixed)}`"] if fixed else []
     if not isinstance(f, np.ufunc):
@@ -115,7 +119,12 @@ def page() -> str:
     for f, names in sorted(found.items(), key=lambda item: item[1][0].lower()):
         rows[status(f, moving)].append(_row(f, names))
     counts = {kind: len(lines) for kind, lines in rows.items()}
-    parts = [HEAD, f"\nOf {len(found)} functions " + ", ".join(f"{n} are {kind}" for kind, n in counts.items()) + ".\n"]
+    parts = [
+        HEAD,
+        f"\nOf {len(found)} functions "
+        + ", ".join(f"{n} are {kind}" for kind, n in counts.items())
+        + ".\n",
+    ]
     for kind, lines in rows.items():
         parts.append(f"\n## {kind.capitalize()}\n")
         parts.append("\n" + "\n".join(lines) + "\n")

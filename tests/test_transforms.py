@@ -1579,10 +1579,17 @@ def test_forward_mode_of_several_inputs_one_of_them_constant() -> None:
     close(jacrev(f, (0, 1))(M, M.T), jacfwd(direct, (0, 1))(M, M.T))
 
 
+def _added_at(total: Array, index: Any, values: Any) -> Array:
+    np.add.at(total, index, values)
+    return total
+
+
 RAW: dict[str, Callable[..., Any]] = {
-    "another library": lambda g, y, x: np.bincount([0, 1, 1], weights=g, minlength=3),
+    "written in place": lambda g, y, x: _added_at(np.zeros(3), [0, 1, 1], g),
     "conversion": lambda g, y, x: np.array([float(g[0]), float(g[1] + g[2]), 0.0]),
     "method": lambda g, y, x: np.concatenate([g[:1], [g[1:].sum()], [0.0]]),
+    "comparison": lambda g, y, x: np.array([g[0], g[1] + g[2], 0.0 if g[0] == 7.0 else 0.0]),
+    "test": lambda g, y, x: np.array([g[0], g[1] + g[2], 0.0]) if np.any(g) else np.zeros(3),
     "item": lambda g, y, x: np.array([g[0], g[1] + g[2], 0.0]),
 }
 
@@ -1594,6 +1601,17 @@ def test_a_rule_that_takes_plain_arrays_alone(rule: Any, batch: int) -> None:
     expected = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
     close(jacrev(p)(X), expected)
     close(jacrev(lambda x: p(x * x))(X), expected * 2.0 * X)
+
+
+def test_a_rule_may_return_early_for_nothing() -> None:
+    def rule(g: Any, y: Any, x: Any) -> Any:
+        return x * np.stack([g, g, g]) * 2.0 if np.any(g) else np.zeros(3)
+
+    p = structured(rule, lambda x: np.sum(x * x))
+    close(jvp(p, (X,), (W,))[1], 2.0 * X @ W)
+    close(jacfwd(p)(X), 2.0 * X)
+    close(jacrev(lambda x: np.stack([p(x), p(x * 0.0), x[0]]))(X), np.stack(
+        [2.0 * X, np.zeros(3), np.eye(3)[0]]))  # fmt: skip
 
 
 def test_a_rule_that_fails_fails_with_its_own_error() -> None:

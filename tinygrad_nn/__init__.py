@@ -28,7 +28,9 @@ from tinygrad_nn.activations import (
     softplus,
     tanh,
 )
+from tinygrad_nn.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_nn.errors import (
+    AnomalyError,
     GradcheckError,
     LossError,
     MissingExtraError,
@@ -41,6 +43,7 @@ from tinygrad_nn.functional_update import put_along_axis
 from tinygrad_nn.graph import Node, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.rules.special import entr, xlogy
+from tinygrad_nn.selection import where
 from tinygrad_nn.tensor import Tensor, tensor
 from tinygrad_nn.transforms import (
     elementwise_grad,
@@ -65,16 +68,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACTIVATIONS", "Drawing", "GradcheckError", "GradcheckReport", "LossError",
+    "ACTIVATIONS", "AnomalyError", "Drawing", "GradcheckError", "GradcheckReport", "LossError",
     "MissingExtraError", "Node", "NotDifferentiableError", "Primitive", "ShapeError",
     "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "autograd", "check_grads",
-    "check_loss", "disconnected", "draw", "draw_dot", "elementwise_grad", "elu", "enable_grad",
-    "entr", "gelu", "gelu_tanh", "grad", "gradcheck", "hard_tanh", "hessian", "hvp",
-    "is_grad_enabled", "jacfwd", "jacobian", "jacrev", "jvp", "leaky_relu", "log_sigmoid",
-    "log_softmax", "logsumexp", "losses", "make_dot", "nn", "no_grad", "optim", "primitive",
-    "put_along_axis", "relu", "scalar", "selu", "set_grad_enabled", "sigmoid", "silu",
-    "softmax", "softplus", "stop_gradient", "tanh", "tensor", "trace", "value_and_grad", "vjp",
-    "xlogy",
+    "check_loss", "detect_anomaly", "disconnected", "draw", "draw_dot", "elementwise_grad",
+    "elu", "enable_grad", "entr", "gelu", "gelu_tanh", "grad", "gradcheck", "hard_tanh",
+    "hessian", "hvp", "is_grad_enabled", "jacfwd", "jacobian", "jacrev", "jvp", "leaky_relu",
+    "log_sigmoid", "log_softmax", "logsumexp", "losses", "make_dot", "nn", "no_grad", "optim",
+    "primitive", "put_along_axis", "relu", "scalar", "selu", "set_detect_anomaly",
+    "set_grad_enabled", "sigmoid", "silu", "softmax", "softplus", "stop_gradient", "tanh",
+    "tensor", "trace", "value_and_grad", "vjp", "where", "xlogy",
 ]  # fmt: skip
 
 # Names whose packages are imported when they are first used.

@@ -281,7 +281,8 @@ def watched_pull(live: dict[int, Node]) -> Callable[..., None] | None:
 
 
 def _checksums(node: Node) -> list[Any]:
-    return [_checksum(a) for a in (*getattr(node, "_raw", ()), node._value)]
+    raw = getattr(node, "_raw", None)  # which a scalar has not; nobody can write into a float
+    return [] if raw is None else [_checksum(a) for a in (*raw, node._value)]
 
 
 def _checksum(a: Any) -> Any:
@@ -292,11 +293,10 @@ def _checksum(a: Any) -> Any:
 
 def _verify(node: Node, known: _Record) -> None:
     """Raise if an array that `node` was computed from holds something else than it did then."""
-    if not known.sums:
+    if not known.sums:  # not asked for, or of scalars
         return
     primitive = node.primitive
     assert primitive is not None
-    names = _names(primitive, len(node.args))
     for i, (before, now) in enumerate(zip(known.sums, _checksums(node), strict=True)):
         if before == now:
             continue
@@ -311,7 +311,7 @@ def _verify(node: Node, known: _Record) -> None:
                 "assignment, `t.data = ...`, is noticed without this mode too."
             )
         else:
-            what = f"the array given as `{names[i]}`"
+            what = f"the array given as `{_names(primitive, len(node.args))[i]}`"
             help_ = "Give the computation a copy, `array.copy()`, or change it after backward()."
         raise AnomalyError(
             f"{what} was changed in place after primitive {primitive.name!r} had computed "

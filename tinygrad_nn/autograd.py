@@ -1,4 +1,4 @@
-"""Gradients of results that are computed already, in PyTorch's spelling."""
+"""Gradients of results that are computed already, and the hunt for anomalies: PyTorch's names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_nn.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_nn.backward import pull_back, reachable
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.graph import Node, recording
@@ -14,7 +15,7 @@ from tinygrad_nn.rules.complex import conjugate
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.transforms.run import dtype_of, received, seed
 
-__all__ = ["grad"]
+__all__ = ["detect_anomaly", "grad", "set_detect_anomaly"]
 
 
 def grad(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -78,10 +79,14 @@ class Batch(Dispatching):
         """Convert to another dtype."""
         return TABLE["astype"](self, dtype=np.dtype(dtype))
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def _refuse(self, *args: Any, **keywords: Any) -> Any:
         raise NotDifferentiableError(
-            "a rule that makes an array of its cotangent cannot take a batch of them"
+            "a rule that compares its cotangent, or makes an array or a number of it, cannot take "
+            "a batch of them"
         )
+
+    __array__ = __bool__ = __float__ = __eq__ = __ne__ = _refuse
+    __hash__ = object.__hash__
 
     def __array_function__(
         self, function: Callable[..., Any], types: Any, args: Any, keywords: Any
@@ -177,7 +182,32 @@ def _transform(p: Primitive, x: Batch, *, axis: int = -1, **static: Any) -> Any:
     return p(x.stack, axis=_shifted(axis), **static)
 
 
-@_rule("cumsum", "flip")
+@_rule("diagonal")
+def _diagonal(p: Primitive, x: Batch, *, axis1: int = 0, axis2: int = 1, **static: Any) -> Any:
+    return p(x.stack, axis1=_shifted(axis1), axis2=_shifted(axis2), **static)
+
+
+@_rule("embed_diagonal")
+def _embed_diagonal(
+    p: Primitive, x: Batch, *, axis1: int, axis2: int, shape: Any, **static: Any
+) -> Any:
+    shape = (x.stack.shape[0], *shape)
+    return p(x.stack, axis1=_shifted(axis1), axis2=_shifted(axis2), shape=shape, **static)
+
+
+@_rule("einsum")
+def _einsum(p: Primitive, *xs: Any, subscripts: str, **static: Any) -> Any:
+    inputs, output = subscripts.split("->")
+    n = next(letter for letter in ascii_letters if letter not in subscripts)
+    terms = [
+        n + term if isinstance(x, Batch) else term
+        for x, term in zip(xs, inputs.split(","), strict=True)
+    ]
+    stacks = [x.stack if isinstance(x, Batch) else x for x in xs]
+    return p(*stacks, subscripts=f"{','.join(terms)}->{n}{output}", **static)
+
+
+@_rule("cumsum", "flip", "roll", "add_reduceat")
 def _along(p: Primitive, x: Batch, *, axis: Any = None, **static: Any) -> Any:
     return None if axis is None else p(x.stack, axis=_shifted(axis), **static)
 

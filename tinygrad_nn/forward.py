@@ -137,7 +137,8 @@ def _transpose(
     node: Node, y: Any, inputs: Sequence[Any], tangents: dict[int, Any], record: bool
 ) -> Any:
     """Pull the tangents back through the rules, which are linear in the cotangent that they get."""
-    g = Tensor(np.zeros(node.shape, y.dtype), requires_grad=True)
+    # Any cotangent will do: not zero, which a rule may return early for.
+    g = Tensor(np.ones(node.shape, y.dtype), requires_grad=True)
     seeds = []
     with recording():
         for i, t in tangents.items():

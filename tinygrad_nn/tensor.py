@@ -530,9 +530,9 @@ class Tensor(Node, Dispatching):
             self._changed = next_serial()
             return
         raise NotDifferentiableError(
-            f"{self.name} cannot be written to: its values belong to a computation. Build the "
-            f"result with np.where, np.concatenate or np.stack; to set a leaf by hand, write to "
-            f"it under no_grad()"
+            f"{self.name} cannot be written to: its values belong to a computation. Make a new "
+            f"tensor with t.at[index].set(value), np.where or np.stack; to set a leaf by hand, "
+            f"write to it under no_grad()"
         )
 
     @property

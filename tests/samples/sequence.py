@@ -56,7 +56,7 @@ ROWS: list[Row] = [
     row("add_reduceat", (4, 2), indices=[0, 3], axis=0),
     *[
         row(name, shape, **static)
-        for name in ("sort", "argsort")
+        for name in ("sort", "argsort", "rank")
         for shape, static in [
             ((5,), {}),
             ((3, 4), {}),
@@ -76,6 +76,10 @@ ROWS: list[Row] = [
         ]
     ],
     row("argpartition", (2, 3), kth=2, axis=None),
+    row("rank", np.array([2.0, 1.0, 2.0, 1.0])),
+    row("ranked", (5,), ranks=[0, 3]),
+    row("ranked", (2, 5), ranks=(3, 2, 4)),
+    row("ranked", (0, 5), ranks=(3,)),
     row("lexsort", (4,), (4,)),
     row("lexsort", (2, 3), (2, 3), axis=0),
     row("lexsort", np.array([1.0, 0.0, 2.0]), np.array([1.0, 1.0, 0.0])),
@@ -124,6 +128,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "sort": np.sort,
     "argsort": np.argsort,
     "partition": np.partition,
+    "rank": lambda x, *, axis=-1: np.argsort(np.argsort(x, axis, "stable"), axis),
+    "ranked": lambda x, *, ranks: np.argsort(x, axis=-1)[..., list(ranks)],
     "lexsort": lambda *keys, axis=-1: np.lexsort(keys, axis),
 }
 

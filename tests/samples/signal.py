@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import mpmath
 import numpy as np
 
 from tinygrad_nn.primitive import NEGATIVE, POSITIVE
@@ -19,7 +18,6 @@ _KNOTS = np.array([-2.0, -0.5, 0.1, 1.3, 2.1])
 ROWS: list[Row] = [
     *[row("convolve", (n,), (m,), mode=mode) for n, m in _LENGTHS for mode in _MODES],
     row("convolve", (6,), (4,)),
-    *[row("bessel_i", (2, 3), order=order) for order in (0, 1, 2, 3)],
     row("interval", (3, 4), _KNOTS),
     row("interval", (), _KNOTS[:2]),
     row("interval", (0,), _KNOTS[:1]),
@@ -48,7 +46,6 @@ def _interval(x: np.ndarray, xp: np.ndarray) -> np.ndarray:
 REFERENCES: dict[str, Callable[..., Any]] = {
     "convolve": _convolve,
     "interval": _interval,
-    "bessel_i": lambda x, order=1: np.vectorize(mpmath.besseli, otypes=[float])(order, x),
 }
 
 _X = np.array([-2.7, -1.1, 0.4, 1.9, 2.9])

@@ -15,7 +15,7 @@ from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex
 from tinygrad_nn.draw.figures import figures
 from tinygrad_nn.graph import Node
 from tinygrad_nn.primitive import Primitive
-from tinygrad_nn.rules.indexing import getitem, scatter_add
+from tinygrad_nn.rules.indexing import getitem, index_set, scatter_add
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.value import Value
 
@@ -271,7 +271,7 @@ def _settings(primitive: Primitive, static: Mapping[str, Any]) -> str:
     return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
 
 
-_INDEXED = (getitem, scatter_add)
+_INDEXED = (getitem, index_set, scatter_add)
 
 
 def _index(template: tuple[Any, ...]) -> str:

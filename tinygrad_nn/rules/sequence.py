@@ -240,8 +240,10 @@ def _reduceat_rule(g: Any, y: Any, x: Any, *, indices: Sequence[int], axis: int 
         [np.arange(i, i + k) for i, k in zip(indices, lengths, strict=True)] or [owner]
     )
     template = (*(slice(None),) * (axis % x.ndim), ARRAY)
-    return scatter_add(getitem(g, owner, template=template), member, template=template,
-                       shape=x.shape)  # fmt: skip
+    g = getitem(g, owner, template=template)
+    if np.array_equal(member, np.arange(n)):  # sections side by side
+        return g
+    return scatter_add(g, member, template=template, shape=x.shape)
 
 
 @primitive(rules=[_reduceat_rule], domain=(REAL,), linear="all")
@@ -436,8 +438,18 @@ def _np_lexsort(keys: Any, axis: int = -1) -> Any:
     return lexsort(*keys, axis=axis)
 
 
+@primitive(rules=[None])
+def rank(x: Any, *, axis: int = -1, out: Any = None) -> Any:
+    """Place of each element along `axis` when sorted, equal ones in their order; constant."""
+    order = np.argsort(x, axis=axis, kind="stable")
+    places = np.empty_like(order)
+    n = places.shape[axis]
+    np.put_along_axis(places, order, _along(np.arange(n), places.ndim, axis % places.ndim), axis)
+    return into(places, out)
+
+
 def _sort_rule(g: Any, y: Any, x: Any, *, axis: int = -1) -> Any:
-    return put_along_zeros(g, argsort(x, axis=axis), axis=axis, length=x.shape[axis])
+    return take_along_axis(g, rank(x, axis=axis), axis=axis)
 
 
 @primitive(rules=[_sort_rule], domain=(REAL,))
@@ -449,13 +461,19 @@ def sort(x: Any, *, axis: int = -1, out: Any = None) -> Any:
 def _partition_rule(g: Any, y: Any, x: Any, *, kth: int | Sequence[int], axis: int = -1) -> Any:
     # Both are sorted, since nothing is said about the order in which elements were left.
     g = take_along_axis(g, argsort(y, axis=axis), axis=axis)
-    return put_along_zeros(g, argsort(x, axis=axis), axis=axis, length=x.shape[axis])
+    return take_along_axis(g, rank(x, axis=axis), axis=axis)
 
 
 @primitive(rules=[_partition_rule], domain=(REAL,))
 def partition(x: Any, *, kth: int | Sequence[int], axis: int = -1, out: Any = None) -> Any:
     """Put the elements number `kth` along `axis` where sorting would, smaller ones before."""
     return into(np.partition(x, kth, axis=axis), out)
+
+
+@primitive(rules=[None])
+def ranked(x: Any, *, ranks: Sequence[int], out: Any = None) -> Any:
+    """Positions of the elements number `ranks` in ascending order on the last axis; constant."""
+    return into(np.argpartition(x, sorted(set(ranks)), axis=-1)[..., list(ranks)], out)
 
 
 def _no_fields(name: str, order: Any) -> None:

@@ -1,8 +1,7 @@
-"""Convolution, interpolation, numbers at even distances, polynomials, and np.i0."""
+"""Convolution, interpolation, numbers at even distances, polynomials."""
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import REAL, implements, primitive
-from tinygrad_nn.rules.elementwise import equal, floating, greater, into, less, where
+from tinygrad_nn.rules.elementwise import equal, greater, into, less, where
 from tinygrad_nn.rules.indexing import ARRAY, getitem, scatter_add
 from tinygrad_nn.rules.shape import arange
 
@@ -374,55 +373,3 @@ def _apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
             )
         a = y
     return a
-
-
-# --- modified Bessel functions of the first kind -------------------------------------------------
-
-#: Up to here the series is summed, whose terms are all positive; above, the asymptotic expansion.
-_SERIES_ENDS, _SERIES_TERMS, _EXPANSION_TERMS = 30.0, 60, 24
-
-
-def _bessel_i_rule(g: Any, y: Any, x: Any, *, order: int = 1) -> Any:
-    # 2 I[n]' = I[n-1] + I[n+1] and I[-1] = I[1]; https://dlmf.nist.gov/10.29.1
-    return g * (0.5 * (bessel_i(x, order=abs(order - 1)) + bessel_i(x, order=order + 1)))
-
-
-@primitive(rules=[_bessel_i_rule], elementwise=True, domain=(REAL,))
-def bessel_i(x: Any, *, order: int = 1, out: Any = None) -> Any:
-    """Return the modified Bessel function of the first kind, of a small whole order.
-
-    To double precision: https://dlmf.nist.gov/10.25.2 is the series that is summed, and
-    https://dlmf.nist.gov/10.40.1 the expansion for large x.
-    """
-    x = floating(x)
-    a = np.abs(x).astype(float)
-    small = a <= _SERIES_ENDS
-
-    half = np.where(small, a, 0.0) / 2.0
-    term = half**order / math.factorial(order)
-    series = term
-    for k in range(1, _SERIES_TERMS):
-        term = term * half * half / (k * (k + order))
-        series = series + term
-
-    a = np.where(small, _SERIES_ENDS, a)
-    term = np.ones_like(a)
-    expansion = term
-    for k in range(1, _EXPANSION_TERMS):
-        term = term * ((2 * k - 1) ** 2 - 4 * order**2) / (8.0 * k * a)
-        expansion = expansion + term
-    root = np.exp(0.5 * a)  # whose square may overflow before the function does
-    y = np.where(small, series, root * (expansion / np.sqrt(2.0 * math.pi * a)) * root)
-    y = np.where(np.signbit(x), -y, y) if order % 2 else y
-    return into(np.asarray(y, x.dtype), out)
-
-
-@primitive(
-    numpy=[np.i0],
-    rules=[lambda g, y, x: g * bessel_i(x)],
-    elementwise=True,
-    domain=(REAL,),
-)
-def i0(x: Any, *, out: Any = None) -> Any:
-    """Return the modified Bessel function of the first kind, of order 0."""
-    return into(np.reshape(np.i0(x), np.shape(x)), out)

@@ -17,7 +17,7 @@ from tinygrad_nn.rules.indexing import ARRAY, getitem, scatter_add, take_along_a
 from tinygrad_nn.rules.joining import concatenate
 from tinygrad_nn.rules.linalg import matmul
 from tinygrad_nn.rules.reduction import Axis, mean, sum_
-from tinygrad_nn.rules.sequence import argpartition, argsort, converted
+from tinygrad_nn.rules.sequence import argsort, converted, ranked
 from tinygrad_nn.rules.shape import astype, broadcast_to, moveaxis, reshape, shaped, transpose
 
 
@@ -160,45 +160,71 @@ def _quantile(
     if not np.all((levels >= 0.0) & (levels <= 1.0)):
         raise ValueError(f"{name}: levels must be in [0, {scale:g}], got {q!r}")
     x, shape, kept = _rows(a, axis)
-    y = _picked(x, levels.reshape(-1), method, weak, skip_nan)
-    keep = bool(keepdims) and keepdims is not np._NoValue
-    return reshape(
-        moveaxis(y, source=-1, destination=0), shape=levels.shape + (kept if keep else shape)
-    )
-
-
-def _picked(x: Any, levels: Any, method: str, weak: bool, skip_nan: bool) -> Any:
-    """Return the quantiles of each row, on the last axis."""
-    n = x.shape[-1]
-    if not n:
-        nothing = mean(x, axis=-1, keepdims=True)  # nan, with NumPy's warning
-        return broadcast_to(nothing, shape=(*x.shape[:-1], len(levels)))
-    can_be_nan = x.dtype.kind in "fc"
-    if skip_nan and can_be_nan:
-        count = astype(sum_(logical_not(isnan(x)), axis=-1, keepdims=True), dtype=np.dtype(float))
-        place = clip(_METHODS[method](count, levels), 0.0, clip(count - 1.0, 0.0, math.inf))
-        order = argsort(x, axis=-1)
+    if not x.shape[-1]:
+        nothing = mean(x, axis=-1)  # nan, with NumPy's warning
+        y = broadcast_to(nothing, shape=(*levels.shape, *shape))
+    elif skip_nan and x.dtype.kind in "fc":
+        y = _picked_by_row(x, levels, method, weak)
     else:
-        place = np.clip(_METHODS[method](float(n), levels), 0.0, n - 1.0)
-        ranks = {*np.floor(place).tolist(), *np.ceil(place).tolist()}
-        # Nan is sorted to the end.
-        kth = tuple(sorted({int(k) for k in ranks} | ({n - 1} if can_be_nan else set())))
-        order = argpartition(x, kth=kth, axis=-1)
+        y = _picked(x, levels, method, weak)
+    if keepdims and keepdims is not np._NoValue:
+        y = reshape(y, shape=(*levels.shape, *kept))
+    return y
 
-    def at(rank: Any) -> Any:
-        rank = astype(rank, dtype=np.dtype(np.intp))
-        rank = broadcast_to(rank, shape=(*x.shape[:-1], rank.shape[-1]))
-        return take_along_axis(x, take_along_axis(order, rank, axis=-1), axis=-1)
 
-    below = floor(place)
+def _picked(x: Any, levels: Any, method: str, weak: bool) -> Any:
+    """Return the quantiles of each row, the axes of `levels` in front.
+
+    A level that is a plain number (`weak`) does not widen the result.
+    """
+    n = x.shape[-1]
+    place = np.clip(_METHODS[method](float(n), levels), 0.0, n - 1.0)
+    below = np.floor(place)
+    can_be_nan = x.dtype.kind in "fc"
+    ranks = {*below.astype(int).flat, *np.ceil(place).astype(int).flat}
+    ranks = sorted(ranks | {n - 1} if can_be_nan else ranks)  # nan is sorted to the end
+    found = take_along_axis(x, ranked(x, ranks=ranks), axis=-1)
+
+    def at(place: Any) -> Any:
+        which = np.searchsorted(ranks, place)
+        if which.ndim == 0:
+            return getitem(found, template=(Ellipsis, int(which)))
+        axes = tuple(range(-which.ndim, 0))
+        y = getitem(found, which, template=(Ellipsis, ARRAY))
+        return moveaxis(y, source=axes, destination=tuple(range(which.ndim)))
+
+    y = at(below)
+    if method not in _STEPS and np.any(place != below):
+        part = np.reshape(place - below, place.shape + (1,) * (x.ndim - 1))
+        y = y + (at(np.ceil(place)) - y) * (part.item() if weak else part)
+    elif method not in _STEPS and not weak:
+        y = converted(y, np.result_type(y.dtype, place.dtype))
+    if not can_be_nan:
+        return y
+    last = at(np.asarray(n - 1))
+    return where(isnan(last), last, y)
+
+
+def _picked_by_row(x: Any, levels: Any, method: str, weak: bool) -> Any:
+    """Do the same where nan is passed over, and each row has a length of its own."""
+    count = astype(sum_(logical_not(isnan(x)), axis=-1), dtype=np.dtype(float))
+    column = reshape(levels, shape=levels.shape + (1,) * (x.ndim - 1))
+    # Of nothing but nan, the first is as good as any.
+    place = clip(_METHODS[method](count, column), 0.0, clip(count - 1.0, 0.0, math.inf))
+    flat = reshape(place, shape=(levels.size, *x.shape[:-1]))
+    order = argsort(x, axis=-1)
+
+    def at(place: Any) -> Any:
+        rank = moveaxis(astype(place, dtype=np.dtype(np.intp)), source=0, destination=-1)
+        y = take_along_axis(x, take_along_axis(order, rank, axis=-1), axis=-1)
+        return moveaxis(y, source=-1, destination=0)
+
+    below = floor(flat)
     y = at(below)
     if method not in _STEPS:
-        part = place - below
-        y = y + (at(ceil(place)) - y) * (astype(part, dtype=x.real.dtype) if weak else part)
-    if skip_nan or not can_be_nan:
-        return y
-    last = at(np.array([n - 1]))
-    return where(isnan(last), last, y)
+        part = flat - below
+        y = y + (at(ceil(flat)) - y) * (astype(part, dtype=x.real.dtype) if weak else part)
+    return reshape(y, shape=(*levels.shape, *x.shape[:-1]))
 
 
 def _like_median(name: str, skip_nan: bool) -> Callable[..., Any]:
