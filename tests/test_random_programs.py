@@ -3,7 +3,7 @@
 Programs of analytic functions are run on complex numbers: Im f(x + ihv) / h is the derivative in
 the direction v (W. Squire and G. Trapp, SIAM Rev. 40 (1998), 110-112,
 doi:10.1137/S003614459631241X), to rounding. Second derivatives are differences of these. What
-is not analytic is differentiated by the five-point stencil.
+is not analytic is differentiated by the seven-point stencil.
 """
 
 from collections.abc import Callable
@@ -29,9 +29,15 @@ def along(x: list[Array], t: complex, v: list[Array]) -> list[Array]:
 
 
 def stencil(f: Callable[[float], Array], h: float) -> Array:
-    """Differentiate a function of one number at 0, with an error of the order h^4."""
-    near, far = f(h) - f(-h), f(2.0 * h) - f(-2.0 * h)
-    return np.asarray((8.0 * near - far) / (12.0 * h))
+    """Differentiate a function of one number at 0, with an error of the order h^6."""
+    differences = [(f(k * h) - f(-k * h)) / (2.0 * k * h) for k in (1, 2, 3)]
+    return np.asarray(1.5 * differences[0] - 0.6 * differences[1] + 0.1 * differences[2])
+
+
+def settled(f: Callable[[float], Array], h: float) -> tuple[Array, float]:
+    """Differentiate with two steps; return the derivative and how far the two are apart."""
+    wide, narrow = stencil(f, h), stencil(f, 0.5 * h)
+    return narrow, float(np.max(np.abs(wide - narrow), initial=0.0))
 
 
 def derivative(program: Program) -> tuple[Callable[[list[Array], list[Array]], Array], float]:
@@ -106,9 +112,9 @@ def check_ways_agree(program: Program) -> None:
     for g, r, leaf in zip(raw, recorded, leaves, strict=True):
         expected = np.zeros(leaf.shape) if leaf.grad is None else leaf.grad
         assert_array_equal(g, expected)
-        if r is not None:
+        if r is not None:  # BLAS may sum in another order, where arrays lie in memory otherwise
             assert isinstance(r, Tensor)
-            assert r.data.tobytes() == expected.tobytes()
+            assert_allclose(r.data, expected, rtol=1e-13, atol=1e-13 * size(raw))
     for a, b in zip(x, draw_inputs(program.shapes), strict=True):
         assert_array_equal(a, b)
 
@@ -127,12 +133,16 @@ def check_second_order(program: Program) -> None:
     if rtol < 1e-9:
         w = weights(program)
         for direction in (u, v):
-            expected = stencil(lambda t: np.sum(w * slope(along(x, t, direction), v)), 2e-4)  # noqa: B023
-            assert_allclose(inner(found, direction), expected, rtol=1e-8, atol=1e-8 * scale)
+            expected, error = settled(
+                lambda t: np.sum(w * slope(along(x, t, direction), v)),  # noqa: B023
+                4e-4,
+            )
+            tolerance = 1e-9 * scale + 10.0 * error
+            assert_allclose(inner(found, direction), expected, rtol=1e-9, atol=tolerance)
     else:  # the gradients themselves are checked above
         for i, h in enumerate(found):
-            moved = stencil(lambda t: tg.grad(f)(along(x, t, v))[i], 1e-4)  # noqa: B023
-            assert_allclose(h, moved, rtol=1e-7, atol=1e-7 * scale)
+            moved, error = settled(lambda t: tg.grad(f)(along(x, t, v))[i], 1e-4)  # noqa: B023
+            assert_allclose(h, moved, rtol=1e-7, atol=1e-7 * scale + 10.0 * error)
 
 
 def check_jacobians(program: Program) -> None:
@@ -197,6 +207,6 @@ def test_jacobians(program: Program) -> None:
 
 
 @EXAMPLES
-@given(programs(without=frozenset(["cov", "interp"])))  # always of double precision
+@given(programs(without=frozenset(["cov", "interp", "polyval"])))  # always of double precision
 def test_single_precision(program: Program) -> None:
     check_single_precision(program)

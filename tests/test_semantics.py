@@ -1134,16 +1134,15 @@ def _off(by: float) -> Any:
 
 
 _many = np.linspace(-3.0, 3.0, 2000)
-checked("gradcheck of relu at 0", tg.relu, [0.0, 1.0])
-checked("gradcheck of abs at 0", np.abs, [0.0, 1.0])
-checked("gradcheck of maximum(x, 0) at 0", lambda x: np.maximum(x, 0.0), [0.0, 1.0])
+checked("gradcheck of relu at 0", tg.relu, np.array([0.0, 1.0]))
+checked("gradcheck of abs at 0", np.abs, np.array([0.0, 1.0]))
+checked("gradcheck of maximum(x, 0) at 0", lambda x: np.maximum(x, 0.0), np.array([0.0, 1.0]))
 checked("gradcheck of x**3 in single precision", lambda x: x**3, np.ones(1, np.float32))
 checked("gradcheck of exp in half precision", np.exp, np.ones(1, np.float16))
 checked("gradcheck of x**2 at 1e12", lambda x: x**2, [1e12])
 checked("gradcheck of an expanded input", lambda x: x * x, np.broadcast_to(2.0, (3,)))
 checked("gradcheck of 2000 right derivatives", _off(0.0), _many)
 checked("gradcheck with one of 2000 off by .09%", _off(9e-4), _many, right=False)
-checked("gradcheck with one of 2000 off by 1%", _off(1e-2), _many, right=False)
 checked(
     "gradcheck with 11 times the derivative at 1e-7",
     _planted(lambda x: 22.0 * x, lambda x: x * x),

@@ -357,6 +357,12 @@ INSIDE: list[tuple[str, Callable[[Any], Any], Callable[[Array], Array]]] = [
     ),
     ("vjp", lambda x: np.sum(vjp(lambda y: y**3, x)[1](x)[0]), lambda x: 9 * x**2),
     ("vjp at a constant", lambda x: np.sum(vjp(lambda y: y**3, X)[1](x)[0]), lambda x: 3 * X**2),
+    ("vjp value that is x", lambda x: np.sum(vjp(lambda y: x, X)[0] ** 2), lambda x: 2 * x),
+    (
+        "jvp value that is x",
+        lambda x: np.sum(jvp(lambda y: x, (X,), (X,))[0] ** 2),
+        lambda x: 2 * x,
+    ),
     ("vjp value", lambda x: np.sum(vjp(lambda y: y**3, x)[0]), lambda x: 3 * x**2),
     ("jvp", lambda x: np.sum(jvp(lambda y: y**3, (x,), (x,))[1]), lambda x: 9 * x**2),
     ("jvp at a constant", lambda x: np.sum(jvp(lambda y: y**3, (X,), (x,))[1]), lambda x: 3 * X**2),
@@ -421,6 +427,19 @@ def test_a_pullback_made_outside() -> None:
     assert_plain(jacrev(lambda c: pullback(c)[0])(X))
     close(jacfwd(lambda c: pullback(c)[0])(X), np.diag(3.0 * X**2))
     assert_plain(pullback(X))
+
+
+def test_a_pullback_under_another_switch() -> None:
+    w = leaf(W)
+    y, pullback = vjp(lambda x: x * w, X)
+    with no_grad():
+        assert_plain(pullback(X))
+    found = pullback(X)[0]
+    np.sum(found).backward()
+    close(w.grad, X)
+    with no_grad():
+        y, pullback = vjp(lambda x: x * w, X)
+    assert_plain([y, pullback(X)])
 
 
 def test_a_pullback_of_scalar_nodes_made_outside() -> None:
@@ -537,6 +556,19 @@ def test_a_leaf_as_argument_is_differentiated_too(transform: Any) -> None:
     assert all(leaf.requires_grad for leaf in found)
     np.sum(found[-1] ** 2).backward()
     close(x.grad, numeric(lambda x: np.sum(flatten(transform(f, x)).leaves[-1] ** 2), X), 1e-7)
+
+
+def test_what_does_not_depend_on_the_leaf_is_plain() -> None:
+    w = leaf(W)
+    first, second = grad(lambda x, y: np.sum(x * w) + np.sum(y), (0, 1))(X, X)
+    assert isinstance(first, Tensor)
+    assert_plain(second)
+    first, second = jvp(lambda x: (x * w, x), (X,), (X,))[1]
+    assert isinstance(first, Tensor)
+    close(second, X)
+    assert_plain(jacrev(lambda x: w)(X))
+    assert_plain(jacfwd(lambda x: w)(X))
+    assert vjp(lambda x: w, X)[0] is w
 
 
 def test_argument_and_closure_are_two_variables() -> None:
@@ -833,6 +865,23 @@ def test_has_aux() -> None:
     close(grad(lambda x: [x * x, x], has_aux=True)(3.0), (6.0, 3.0))
 
 
+def test_aux_of_an_outer_variable_alone_stays_recorded() -> None:
+    """Though the output has nothing to do with it."""
+
+    def f(x: Any) -> Any:
+        _, first = grad(lambda y: (y**2, x * x), has_aux=True)(2.0)
+        _, second = value_and_grad(lambda y: (y**2, {"x": x}), has_aux=True)(2.0)[0]
+        _, _, third = vjp(lambda y: (y**2, [x]), 2.0, has_aux=True)
+        return first * second["x"] * third[0]
+
+    close(grad(f)(2.0), 32.0)
+    close(derivative(f)(2.0), 32.0)
+    w = leaf(2.0)
+    f(w).backward()
+    close(w.grad, 32.0)
+    assert_plain(grad(lambda y: (y**2, stop_gradient(w)), has_aux=True)(2.0)[0])
+
+
 def test_aux_inside_another_transform_stays_recorded() -> None:
     def f(x: Any) -> Any:
         slope, aux = grad(lambda y: (y**3, y * x), has_aux=True)(x)
@@ -874,6 +923,27 @@ def test_each_gradient_has_the_dtype_of_its_input() -> None:
     assert (y.dtype, t.dtype) == (np.float32, np.float32)
     assert vjp(lambda a: a * 2.0, a)[1](b)[0].dtype == np.float32
     assert jvp(lambda x: x * 2.0, (2.0,), (1,))[1].dtype == float
+
+
+def test_recorded_cotangents_and_tangents_take_the_dtype_too() -> None:
+    a, c = X.astype(np.float32), leaf(W)
+    (found,) = vjp(lambda a: a * a, a)[1](c)
+    assert found.dtype == np.float32
+    _, moved = jvp(lambda a: a * a, (a,), (c,))
+    assert moved.dtype == np.float32
+    np.sum(found * moved).backward()
+    assert c.grad.dtype == np.float64
+    assert_allclose(c.grad, 8.0 * X**2 * W, rtol=1e-5)
+
+
+def test_the_order_of_keys_does_not_matter() -> None:
+    p, v = {"a": 2.0, "b": X}, {"b": W, "a": 10.0}
+    close(jvp(lambda p: p["a"] * p["b"], (p,), (v,))[1], 10.0 * X + 2.0 * W)
+    _, pullback = vjp(lambda p: {"x": p["a"] ** 2, "y": p["b"] * 1.0}, p)
+    found = pullback({"y": W, "x": 1.0})[0]
+    assert list(found) == ["a", "b"]
+    close(found, {"a": 4.0, "b": W})
+    close(hvp(lambda p: p["a"] ** 2 * np.sum(p["b"]), p, v)["b"], np.full(3, 40.0))
 
 
 LAYOUTS: dict[str, Callable[[Array], Array]] = {
@@ -1588,7 +1658,7 @@ RAW: dict[str, Callable[..., Any]] = {
     "written in place": lambda g, y, x: _added_at(np.zeros(3), [0, 1, 1], g),
     "conversion": lambda g, y, x: np.array([float(g[0]), float(g[1] + g[2]), 0.0]),
     "method": lambda g, y, x: np.concatenate([g[:1], [g[1:].sum()], [0.0]]),
-    "comparison": lambda g, y, x: np.array([g[0], g[1] + g[2], 0.0 if g[0] == 7.0 else 0.0]),
+    "comparison": lambda g, y, x: np.array([g[0], g[1] + g[2], float(g[0] == 7.0) * 0.0]),
     "test": lambda g, y, x: np.array([g[0], g[1] + g[2], 0.0]) if np.any(g) else np.zeros(3),
     "item": lambda g, y, x: np.array([g[0], g[1] + g[2], 0.0]),
 }
@@ -1601,6 +1671,19 @@ def test_a_rule_that_takes_plain_arrays_alone(rule: Any, batch: int) -> None:
     expected = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
     close(jacrev(p)(X), expected)
     close(jacrev(lambda x: p(x * x))(X), expected * 2.0 * X)
+
+
+def test_a_tangent_has_the_dtype_of_its_result() -> None:
+    """Though the rule computes in another."""
+    p = Primitive(
+        lambda x: np.asarray(x * 2.0, np.float32), [lambda g, y, x: g * np.full(3, 2.0)],
+        name="single", elementwise=True,
+    )  # fmt: skip
+    for f in (p, lambda x: p(x) * np.float32(1.0), lambda x: -p(x)):
+        assert jvp(f, (X,), (W,))[1].dtype == np.float32
+        assert jacfwd(f)(X).dtype == np.float32
+        assert jacrev(f)(X).dtype == np.float64
+        assert vjp(f, X)[1](W)[0].dtype == np.float64
 
 
 def test_a_rule_may_return_early_for_nothing() -> None:

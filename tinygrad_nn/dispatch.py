@@ -38,7 +38,7 @@ INSTEAD: dict[Callable[..., Any], str] = {
     np.putmask: "np.where(mask, values, t)", np.copyto: "np.where(mask, source, t)",
     np.put_along_axis: "tinygrad_nn.put_along_axis",
     np.fill_diagonal: "t.at[np.diag_indices(n)].set(values)",
-    np.apply_along_axis: "the function's own axis=", np.save: "np.save(file, t.data)",
+    np.save: "np.save(file, t.data)",
     np.savez: "np.savez(file, t.data)", np.savetxt: "np.savetxt(file, t.data)",
     np.poly: "np.polyval with the roots' factors", np.roots: "np.linalg.eigvals",
     np.polyfit: "np.linalg.lstsq with np.vander",

@@ -19,8 +19,10 @@ import numpy as np
 
 from tinygrad_nn.errors import NotDifferentiableError
 
-__all__ = ["BY_FUNCTION", "COMPOSITES", "NEGATIVE", "POSITIVE", "REAL", "UNIT", "Primitive", "bind", "defaults",
-           "implements", "primitive", "ufunc"]  # fmt: skip
+__all__ = [
+    "BY_FUNCTION", "COMPOSITES", "NEGATIVE", "POSITIVE", "REAL", "UNIT", "Primitive", "bind",
+    "defaults", "implements", "primitive", "ufunc",
+]  # fmt: skip
 
 Rule = Callable[..., Any]
 Domain = tuple[float, float]

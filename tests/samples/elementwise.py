@@ -11,6 +11,8 @@ from .rows import Call, Row, call, r, row
 
 _ints = np.array
 
+_MASK = np.array([[True, False, True], [False, False, True]])
+
 #: Rows of primitives that are not elementwise, or have keywords.
 ROWS: list[Row] = [
     row("round", (2, 3), decimals=1),
@@ -84,6 +86,12 @@ _BETWEEN = (0.2, 0.8)  # where a small step changes no integer part
 
 #: Calls of NumPy functions that are compositions of primitives.
 CALLS: list[Call] = [
+    call(np.clip, r(2, 3), -1.0, 1.0),
+    call(np.clip, r(2, 3), None, r(3)),
+    call(np.clip, r(2, 3), min=r(2, 1), max=5.0),
+    call(np.where, _MASK, r(2, 3), r(3)),
+    call(np.where, _MASK[0], r(), 0.5),
+    call(np.where, _MASK),
     call(np.modf, r(2, 3, domain=_BETWEEN)),
     call(np.modf, r(domain=(-1.8, -1.2))),
     call(np.modf, r(0)),

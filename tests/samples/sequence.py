@@ -13,6 +13,8 @@ _LONG = np.linspace(-1.1, 1.2, 40).reshape(2, 20)
 
 #: Rows of primitives that are not elementwise.
 ROWS: list[Row] = [
+    row("unique_part", np.array([2.0, 1.0, 2.0]), part="index"),
+    row("unique_part", np.array([2.0, 1.0, 2.0]), part="counts"),
     *[
         row(name, shape, **static)
         for name in ("cumsum", "cumprod")
@@ -109,8 +111,7 @@ def _running_argmax(x: Any, *, axis: int, largest: bool = True) -> Any:
         found = [0] if len(row) else []
         for i in range(1, len(row)):
             best, new = row[found[-1]], row[i]
-            record = (new > best if largest else new < best) or (new != new and best == best)
-            found.append(i if record else found[-1])
+            found.append(i if (new >= best if largest else new <= best) else found[-1])
         return np.array(found, dtype=np.intp)
 
     return np.apply_along_axis(along, axis, x) if x.size else np.zeros(x.shape, np.intp)
@@ -118,6 +119,7 @@ def _running_argmax(x: Any, *, axis: int, largest: bool = True) -> Any:
 
 #: Forwards written in another way, of primitives that no NumPy function of the same name computes.
 REFERENCES: dict[str, Callable[..., Any]] = {
+    "unique_part": lambda x, *, part: np.array([1, 0] if part == "index" else [1, 2]),
     "cumsum": _turned(np.cumsum),
     "cumprod": _turned(np.cumprod),
     "recurrence": _recurrence,
@@ -219,4 +221,11 @@ CALLS: list[Call] = [
     call(np.partition, r(4, 3), -1, axis=0),
     call(np.partition, r(2, 3), [2, 4], axis=None),
     call(np.partition, r(3, 4), np.array([1, 2])),
+    call(np.unique, r(2, 3)),
+    call(np.unique, r(4), return_index=True, return_counts=True),
+    call(np.unique, r(4), True, True, True),
+    call(np.unique, r(3, 2), axis=0, return_inverse=True),
+    call(np.unique_values, r(4)),
+    call(np.unique_inverse, r(4)),
+    call(np.unique_all, r(2, 2)),
 ]

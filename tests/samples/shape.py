@@ -20,6 +20,8 @@ _ARRAY = np.array([[1.0, 2.0, 3.0]])
 
 #: Calls of NumPy functions that are compositions of primitives.
 CALLS: list[Call] = [
+    call(np.full_like, r(2, 3), r()),
+    call(np.full_like, r(2), r(3), shape=(2, 3)),
     call(np.reshape, r(2, 3), (3, 2)),
     call(np.reshape, r(2, 3), -1),
     call(np.reshape, r(2, 3), [3, -1]),

@@ -118,6 +118,8 @@ CALLS: list[Call] = [
     call(np.corrcoef, r(5, 2), rowvar=False),
     call(np.bincount, np.array([0, 1, 1, 3]), r(4)),
     call(np.bincount, [2, 0], weights=r(2), minlength=5),
+    call(np.histogram, r(7), 3, (-3.0, 3.0)),
+    call(np.histogram, r(7), [-3.0, 0.0, 1.0], weights=[1, 2, 3, 4, 5, 6, 7]),
     call(np.histogram, _POINTS, weights=r(7)),
     call(np.histogram, _POINTS, 3, (0.0, 3.0), weights=r(7)),
     call(np.histogram, _POINTS, [0.0, 1.0, 2.5, 3.0], weights=r(7)),

@@ -24,7 +24,7 @@ from tinygrad_nn.rules.indexing import (
     take_along_axis,
 )
 from tinygrad_nn.rules.joining import concatenate
-from tinygrad_nn.rules.shape import astype, broadcast_to, ravel, reshape, shaped
+from tinygrad_nn.rules.shape import as_kept, astype, broadcast_to, ravel, reshape, shaped
 
 # --- helpers -------------------------------------------------------------------------------------
 
@@ -139,13 +139,11 @@ def cumprod(x: Any, *, axis: int, reverse: bool = False, out: Any = None) -> Any
 
 @primitive(rules=[None])
 def running_argmax(x: Any, *, axis: int, largest: bool = True, out: Any = None) -> Any:
-    """Position of the first element to attain the running maximum (or minimum); constant."""
+    """Position of the last element so far that attains the running maximum (minimum); constant."""
     x = np.moveaxis(np.asarray(x), axis, 0)
     y = (np.maximum if largest else np.minimum).accumulate(x, axis=0)
-    first = np.ones(x.shape, bool)
-    # A record is a number unlike the one before it, of which a nan is the last.
-    first[1:] = np.not_equal(y[1:], y[:-1]) & ~(np.isnan(y[1:]) & np.isnan(y[:-1]))
-    positions = np.where(first, np.arange(len(x)).reshape(-1, *(1,) * (x.ndim - 1)), 0)
+    attained = np.equal(x, y) | np.isnan(x)
+    positions = np.where(attained, np.arange(len(x)).reshape(-1, *(1,) * (x.ndim - 1)), 0)
     return into(np.moveaxis(np.maximum.accumulate(positions, axis=0), 0, axis), out)
 
 
@@ -159,13 +157,13 @@ def _running_rule(largest: bool) -> Callable[..., Any]:
 
 @primitive(rules=[_running_rule(largest=True)], domain=(REAL,))
 def cummax(x: Any, *, axis: int, out: Any = None) -> Any:
-    """Take the running maximum; the gradient goes to the first element that attains it."""
+    """Take the running maximum; the gradient goes to the last element so far that attains it."""
     return into(np.maximum.accumulate(x, axis=axis), out)
 
 
 @primitive(rules=[_running_rule(largest=False)], domain=(REAL,))
 def cummin(x: Any, *, axis: int, out: Any = None) -> Any:
-    """Take the running minimum; the gradient goes to the first element that attains it."""
+    """Take the running minimum; the gradient goes to the last element so far that attains it."""
     return into(np.minimum.accumulate(x, axis=axis), out)
 
 
@@ -296,7 +294,7 @@ def _np_ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     a = ravel(shaped(ary))
     steps = section(a, 0, 1, None) - section(a, 0, None, -1)
     pieces = [
-        piece if piece is steps else converted(ravel(shaped(piece)), a.dtype)
+        piece if piece is steps else as_kept(ravel(shaped(piece)), a.dtype, "ediff1d")
         for piece in (to_begin, steps, to_end)
         if piece is not None
     ]
@@ -510,3 +508,54 @@ def _np_partition(
     return (
         partition(ravel(a), kth=kth, axis=0) if axis is None else partition(a, kth=kth, axis=axis)
     )
+
+
+# --- each value once -----------------------------------------------------------------------------
+
+
+@primitive(rules=[None])
+def unique_part(
+    x: Any, *, part: str, axis: int | None = None, equal_nan: bool = True, out: Any = None
+) -> Any:
+    """Return what tells the distinct values: index of the first, inverse, or counts; constant."""
+    asked: dict[str, Any] = {f"return_{part}": True}
+    _, found = np.unique(x, axis=axis, equal_nan=equal_nan, **asked)
+    return into(found, out)
+
+
+@implements(np.unique)
+def _np_unique(
+    ar: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    *,
+    equal_nan: bool = True,
+    sorted: bool = True,
+) -> Any:
+    ar = shaped(ar)
+    wanted = {"index": return_index, "inverse": return_inverse, "counts": return_counts}
+    parts = [
+        unique_part(ar, part=part, axis=axis, equal_nan=equal_nan)
+        for part, asked in wanted.items()
+        if asked
+    ]
+    # The values, as elements of the array: equal ones send their gradient to the first of them.
+    first = unique_part(ar, part="index", axis=axis, equal_nan=equal_nan)
+    values = np.take(ar, first, axis=axis)
+    return (values, *parts) if parts else values
+
+
+def _as_unique(function: Callable[..., Any], **parts: bool) -> None:
+    """Declare one of the functions of the array API that return distinct values, and more."""
+
+    @implements(function)
+    def composite(x: Any) -> Any:
+        found = _np_unique(x, equal_nan=False, **parts)
+        return type(function(np.zeros(1)))(*found) if parts else found
+
+
+_as_unique(np.unique_values)
+_as_unique(np.unique_inverse, return_inverse=True)
+_as_unique(np.unique_all, return_index=True, return_inverse=True, return_counts=True)

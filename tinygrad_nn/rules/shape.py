@@ -303,3 +303,19 @@ if hasattr(np, "astype"):  # NumPy 2.1
         if device not in (None, "cpu"):
             raise ValueError(f"astype: device must be 'cpu', got {device!r}")
         return astype(x, dtype=np.dtype(dtype))
+
+
+@implements(np.full_like)
+def _np_full_like(
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
+    a, value = shaped(a), shaped(fill_value)
+    lengths = a.shape if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+    return copy(broadcast_to(astype(value, dtype=np.dtype(dtype or a.dtype)), shape=lengths))

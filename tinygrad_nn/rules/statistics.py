@@ -181,8 +181,8 @@ def _picked(x: Any, levels: Any, method: str, weak: bool) -> Any:
     place = np.clip(_METHODS[method](float(n), levels), 0.0, n - 1.0)
     below = np.floor(place)
     can_be_nan = x.dtype.kind in "fc"
-    ranks = {*below.astype(int).flat, *np.ceil(place).astype(int).flat}
-    ranks = sorted(ranks | {n - 1} if can_be_nan else ranks)  # nan is sorted to the end
+    needed = {*below.astype(int).flat, *np.ceil(place).astype(int).flat}
+    ranks = sorted(needed | {n - 1} if can_be_nan else needed)  # nan is sorted to the end
     found = take_along_axis(x, ranked(x, ranks=ranks), axis=-1)
 
     def at(place: Any) -> Any:
@@ -381,10 +381,12 @@ def _np_histogram(
     density: bool | None = None,
     weights: Any = None,
 ) -> Any:
-    """Count what falls into each bin: constant in `a` and in the bins, linear in the weights."""
+    """Count what falls into each bin: constant in `a`, linear in the weights."""
+    bins = _constant(bins, "`bins` of np.histogram")
+    ends_of_a = range is None and np.ndim(bins) == 0  # then the edges of the bins depend on it
+    a = np.asarray(_constant(a, "`a` of np.histogram without `range`") if ends_of_a else _raw(a))
     if weights is None:
-        return np.histogram(_raw(a), _raw(bins), range, density)
-    a, bins = np.asarray(_raw(a)), _raw(bins)
+        return np.histogram(a, bins, range, density)
     weights = shaped(weights)
     if weights.shape != a.shape:
         raise ValueError(f"histogram: weights must have shape {a.shape}, got {weights.shape}")
