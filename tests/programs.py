@@ -437,11 +437,10 @@ def _where(s: Scope) -> str | None:
     assert x is not None
     if f == "clip":
         return f"np.clip({x}, -0.7, 0.9)" if away(s.values[x], -0.7, 0.9) else None
-    y, bound = s.partner(x), s.any("0.1", s.partner(x))
+    y = s.partner(x)
+    bound = s.any("0.1", y)
     test = s.any(f"{x} > {bound}", f"np.logical_and({x} <= {bound}, {x} > -1.0)")
     if not away(s.compute(f"{x} - {bound}"), 0.0) or not away(s.values[x], -1.0):
-        return None
-    if math.prod(np.broadcast_shapes(s.shape(x), s.shape(y), s.compute(test).shape)) > _LARGEST:
         return None
     if f == "select":
         return f"np.select([{test}], [np.sin({y})], {s.any('0.0', '0.5')})"

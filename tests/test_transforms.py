@@ -321,6 +321,46 @@ def test_derivatives_are_not_confused(outer: Any, inner: Any, row: Any) -> None:
     assert_plain(found)
 
 
+def random_nest(rng: np.random.Generator, depth: int, variables: int) -> Callable[[list[Any]], Any]:
+    """Return a random expression in some variables, among them derivatives of such expressions."""
+    kind = int(rng.integers(7 if depth else 2))
+    if kind == 0:
+        i = int(rng.integers(variables))
+        return lambda values: values[i]
+    if kind == 1:
+        constant = float(rng.uniform(-1.0, 1.0))
+        return lambda values: constant
+    a = random_nest(rng, depth - 1, variables)
+    if kind == 4:
+        return lambda values: np.sin(a(values))
+    if kind < 4:
+        b = random_nest(rng, depth - 1, variables)
+        combine = np.multiply if kind == 2 else np.add
+        return lambda values: combine(a(values), b(values))
+    slope = list(NESTABLE.values())[int(rng.integers(len(NESTABLE)))]
+    body = random_nest(rng, depth - 1, variables + 1)
+    return lambda values: slope(lambda y: body([*values, y]) * 1.0)(a(values) * 1.0)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_nests(seed: int) -> None:
+    expression = random_nest(np.random.default_rng(seed), 5, 1)
+
+    def f(x: Any) -> Any:
+        return expression([x]) * 1.0
+
+    expected = numeric(f, 0.37)
+    for slope in NESTABLE.values():
+        found = slope(f)(0.37)
+        assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+        assert_plain(found)
+    for x in (leaf(0.37), Value(0.37)):
+        y = f(x)
+        if isinstance(y, Tensor | Value) and y.requires_grad:
+            y.backward()
+        assert_allclose(0.0 if x.grad is None else x.grad, expected, rtol=1e-6, atol=1e-7)
+
+
 def test_the_amazing_bug() -> None:
     """A derivative that returns a function, which is applied after it (Manzyuk et al., 2019)."""
 

@@ -95,7 +95,7 @@ def pull_back(
     for serial in sorted(live, reverse=True):
         node = live[serial]
         if node.primitive is not None and serial in cotangents:
-            keeps = keep or serial in kept
+            keeps = keep or (kept and serial in kept)
             g = cotangents[serial] if keeps else cotangents.pop(serial)
             if watched is None:
                 node._pull(g, cotangents, record, since)

@@ -78,6 +78,8 @@ def dispatch_ufunc(
     function: np.ufunc, method: str, inputs: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any:
     """Answer a NumPy ufunc that met a node."""
+    if not keywords and method == "__call__" and function in BY_FUNCTION:  # nearly always
+        return BY_FUNCTION[function](*inputs)
     name = function.__name__ if method == "__call__" else f"{function.__name__}.{method}"
     if any(o is not None for o in keywords.pop("out", ())):
         raise no_out(f"np.{name}")

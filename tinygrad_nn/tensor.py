@@ -404,7 +404,10 @@ class Tensor(Node, Dispatching):
             i = positions[k]
             if stale or a._changed > serial:
                 self._check_fresh()
-            rule = primitive.rule(i) if a.requires_grad and a.serial >= since else None
+            key = a.serial
+            if not a.requires_grad or key < since:
+                continue
+            rule = primitive.rule(i)
             if rule is None:
                 continue
             c = rule(g, y, *inputs, **static) if static else rule(g, y, *inputs)
@@ -415,7 +418,6 @@ class Tensor(Node, Dispatching):
                 and c.shape == data.shape
             ):
                 c = a._receive(c, self, i)
-            key = a.serial
             if key in cotangents:
                 cotangents[key] = cotangents[key] + c
             elif (
@@ -703,7 +705,8 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     data = primitive.forward(*raw, **static) if static else primitive.forward(*raw)
     if data.__class__ is not ndarray:
         data = _result(primitive, data)
-    if data.dtype.kind not in "fiubc":
+    kind = data.dtype.kind
+    if kind != "f" and kind not in "iubc":
         raise TypeError(
             f"{primitive.name} gave an array of dtype {data.dtype}, because an operand holds no "
             f"plain numbers; convert it with np.asarray(x, dtype=float)"
@@ -718,7 +721,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     node._raw = raw
     node._parents = parents
     node._positions = positions
-    node.requires_grad = data.dtype.kind in "fc"
+    node.requires_grad = kind == "f" or kind == "c"
     node.serial = next_serial()
     node.grad = None
     node.label = None
