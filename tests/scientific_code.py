@@ -124,7 +124,7 @@ def recurrent(inputs, gates, candidates, h):
     for x in inputs.reshape(-1, 4)[:, :1]:
         joined = np.concatenate([x, h])
         z = 1.0 / (1.0 + np.exp(-gates @ joined))
-        h = (1.0 - z) * h + z * np.tanh(candidates.dot(joined) if 0 else candidates @ joined)
+        h = (1.0 - z) * h + z * np.tanh(candidates @ joined)
     return h
 
 
@@ -195,10 +195,11 @@ def kuramoto(phase, frequency, coupling, dt=0.1):
 def mean_field(couplings, field, beta):
     """Magnetization of an Ising model, iterated until it stands."""
     J = 0.5 * (couplings + couplings.T) * (1.0 - np.eye(5))
-    m, change = np.zeros(5), 1.0
-    while change > 1e-13:
+    m = np.zeros(5)
+    for _ in range(300):
         new = np.tanh(beta * (J @ m + field))
-        change = np.max(np.abs(new - m))
+        if np.max(np.abs(new - m)) < 1e-13:
+            return new
         m = new
     return m
 
@@ -425,11 +426,11 @@ def page_rank(links, damping):
     P = links / links.sum(axis=0)
     G = damping * P + (1.0 - damping) / len(P)
     rank = np.ones(len(P)) / len(P)
-    while True:
-        new = G @ rank
-        if np.allclose(new, rank, rtol=0.0, atol=1e-14):
-            return new + np.linalg.matrix_power(G, 3)[:, 0]
-        rank = new
+    old = np.zeros(len(P))
+    steps = 0
+    while not np.allclose(rank, old, rtol=0.0, atol=1e-14) and steps < 200:
+        rank, old, steps = G @ rank, rank, steps + 1
+    return rank + np.linalg.matrix_power(G, 3)[:, 0]
 
 
 @at(lambda r: (r.normal(size=(2, 3)), r.normal(size=(3, 2, 3)), r.normal(size=(3, 2))))

@@ -37,6 +37,8 @@ from tinygrad_nn import (
     value_and_grad,
     vjp,
 )
+from tinygrad_nn.batch import RULES
+from tinygrad_nn.graph import next_serial
 from tinygrad_nn.tree import flatten, tree_map
 from tinygrad_nn.value import item
 
@@ -969,6 +971,7 @@ def test_recorded_cotangents_and_tangents_take_the_dtype_too() -> None:
     a, c = X.astype(np.float32), leaf(W)
     (found,) = vjp(lambda a: a * a, a)[1](c)
     assert found.dtype == np.float32
+    assert vjp(lambda a: a, a)[1](c)[0].dtype == np.float32
     _, moved = jvp(lambda a: a * a, (a,), (c,))
     assert moved.dtype == np.float32
     np.sum(found * moved).backward()
@@ -1406,6 +1409,36 @@ def test_one_call_of_a_rule_to_a_batch(
         assert counted.calls == {"f": 1, "forward": 1, "rule": calls}
 
 
+def nodes_made(run: Callable[[], Any]) -> int:
+    """Count the nodes that a call makes, which are all numbered."""
+    start = next_serial()
+    run()
+    return next_serial() - start
+
+
+@every
+def test_the_number_of_nodes_does_not_grow_with_the_input(transform: Any) -> None:
+    def f(x: Any) -> Any:
+        return np.sum(np.tanh(x * np.sum(x)) ** 2)
+
+    few, many = (nodes_made(lambda n=n: transform(f, np.linspace(0.1, 0.5, n))) for n in (2, 40))
+    assert few == many
+
+
+def test_walks_over_plain_arrays_make_no_nodes() -> None:
+    def f(x: Any) -> Any:
+        return np.tanh(x * np.sum(x)) ** 2
+
+    forward = nodes_made(lambda: vjp(f, X))
+    for jac in (jacrev, jacfwd):
+        # elementwise and linear primitives; a transposed rule would take some
+        assert nodes_made(lambda j=jac: j(f)(X)) == forward
+    assert nodes_made(lambda: jvp(f, (X,), (X,))) == forward
+    assert nodes_made(lambda: vjp(f, X)[1](X)) == forward
+    _, pullback = vjp(f, X)
+    assert nodes_made(lambda: pullback(X)) == 1  # the count itself
+
+
 def test_nothing_is_pulled_beyond_the_inputs() -> None:
     """What was computed outside is not walked through again."""
     counted = Counted()
@@ -1735,6 +1768,20 @@ def test_a_rule_may_return_early_for_nothing() -> None:
     close(jacfwd(p)(X), 2.0 * X)
     close(jacrev(lambda x: np.stack([p(x), p(x * 0.0), x[0]]))(X), np.stack(
         [2.0 * X, np.zeros(3), np.eye(3)[0]]))  # fmt: skip
+
+
+def test_a_fault_of_the_table_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row by row goes what is not ours; a rule of the package takes batches."""
+
+    def broken(*args: Any, **static: Any) -> Any:
+        raise TypeError("broken")
+
+    monkeypatch.setitem(RULES, "transpose", broken)
+    with pytest.raises(TypeError, match="broken"):
+        jacrev(np.transpose)(M)
+    mine = structured(lambda g, y, x: g, lambda x: np.array(x))
+    close(jacrev(lambda x: np.transpose(mine(x)))(M),
+          numeric(np.transpose, M))  # fmt: skip
 
 
 def test_a_rule_that_fails_fails_with_its_own_error() -> None:

@@ -586,6 +586,16 @@ class Tensor(Node, Dispatching):
         """Exchange two axes."""
         return apply(shaping.swapaxes, (self,), {"axis1": axis1, "axis2": axis2})
 
+    def compress(self, condition: Any, axis: int | None = None) -> Tensor:
+        """Take the slices along `axis` for which the condition holds."""
+        return np.compress(condition, self, axis=axis)  # type: ignore[return-value]
+
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return other // self, other % self
+
     def astype(self, dtype: npt.DTypeLike) -> Tensor:
         """Convert to another dtype; a conversion to integers is constant."""
         return apply(shaping.astype, (self,), {"dtype": np.dtype(dtype)})
@@ -624,7 +634,6 @@ class Tensor(Node, Dispatching):
     conj = conjugate = _as_numpy(np.conjugate)
     take = _as_numpy(np.take)
     repeat = _as_numpy(np.repeat)
-    compress = _as_numpy(np.compress)
     choose = _as_numpy(np.choose)
     diagonal = _as_numpy(np.diagonal)
     trace = _as_numpy(np.trace)

@@ -372,7 +372,11 @@ clip = Primitive(
 )
 
 
-@implements(np.clip)
+# The method of arrays calls a ufunc that has no public name.
+_clip_ufunc = getattr(np, "_core").umath.clip  # noqa: B009  # hidden from the type checker
+
+
+@implements(np.clip, _clip_ufunc)
 def _np_clip(
     a: Any,
     a_min: Any = None,

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.batch import Batch
-from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.graph import Node
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.transforms.run import Run, called, dtype_of, moves, positions, seed
@@ -196,7 +195,7 @@ def _together(run: Run, stack: Any, walk: Callable[[Any], list[Any]]) -> list[An
     """Walk with a batch; return None if a user's rule takes nothing but plain arrays."""
     try:
         return [_unpacked(c, len(stack)) for c in walk(Batch(stack))]
-    except (AttributeError, NotDifferentiableError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):  # NotDifferentiableError is a TypeError
         if all(n.primitive is None or n.primitive.trusted for n in run.live.values()):
             raise
         return None  # one by one, which raises again what is an error indeed
