@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 CONSTRAINTS := .ci/constraints.txt
 SETUP_STAMP := $(VENV)/.setup-stamp
 BENCH_STAMP := $(VENV)/.bench-stamp
+ORACLE_STAMP := $(VENV)/.oracle-stamp
 
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test oracle lint format bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -29,11 +30,18 @@ $(BENCH_STAMP): $(SETUP_STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS) -e '.[bench]'
 	@touch $@
 
+$(ORACLE_STAMP): $(SETUP_STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS) -e '.[oracle]'
+	@touch $@
+
 demo: setup ## Run the demonstration, results in demo_out/
 	$(BIN)/tinygrad-nn demo --out demo_out
 
 test: lint ## Run all checks: lint, types, tests, doctests
 	$(BIN)/python -m pytest
+
+oracle: $(ORACLE_STAMP) ## Compare derivatives with those of PyTorch and JAX (downloads both)
+	$(BIN)/python -m pytest -m oracle tests/test_oracle.py
 
 lint: setup ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -96,7 +96,7 @@ def holt(smoothing, series, level):
     for value in series:
         errors.append(value - level)
         level = level + smoothing * errors[-1]
-    return np.mean(np.abs(np.stack(errors)) ** 1.5)
+    return np.mean(np.sqrt(1.0 + np.stack(errors) ** 2))
 
 
 @at(lambda r: (r.normal(size=64), 1.0 + r.uniform(size=16)))
@@ -332,7 +332,7 @@ def cox(beta, X, times):
     """Partial likelihood of proportional hazards."""
     order = np.argsort(-times)
     eta = (X @ beta)[order]
-    at_risk = np.logaddexp.accumulate(eta)
+    at_risk = np.log(np.cumsum(np.exp(eta)))
     return -np.sum((eta - at_risk)[::2])
 
 

@@ -548,3 +548,35 @@ def test_the_error_is_an_arithmetic_error():
         np.log(leaf(0.0))
     with detect_anomaly(), pytest.raises(tg.TinygradError):
         np.log(leaf(0.0))
+
+
+# --- forward mode --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "push",
+    [
+        lambda x: tg.jvp(np.sqrt, (x,), (np.ones(2),)),
+        lambda x: tg.jacfwd(np.sqrt)(x),
+        lambda x: tg.jvp(lambda x: np.linalg.inv(x * np.eye(2)), (np.array([1e-200, 1.0]),), (x,)),
+    ],
+)
+def test_a_tangent_that_is_not_finite_is_named(push: Callable[[Any], Any]) -> None:
+    with (
+        np.errstate(all="ignore"),
+        tg.detect_anomaly(),
+        pytest.raises(AnomalyError, match=r"(?s)tangent of .*test_anomaly\.py"),
+    ):
+        push(np.array([0.0, 1.0]))
+
+
+def test_a_change_is_seen_in_forward_mode() -> None:
+    c = np.array([2.0, 3.0])
+
+    def f(x: Any) -> Any:
+        y = x * c
+        c[0] = 7.0
+        return y
+
+    with tg.detect_anomaly(), pytest.raises(AnomalyError, match="changed"):
+        tg.jvp(f, (np.ones(2),), (np.ones(2),))

@@ -17,7 +17,7 @@ from numpy.testing import assert_allclose
 from programs import Module, Program, programs
 from samples import CALLS, samples
 from test_composites import results, weigh
-from test_primitives import about, quiet
+from test_primitives import about
 from test_random_programs import directions, size, weighted, weights
 
 import tinygrad_nn as tg
@@ -117,7 +117,10 @@ EXCEPTIONS = {
 }
 
 #: Functions whose second derivative is not compared, and why.
-FIRST_ORDER = {"i0": "JAX's second derivative at 0 is 0, and not 1/2"}
+FIRST_ORDER = {
+    "i0": "JAX's second derivative at 0 is 0, and not 1/2",
+    "np.linalg.det(Z)": "refused here, of complex matrices",
+}
 
 #: What is compared, of functions that return other things too.
 FIRST_RESULT = {"linalg.lstsq": "JAX's residuals of an underdetermined system are not empty"}
@@ -213,7 +216,7 @@ def test_functions_against_jax(path: str) -> None:
 
 def test_what_is_not_compared_is_there() -> None:
     """No entry of the lists of exceptions outlives what it is about."""
-    assert set(SKIPPED) | set(FIRST_ORDER) | set(FIRST_RESULT) <= set(CASES)
+    assert set(SKIPPED) | set(FIRST_ORDER) | set(FIRST_RESULT) <= {*CASES, *_COMPLEX}
     assert set(EXCEPTIONS) <= {label for cases in CASES.values() for label, *_ in cases}
 
 
@@ -254,7 +257,11 @@ def _torch_derivatives(f: Function, x: list[Array], v: list[Array]) -> list[Any]
     second: Any = [torch.zeros_like(a) for a in leaves]
     if along.requires_grad:
         second = torch.autograd.grad(along, leaves, materialize_grads=True)
-    return [y.detach(), [g.detach() for g in first], [g.detach() for g in second]]
+    return [y.detach(), [_plain(g) for g in first], [_plain(g) for g in second]]
+
+
+def _plain(a: Any) -> Array:
+    return np.asarray(a.detach().numpy(force=True))
 
 
 def _each_axis(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -280,7 +287,7 @@ _amax, _amin = _extreme(torch.amax), _extreme(torch.amin)
 
 
 def _torch_solve(a: Any, b: Any) -> Any:
-    return torch.linalg.solve(a, b.expand(*a.shape[:-2], *b.shape))
+    return torch.linalg.solve(a, b.expand(*a.shape[:-2], *b.shape) if b.ndim == 2 else b)
 
 
 def _torch_norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -340,6 +347,287 @@ def test_programs_against_torch(program: Program) -> None:
     expected = _torch_derivatives(lambda x: torch.sum(torch.tensor(w) * f(*x)), x, v)
     value, gradient, _, product = _derivatives(weighted(program), x, v, 2)
     _compare([value, gradient, gradient], [*expected[:2], expected[1]])
-    scale = max(size([np.asarray(g) for g in expected[2]]), size(gradient))
+    scale = max(size(expected[2]), size(gradient))
     for a, b in zip(product, expected[2], strict=True):
         assert_allclose(a, b, rtol=1e-9, atol=1e-9 * scale)
+
+
+# --- what PyTorch's autograd means ---------------------------------------------------------------
+
+
+def _leaf(x: Any) -> Any:
+    return tg.tensor(x, requires_grad=True)
+
+
+def _torch_leaf(x: Any) -> Any:
+    return torch.tensor(np.asarray(x), requires_grad=True)
+
+
+def _torch_array(x: Any) -> Any:
+    return torch.tensor(np.asarray(x))
+
+
+_OURS = SimpleNamespace(leaf=_leaf, grad=tg.autograd.grad, array=tg.tensor, sum=np.sum, exp=np.exp)
+_THEIRS = SimpleNamespace(
+    leaf=_torch_leaf, grad=torch.autograd.grad, array=_torch_array, sum=torch.sum, exp=torch.exp
+)
+
+
+def _backward_twice(t: Any) -> Any:
+    x = t.leaf([1.0, 2.0])
+    y, z = t.sum(x * x), t.sum(t.exp(x))
+    y.backward()
+    z.backward()
+    return [x.grad]
+
+
+def _backward_with_a_cotangent(t: Any) -> Any:
+    x = t.leaf([1.0, 2.0])
+    (x * x * x).backward(gradient=t.array([1.0, -2.0]))
+    return [x.grad]
+
+
+def _leaves_are_left_alone(t: Any) -> Any:
+    x = t.leaf([1.0, 2.0])
+    found = t.grad(t.sum(x * x), x)
+    return [*found, x.grad]
+
+
+def _of_an_intermediate_result(t: Any) -> Any:
+    x = t.leaf([1.0, 2.0])
+    y = x * x
+    return [*t.grad(t.sum(y * y * x), [y, x])]
+
+
+def _of_several_outputs(t: Any) -> Any:
+    x, u = t.leaf([1.0, 2.0]), t.leaf(3.0)
+    weights = [t.array([1.0, 0.5]), t.array(2.0)]
+    return [*t.grad([x * u, t.sum(x) * u], [x, u], grad_outputs=weights)]
+
+
+def _of_an_output_twice(t: Any) -> Any:
+    x = t.leaf(2.0)
+    y = x * x
+    return [*t.grad([y, y], x)]
+
+
+def _unused(t: Any) -> Any:
+    x, u = t.leaf(2.0), t.leaf(3.0)
+    return [*t.grad(x * x, [x, u], allow_unused=True)]
+
+
+def _unused_is_an_error(t: Any) -> Any:
+    x, u = t.leaf(2.0), t.leaf(3.0)
+    return [*t.grad(x * x, [x, u])]
+
+
+def _not_one_number_is_an_error(t: Any) -> Any:
+    x = t.leaf([2.0, 1.0])
+    return [*t.grad(x * x, x)]
+
+
+def _of_a_constant_is_an_error(t: Any) -> Any:
+    x = t.leaf(2.0)
+    return [*t.grad(x.detach() * 2.0, x)]
+
+
+def _one_element_of_any_rank(t: Any) -> Any:
+    x = t.leaf([[3.0]])
+    return [*t.grad(x * x, x)]
+
+
+def _of_third_order(t: Any) -> Any:
+    x = t.leaf(1.5)
+    (first,) = t.grad(x**5, x, create_graph=True)
+    (second,) = t.grad(first, x, create_graph=True)
+    return [first.detach(), second.detach(), *t.grad(second, x)]
+
+
+def _backward_through_a_gradient(t: Any) -> Any:
+    x, w = t.leaf([1.0, 2.0]), t.leaf([0.5, -1.0])
+    (g,) = t.grad(t.sum(t.exp(w * x)), x, create_graph=True)
+    t.sum(g * g).backward()
+    return [x.grad, w.grad]
+
+
+def _gradient_of_a_cotangent(t: Any) -> Any:
+    x, c = t.leaf([1.0, 2.0]), t.leaf([0.5, -1.0])
+    (g,) = t.grad(x * x * x, x, grad_outputs=c, create_graph=True)
+    return [*t.grad(t.sum(g * g), [x, c])]
+
+
+def _detached(t: Any) -> Any:
+    x = t.leaf([1.0, 2.0])
+    return [*t.grad(t.sum(x * x.detach()), x)]
+
+
+def _recorded_but_constant(t: Any) -> Any:
+    x = t.leaf([1.0, 2.0])
+    (g,) = t.grad(t.sum(x * 3.0), x, create_graph=True)
+    return [g.detach(), g.requires_grad]
+
+
+def _not_recorded(t: Any) -> Any:
+    x = t.leaf([1.0, 2.0])
+    (g,) = t.grad(t.sum(x * x), x)
+    return [getattr(g, "requires_grad", False)]
+
+
+_SCRIPTS = [
+    _backward_twice, _backward_with_a_cotangent, _leaves_are_left_alone,
+    _of_an_intermediate_result, _of_several_outputs, _of_an_output_twice, _unused,
+    _unused_is_an_error, _not_one_number_is_an_error, _of_a_constant_is_an_error,
+    _one_element_of_any_rank, _of_third_order, _backward_through_a_gradient,
+    _gradient_of_a_cotangent, _detached, _recorded_but_constant, _not_recorded,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("script", _SCRIPTS, ids=[s.__name__[1:] for s in _SCRIPTS])
+def test_autograd_means_what_it_means_in_torch(script: Callable[[Any], list[Any]]) -> None:
+    try:
+        expected = script(_THEIRS)
+    except RuntimeError:
+        with pytest.raises((tg.TinygradError, ValueError, TypeError)):
+            script(_OURS)
+        return
+    for a, b in zip(script(_OURS), expected, strict=True):
+        assert (a is None) == (b is None)
+        if b is not None:
+            assert np.shape(a) == np.shape(b)
+            assert_allclose(a.data if isinstance(a, tg.Tensor) else a, b, rtol=1e-13)
+
+
+# --- complex numbers: gradients as PyTorch has them ----------------------------------------------
+
+_COMPLEX = [
+    "z * u", "z / u", "z - 2j * u", "z ** 3", "z ** u", "2.0 ** z", "x * z", "x + 1j * x", "z / x",
+    "np.exp(z)", "np.log(z)", "np.sqrt(z)", "np.sin(z)", "np.cos(z)", "np.tan(z)", "np.sinh(z)",
+    "np.cosh(z)", "np.tanh(z)", "np.arcsin(z)", "np.arccos(z)", "np.arctan(z)", "np.arcsinh(z)",
+    "np.arccosh(z)", "np.arctanh(z)", "np.square(z)", "np.reciprocal(z)", "np.log10(z)",
+    "np.log2(z)", "np.log1p(z)", "np.expm1(z)", "np.exp2(z)",
+    "np.abs(z)", "np.abs(z) ** 2", "np.abs(z * u)", "np.abs(z) * z", "np.conj(z) * u",
+    "np.real(z)", "np.imag(z)", "np.real(z) * np.imag(u)", "np.angle(z)", "np.sign(z)",
+    "np.real(x)", "np.conj(x)", "z * np.conj(z)",
+    "np.fft.fft(z)", "np.fft.fft(x)", "np.fft.ifft(z) * x", "np.fft.fft(np.exp(z))",
+    "np.abs(np.fft.fft(x)) ** 2", "np.abs(np.fft.fft(z))", "np.fft.rfft(x)",
+    "np.fft.irfft(z, 6)", "np.fft.irfft(z, 5)", "np.fft.rfft(x, 7)", "np.fft.fft2(Z)",
+    "np.fft.ifft2(Z)", "np.fft.hfft(z, 6)", "np.fft.ihfft(x)", "np.fft.fftshift(z)",
+    "np.fft.irfft(np.fft.rfft(x) * z[:3], 4)",
+    "Z @ U", "Z @ (X + 0j)", "np.linalg.inv(Z)", "np.linalg.det(Z)", "np.linalg.solve(Z, U)",
+    "np.linalg.solve(X + 0j, U)", "np.linalg.pinv(Z[:, :1])", "np.linalg.slogdet(Z)[1]",
+    "np.linalg.matrix_power(Z, 3)", "np.linalg.norm(z)", "np.linalg.norm(Z, axis=1)",
+    "np.linalg.cholesky(Z @ np.conj(Z).T + 2.0 * np.eye(2, dtype=np.complex128))",
+    "np.linalg.eigvalsh(Z @ np.conj(Z).T)", "np.linalg.svd(Z, compute_uv=False)",
+    "np.einsum('i,j->ij', z, u)", "np.einsum('ij,jk,k->i', Z, X + 0j, z[:2])", "np.vdot(z, u)",
+    "np.dot(z, u)", "np.outer(z, u)", "np.kron(z, u)", "np.tensordot(Z, U, axes=1)",
+    "np.sum(z * x)", "np.mean(z)", "np.prod(z)", "np.cumsum(z, axis=0)", "np.cumprod(z, axis=0)",
+    "np.var(z, axis=0)", "np.std(z, axis=0)", "z[np.array([0, 0, 2])]", "np.where(np.array([True, False, True, False]), z, u)",
+    "np.concatenate([z, x])", "np.diff(z)", "np.flip(z, axis=0)",
+    "np.roll(z, 1, axis=0)", "np.trace(Z)", "np.tril(Z)", "Z.T", "z.reshape(2, 2).real",
+]  # fmt: skip
+
+_TORCH_COMPLEX = Module(
+    {
+        "sign": torch.sgn, "dot": torch.dot, "complex128": torch.complex128,
+        "fft": torch.fft, "trace": torch.trace,
+        "tensordot": lambda a, b, axes: torch.tensordot(a, b, dims=axes),
+        "roll": lambda a, n, axis: torch.roll(a, n, axis),
+        "flip": lambda a, axis: torch.flip(a, (axis,)), "diff": torch.diff,
+        "where": torch.where, "concatenate": torch.cat, "prod": torch.prod,
+        "kron": torch.kron, "linalg": Module(
+            {"norm": _torch_norm, "svd": lambda a, compute_uv: torch.linalg.svdvals(a)},
+            torch.linalg,
+        ),
+    },
+    _TORCH["np"],
+)  # fmt: skip
+
+
+def _complex_inputs() -> dict[str, Array]:
+    rng = np.random.default_rng(3)
+
+    def draw(*shape: int) -> Array:
+        return np.asarray(rng.uniform(0.3, 0.9, shape) * rng.choice([-1.0, 1.0], shape))
+
+    return {
+        "z": draw(4) + 1j * draw(4), "u": draw(4) + 1j * draw(4), "x": draw(4),
+        "Z": draw(2, 2) + 1j * draw(2, 2), "U": draw(2, 2) + 1j * draw(2, 2), "X": draw(2, 2),
+    }  # fmt: skip
+
+
+def _real_loss(y: Any, np: Any, array: Callable[[Array], Any]) -> Any:
+    weights = _numpy.random.default_rng(0).uniform(0.5, 1.5, (2, *y.shape))
+    total = np.sum(array(weights[0]) * np.real(y))
+    is_complex = "complex" in str(y.dtype)
+    return total + np.sum(array(weights[1]) * np.imag(y)) if is_complex else total
+
+
+_numpy = np
+
+
+@pytest.mark.parametrize("expression", _COMPLEX)
+def test_complex_gradients_against_torch(expression: str) -> None:
+    arrays = _complex_inputs()
+    code = compile(expression, "<expression>", "eval")
+    names = [name for name in arrays if name in code.co_names]
+    rng = np.random.default_rng(5)
+    directions = [np.asarray(rng.uniform(-1.0, 1.0, arrays[n].shape)) for n in names]
+
+    def both_orders(np: Any, leaf: Any, array: Any, grad: Any) -> tuple[Any, Any, Any]:
+        leaves = {name: leaf(arrays[name]) for name in names}
+        inputs = list(leaves.values())
+        y = eval(code, {"np": np, **leaves})
+        first = grad(_real_loss(y, np, array), inputs, create_graph=True)
+        # A direction that turns, so that the imaginary part of the gradient takes part.
+        along = [array(d) for d in directions]
+        total = sum(
+            np.sum(d * np.real(g)) + np.sum(d * d * np.real(g * (-1j)))
+            if "complex" in str(g.dtype) else np.sum(d * g)
+            for d, g in zip(along, first, strict=True)
+        )  # fmt: skip
+        second = [None for _ in inputs]
+        if total.requires_grad and expression not in FIRST_ORDER:
+            second = grad(total, inputs, allow_unused=True)
+        return y.detach(), [g.detach() for g in first], second
+
+    expected = both_orders(_TORCH_COMPLEX, _torch_leaf, torch.tensor, torch.autograd.grad)
+    found = both_orders(np, _leaf, tg.tensor, tg.autograd.grad)
+    assert_allclose(found[0].data, _plain(expected[0]), rtol=1e-12, atol=1e-13)
+    for a, b, name in zip(found[1], expected[1], names, strict=True):
+        assert a.dtype == arrays[name].dtype
+        assert_allclose(a.data, _plain(b), rtol=1e-10, atol=1e-11)
+    for a, b, name in zip(found[2], expected[2], names, strict=True):
+        zero = np.zeros(arrays[name].shape)
+        a, b = zero if a is None else a, zero if b is None else _plain(b)
+        assert_allclose(a, b, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("expression", _COMPLEX)
+def test_complex_products_against_torch(expression: str) -> None:
+    """Cotangents and tangents of complex results, which `vjp` and `jvp` take as PyTorch does."""
+    arrays = _complex_inputs()
+    code = compile(expression, "<expression>", "eval")
+    names = [name for name in arrays if name in code.co_names]
+    x = [arrays[n] for n in names]
+    rng = np.random.default_rng(6)
+
+    def like(a: Any) -> Array:
+        real, imaginary = rng.uniform(-1.0, 1.0, (2, *np.shape(a)))
+        return np.asarray(real + 1j * imaginary if np.iscomplexobj(a) else real)
+
+    def ours(*inputs: Any) -> Any:
+        return eval(code, {"np": np, **dict(zip(names, inputs, strict=True))})
+
+    def theirs(*inputs: Any) -> Any:
+        return eval(code, {"np": _TORCH_COMPLEX, **dict(zip(names, inputs, strict=True))})
+
+    y, pullback = tg.vjp(ours, *x)
+    g, v = like(y), [like(a) for a in x]
+    leaves = [_torch_leaf(a) for a in x]
+    expected = torch.autograd.grad(theirs(*leaves), leaves, torch.tensor(g))
+    for a, b in zip(pullback(g), expected, strict=True):
+        assert_allclose(a, _plain(b), rtol=1e-10, atol=1e-11)
+    tangent = tg.jvp(ours, x, v)[1]
+    primals, moved = ([torch.tensor(a) for a in part] for part in (x, v))
+    pushed = torch.func.jvp(theirs, tuple(primals), tuple(moved))[1]
+    assert_allclose(tangent, _plain(pushed), rtol=1e-10, atol=1e-11)

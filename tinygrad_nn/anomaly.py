@@ -24,7 +24,7 @@ from tinygrad_nn.remedies import BACKWARD, FORWARD, Anomaly, remedy
 from tinygrad_nn.source_line import SourceLine, source_line
 
 __all__ = ["detect_anomaly", "note", "quiet", "set_detect_anomaly", "watch", "watched_pull",
-           "watching"]  # fmt: skip
+           "watched_push", "watching"]  # fmt: skip
 
 
 class _Checks(NamedTuple):
@@ -275,6 +275,30 @@ def watched_pull(live: dict[int, Node]) -> Callable[..., None] | None:
                 raise AnomalyError(f"{report[0]}\n{_where(source)}{report[1]}")
 
     return pull
+
+
+def watched_push() -> Callable[[Node, Any], None] | None:
+    """Return what checks the tangent of a node in forward mode; None if nothing is checked."""
+    checks = _thread.state.checks
+    if checks is None:
+        return None
+
+    def check(node: Node, t: Any) -> None:
+        known = _records.get(node.serial)
+        if known is not None:
+            _verify(node, known)
+        bad = checks.bad(_array(t))
+        if bad.any():
+            assert node.primitive is not None
+            args = [a._value if isinstance(a, Node) else a for a in node.args]
+            lines = "\n".join(_lines(node.primitive, node.args, args))
+            raise AnomalyError(
+                f"the tangent of {node.name}, in forward mode, holds {_at(_array(t), bad)}: the "
+                f"derivative of {node.primitive.name} is not finite here, or its arguments move "
+                f"without bound\n{_where(known.source if known else None)}{lines}"
+            )
+
+    return check
 
 
 # --- checksums -----------------------------------------------------------------------------------

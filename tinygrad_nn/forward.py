@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_nn.anomaly import watched_push
 from tinygrad_nn.backward import pull_back, reachable
-from tinygrad_nn.graph import Node, recording
+from tinygrad_nn.graph import Node, _unusual, recording
 from tinygrad_nn.rules.complex import real
 from tinygrad_nn.rules.shape import broadcast_to
 from tinygrad_nn.tensor import Tensor
@@ -53,12 +54,15 @@ def push_forward(
     moving = {node.serial: np.float64(t) if isinstance(t, float) else t for node, t in tangents}
     if live is None:
         live = reachable(outputs, min(moving, default=0))
+    check = watched_push() if _unusual else None
     for serial in sorted(live):
         node = live[serial]
         if serial not in moving and node.primitive is not None:
             t = _push(node, moving, record)
             if t is not None:
                 moving[serial] = t
+                if check is not None:
+                    check(node, t)
     return [moving.get(node.serial) for node in outputs]
 
 
