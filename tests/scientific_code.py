@@ -4,6 +4,8 @@ Each comes with arguments to differentiate it at. The module must not import the
 differentiates them, nor be written for it, but for one thing: arrays are not filled in place.
 """
 
+# ruff: noqa: B905, N803, N806, RUF007, RUF059  # the code is left as it is written elsewhere
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -36,8 +38,8 @@ def at(
 # --- sequences and time series -------------------------------------------------------------------
 
 
-def log_normalized(x, axis=-1):
-    return x - np.logaddexp.reduce(x, axis=axis, keepdims=True)
+def log_normalized(x):
+    return x - np.logaddexp.reduce(x, axis=-1, keepdims=True)
 
 
 @at(lambda r: (r.normal(size=3), r.normal(size=(3, 3)), r.normal(size=(3, 4))))
@@ -263,8 +265,10 @@ def total_variation(image, eps=1e-2):
     return np.sum(np.sqrt(gx**2 + gy**2 + eps)) + 0.1 * np.sum(np.hypot(gx, gy) ** 2)
 
 
-@at(lambda r: (r.normal(size=(2, 8, 8)), r.normal(size=(3, 2, 3, 3)), r.normal(size=3)),
-    smooth=False)
+@at(
+    lambda r: (r.normal(size=(2, 8, 8)), r.normal(size=(3, 2, 3, 3)), r.normal(size=3)),
+    smooth=False,
+)
 def convolutional(image, kernels, bias):
     """A layer of convolution, and the maximum of each 2 x 2."""
     windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3), axis=(1, 2))
@@ -387,7 +391,7 @@ def asian_option(market, start, noise, strike=98.0, years=1.0):
 
 
 @at(lambda r: (r.uniform(0.5, 2.0, 6), r.normal(size=6)))
-def grouped(weights, values, groups=np.array([0, 2, 1, 0, 2, 2])):
+def grouped(weights, values, groups=(0, 2, 1, 0, 2, 2)):
     """Weighted means of groups."""
     totals = np.bincount(groups, weights=weights * values, minlength=3)
     order = np.argsort(groups, kind="stable")

@@ -558,10 +558,9 @@ def test_the_error_is_an_arithmetic_error():
     [
         lambda x: tg.jvp(np.sqrt, (x,), (np.ones(2),)),
         lambda x: tg.jacfwd(np.sqrt)(x),
-        lambda x: tg.jvp(lambda x: np.linalg.inv(x * np.eye(2)), (np.array([1e-200, 1.0]),), (x,)),
     ],
 )
-def test_a_tangent_that_is_not_finite_is_named(push: Callable[[Any], Any]) -> None:
+def test_a_tangent_that_is_not_finite_is_named(push):
     with (
         np.errstate(all="ignore"),
         tg.detect_anomaly(),
@@ -570,10 +569,10 @@ def test_a_tangent_that_is_not_finite_is_named(push: Callable[[Any], Any]) -> No
         push(np.array([0.0, 1.0]))
 
 
-def test_a_change_is_seen_in_forward_mode() -> None:
+def test_a_change_is_seen_in_forward_mode():
     c = np.array([2.0, 3.0])
 
-    def f(x: Any) -> Any:
+    def f(x):
         y = x * c
         c[0] = 7.0
         return y

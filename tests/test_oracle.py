@@ -521,7 +521,8 @@ _COMPLEX = [
     "np.einsum('i,j->ij', z, u)", "np.einsum('ij,jk,k->i', Z, X + 0j, z[:2])", "np.vdot(z, u)",
     "np.dot(z, u)", "np.outer(z, u)", "np.kron(z, u)", "np.tensordot(Z, U, axes=1)",
     "np.sum(z * x)", "np.mean(z)", "np.prod(z)", "np.cumsum(z, axis=0)", "np.cumprod(z, axis=0)",
-    "np.var(z, axis=0)", "np.std(z, axis=0)", "z[np.array([0, 0, 2])]", "np.where(np.array([True, False, True, False]), z, u)",
+    "np.var(z, axis=0)", "np.std(z, axis=0)", "z[np.array([0, 0, 2])]",
+    "np.where(np.array([True, False, True, False]), z, u)",
     "np.concatenate([z, x])", "np.diff(z)", "np.flip(z, axis=0)",
     "np.roll(z, 1, axis=0)", "np.trace(Z)", "np.tril(Z)", "Z.T", "z.reshape(2, 2).real",
 ]  # fmt: skip
