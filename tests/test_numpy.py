@@ -102,6 +102,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "array / x": lambda x: X / x,
     "np.float32(2) * x": lambda x: np.float32(2) * x,
     "2 ** x": lambda x: 2**x,
+    "divmod(x, 0.37)": lambda x: divmod(x, 0.37)[1],
+    "divmod(5.0, x)": lambda x: divmod(5.0, x)[1],
     "x % 0.37": lambda x: x % 0.37,
     "-x": operator.neg,
     "+x": operator.pos,

@@ -63,6 +63,22 @@ def test_first_derivatives(name):
         assert_allclose(back, there, rtol=1e-9, atol=1e-11 * size)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_jacobians_in_reverse_and_forward(name):
+    f, x = CODE[name].f, arguments(name)
+    positions = tuple(range(len(x)))
+    reverse, forward = (jacobian(f, positions)(*x) for jacobian in (tg.jacrev, tg.jacfwd))
+    v = directions(x, 4)
+    _, tangents = tg.jvp(f, x, v)
+    several = isinstance(tangents, tuple)
+    rows = zip(*(j if several else [j] for j in (reverse, forward)), listed(tangents), strict=True)
+    for back, there, tangent in rows:
+        for a, b in zip(back, there, strict=True):
+            assert_allclose(a, b, rtol=1e-9, atol=1e-11 * max(1.0, float(np.max(np.abs(a)))))
+        product = sum(np.tensordot(a, d, np.ndim(d)) for a, d in zip(back, v, strict=True))
+        assert_allclose(product, tangent, rtol=1e-8, atol=1e-10 * np.max(np.abs(tangent)))
+
+
 def weighted(name: str) -> Any:
     """Return the function, reduced to one number."""
     rng = np.random.default_rng(0)
@@ -84,6 +100,23 @@ def test_second_derivatives(name):
     size = max(float(np.max(np.abs(part))) for part in expected)
     for a, b in zip(products, expected, strict=True):
         assert_allclose(a, b, rtol=1e-6, atol=1e-6 * max(size, 1.0))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if CODE[name].smooth])
+def test_hessians(name):
+    f, x = weighted(name), arguments(name)
+    hessians = tg.hessian(f, tuple(range(len(x))))(*x)
+    v = directions(x, 5)
+    products = tg.hvp(lambda x: f(*x), x, v)
+    size = max(float(np.max(np.abs(part))) for part in products)
+    for i, (row, product) in enumerate(zip(hessians, products, strict=True)):
+        expected = sum(np.tensordot(h, d, np.ndim(d)) for h, d in zip(row, v, strict=True))
+        assert_allclose(product, expected, rtol=1e-8, atol=1e-9 * max(size, 1.0))
+        for j in range(i):
+            n = np.ndim(x[i])
+            turned = np.moveaxis(row[j], range(n), range(-n, 0)) if n else row[j]
+            scale = max(1.0, float(np.max(np.abs(turned))))
+            assert_allclose(turned, hessians[j][i], rtol=1e-8, atol=1e-10 * scale)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,20 +17,19 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import tinygrad_nn as tg
 from tinygrad_nn import (
+    AnomalyError,
     NotDifferentiableError,
     ShapeError,
     StaleGraphError,
     Tensor,
     Value,
+    detect_anomaly,
     losses,
     optim,
     tensor,
 )
-from tinygrad_nn.anomaly import detect_anomaly
 from tinygrad_nn.backward import pull_back
-from tinygrad_nn.errors import AnomalyError
 from tinygrad_nn.gradcheck import gradcheck
-from tinygrad_nn.selection import where
 
 inf, nan = math.inf, math.nan
 Check = Callable[[], None]
@@ -460,21 +459,21 @@ row(
 )
 row(
     "where of functions computes each branch only where it is taken: sqrt",
-    lambda x: where(x > 0, np.sqrt, lambda x: x * 0.0, x),
+    lambda x: tg.where(x > 0, np.sqrt, lambda x: x * 0.0, x),
     [-1.0, 4.0],
     y=[0, 2],
     g=[0, 0.25],
 )
 row(
     "where of functions: 1/x",
-    lambda x: where(x == 0, 0.0, lambda x: 1.0 / x, x),
+    lambda x: tg.where(x == 0, 0.0, lambda x: 1.0 / x, x),
     [0.0, 4.0],
     y=[0, 0.25],
     g=[0, -0.0625],
 )
 row(
     "where of functions: exp",
-    lambda x: where(x < 1, np.exp, lambda x: x, x),
+    lambda x: tg.where(x < 1, np.exp, lambda x: x, x),
     [1e5],
     y=[1e5],
     g=1,
