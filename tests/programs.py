@@ -95,13 +95,17 @@ class Scope:
 
     draw: Any
     values: dict[str, Array]
-    without: frozenset[str]  # functions that must not be used
+    without: frozenset[str] = frozenset()  # functions that must not be used
+    opening: str | None = None  # the function of the first line
 
     def any(self, *items: Any) -> Any:
         return self.draw(st.sampled_from(items))
 
-    def allowed(self, names: Any) -> Any:
-        return self.any(*(n for n in names if n not in self.without))
+    def function(self, kind: str) -> str:
+        """Choose a function, or a template of a line, of one kind."""
+        if self.opening in FUNCTIONS[kind]:
+            return self.opening
+        return self.any(*(f for f in FUNCTIONS[kind] if not {f, _head(f)} & self.without))
 
     def name(self, fits: Callable[[Array], bool] = lambda x: True) -> str | None:
         """Choose a variable, the latest by preference of the shrinking; None if there is none."""
@@ -193,7 +197,7 @@ _KINKS = {"absolute": (0.0,), "fabs": (0.0,)}
 
 
 def _unary(s: Scope) -> str | None:
-    f, x = s.allowed([*UNARY, *OWN]), s.name()
+    f, x = s.function("unary"), s.name()
     assert x is not None
     domain, kinks = OWN[f] if f in OWN else (TABLE[f].domain[0], _KINKS.get(f, ()))
     argument = s.fit(x, domain)
@@ -206,7 +210,7 @@ _SELECT = {"maximum", "minimum", "fmax", "fmin"}
 
 
 def _binary(s: Scope) -> str | None:
-    f, x = s.allowed([*BINARY, "xlogy"]), s.name()
+    f, x = s.function("binary"), s.name()
     assert x is not None
     y = s.partner(x)
     if s.draw(st.booleans()):
@@ -228,7 +232,7 @@ _OPERATORS = [
 
 
 def _operator(s: Scope) -> str:
-    template, x = s.allowed(_OPERATORS), s.name()
+    template, x = s.function("operator"), s.name()
     assert x is not None
     a, b = s.fit(x), s.fit(s.partner(x))
     return template.format(a=a, b=b)
@@ -250,7 +254,7 @@ def _index(s: Scope) -> str | None:
     if x is None:
         return None
     shape = s.shape(x)
-    kind = s.allowed(["basic", "integers", "mask", "mixed"])
+    kind = s.function("index")
     if kind == "basic":
         index = s.draw(hnp.basic_indices(shape, min_dims=0, allow_newaxis=True, max_dims=4))
     elif kind == "integers":
@@ -275,7 +279,7 @@ _OWN_REDUCTIONS = ["logsumexp", "softmax", "log_softmax"]
 
 
 def _reduce(s: Scope) -> str | None:
-    f, x = s.allowed([*_REDUCTIONS, *_OWN_REDUCTIONS]), s.name()
+    f, x = s.function("reduce"), s.name()
     assert x is not None
     number = s.values[x]
     if f in ("max", "min", "ptp", "median") and not distinct(number):
@@ -323,7 +327,7 @@ def _head(template: str) -> str:
 
 
 def _along(s: Scope) -> str | None:
-    template = s.any(*(t for t in _ALONG if _head(t) not in s.without))
+    template = s.function("along")
     f = _head(template)
     low, high = _RANKS.get(f, (1, 9))
     x = s.name(lambda x: low <= x.ndim <= high)
@@ -351,7 +355,7 @@ def _reshape(s: Scope) -> str | None:
     assert x is not None
     shape = s.shape(x)
     size = math.prod(shape)
-    kind = s.allowed(["reshape", "transpose", "broadcast_to", "squeeze", "atleast_3d"])
+    kind = s.function("reshape")
     if kind == "transpose":
         return f"np.transpose({x}, {tuple(s.draw(st.permutations(range(len(shape)))))})"
     if kind == "broadcast_to":
@@ -376,7 +380,7 @@ def _join(s: Scope) -> str | None:
         rest[k] = shape[k]
         return tuple(rest) == shape
 
-    f = s.allowed(["concatenate", "stack", "vstack", "hstack"])
+    f = s.function("join")
     same = f != "concatenate"
     y = s.name(lambda y: y.shape == shape if same else fits(y))
     arrays = f"[{x}, {y}]" if s.draw(st.booleans()) else f"[{y}, {x}, np.cos({x})]"
@@ -384,7 +388,7 @@ def _join(s: Scope) -> str | None:
 
 
 def _product(s: Scope) -> str | None:
-    kind = s.allowed(["matmul", "einsum", "outer", "inner", "tensordot", "kron", "dot"])
+    kind = s.function("product")
     x = s.name(lambda x: x.ndim > 0)
     if x is None:
         return None
@@ -434,7 +438,7 @@ def _einsum(s: Scope, x: str, y: str) -> str | None:
 
 
 def _where(s: Scope) -> str | None:
-    f, x = s.allowed(["where", "clip", "select"]), s.name()
+    f, x = s.function("where"), s.name()
     assert x is not None
     if f == "clip":
         return f"np.clip({x}, -0.7, 0.9)" if away(s.values[x], -0.7, 0.9) else None
@@ -449,10 +453,7 @@ def _where(s: Scope) -> str | None:
 
 
 def _linalg(s: Scope) -> str | None:
-    f = s.allowed(
-        ["det", "inv", "solve", "slogdet", "cholesky", "eigvalsh", "svd", "matrix_power", "norm",
-         "pinv", "qr"]
-    )  # fmt: skip
+    f = s.function("linalg")
     x = s.name(lambda x: x.ndim > 1)
     if x is None:
         return None
@@ -502,9 +503,26 @@ MAKERS: dict[str, Callable[[Scope], str | None]] = {
 }
 
 
+FUNCTIONS: dict[str, list[str]] = {
+    "operator": _OPERATORS,
+    "unary": [*UNARY, *OWN],
+    "binary": [*BINARY, "xlogy"],
+    "reduce": [*_REDUCTIONS, *_OWN_REDUCTIONS],
+    "index": ["basic", "integers", "mask", "mixed"],
+    "reshape": ["reshape", "transpose", "broadcast_to", "squeeze", "atleast_3d"],
+    "along": _ALONG,
+    "product": ["matmul", "einsum", "outer", "inner", "tensordot", "kron", "dot"],
+    "join": ["concatenate", "stack", "vstack", "hstack"],
+    "where": ["where", "clip", "select"],
+    "linalg": ["det", "inv", "solve", "slogdet", "cholesky", "eigvalsh", "svd", "matrix_power",
+               "norm", "pinv", "qr"],
+}  # fmt: skip
+
+
 def _line(s: Scope) -> str:
     """Draw a line; where what was drawn does not fit the numbers, something harmless."""
-    line = MAKERS[s.allowed(MAKERS)](s)
+    kinds = [k for k in MAKERS if s.opening is None or s.opening in FUNCTIONS[k]]
+    line = MAKERS[s.any(*(k for k in kinds if k not in s.without))](s)
     if line is None:
         line = f"np.sin({s.name()})"
     try:
@@ -518,16 +536,29 @@ def _line(s: Scope) -> str:
 
 
 @st.composite
-def programs(draw: Any, without: frozenset[str] = frozenset(), most: int = 10) -> Program:
-    """Draw a program of at most so many lines that does not use certain functions."""
+def programs(
+    draw: Any,
+    without: frozenset[str] = frozenset(),
+    opening: str | None = None,
+    most: int = 10,
+    dims: int = 0,
+) -> Program:
+    """Draw a program.
+
+    Without certain functions; with a certain one in its first line, if it fits; of at most so many
+    lines; of inputs of at least so many dimensions.
+    """
     count = draw(st.integers(1, 3))
-    strategy = hnp.mutually_broadcastable_shapes(num_shapes=count, max_dims=3, max_side=3)
+    strategy = hnp.mutually_broadcastable_shapes(
+        num_shapes=count, min_dims=dims, max_dims=3, max_side=3
+    )
     shapes = draw(strategy).input_shapes
     values = dict(zip(_NAMES, draw_inputs(shapes), strict=False))
-    scope = Scope(draw, values, without)
+    scope = Scope(draw, values, without, opening)
     lines: list[str] = []
     for i in range(draw(st.integers(1, most))):
         lines.append(_line(scope))
+        scope.opening = None
         values[f"v{i}"] = scope.compute(lines[-1])
     text = " ".join(lines)
     unused = [f"v{i}" for i in range(len(lines)) if f"v{i}" not in text.replace("np.", "")]

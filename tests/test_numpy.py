@@ -808,6 +808,7 @@ _ARGUMENTS = {
     np.fill_diagonal: (1.0,),
     np.polyfit: ([1.0, 2.0], 1),
 }
+_ARGUMENTS |= {f.at: ([0], 1.0) for f in (np.add, np.subtract, np.multiply, np.maximum, np.minimum)}
 _IN_FILES = {np.save, np.savez, np.savetxt}
 
 

@@ -10,18 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import Phase, given, settings
 from numpy.testing import assert_allclose, assert_array_equal
-from programs import ANALYTIC, NotAnalyticError, Program, draw_inputs, elements, programs
+from programs import ANALYTIC, FUNCTIONS, NotAnalyticError, Program, draw_inputs, elements, programs
 
 import tinygrad_nn as tg
 from tinygrad_nn import Tensor, tensor
+from tinygrad_nn.rules import TABLE
 
 Array = np.ndarray
 TINY = 1e-20
 
 EVERY = given(programs())
-EXAMPLES = settings(max_examples=200)
+EXAMPLES = settings(max_examples=300)
 
 
 def along(x: list[Array], t: complex, v: list[Array]) -> list[Array]:
@@ -183,6 +185,26 @@ def check_single_precision(program: Program) -> None:
 # --- the tests -----------------------------------------------------------------------------------
 
 
+def _every_function() -> list[Any]:
+    dims = {"along": 1, "join": 1, "index": 1, "product": 1, "linalg": 2}
+    return [
+        pytest.param(f, dims.get(kind, 0), id=f"{kind} {f}")
+        for kind, functions in FUNCTIONS.items()
+        for f in functions
+    ]
+
+
+@pytest.mark.parametrize(("function", "dims"), _every_function())
+def test_every_function(function: str, dims: int) -> None:
+    @settings(max_examples=12)
+    @given(programs(opening=function, most=4, dims=dims))
+    def check(program: Program) -> None:
+        check_first_order(program)
+        check_second_order(program)
+
+    check()
+
+
 @EXAMPLES
 @EVERY
 def test_first_order(program: Program) -> None:
@@ -210,3 +232,51 @@ def test_jacobians(program: Program) -> None:
 @given(programs(without=frozenset(["cov", "interp", "polyval"])))  # always of double precision
 def test_single_precision(program: Program) -> None:
     check_single_precision(program)
+
+
+# --- the checks themselves -----------------------------------------------------------------------
+
+
+def _scaled(rule: Any) -> Callable[..., Any]:
+    return lambda *args, **static: rule(*args, **static) * 1.000001
+
+
+#: The check that must see it, the primitive, a function that leads to it, and the wrong rules.
+PLANTED: dict[str, tuple[Callable[[Program], None], str, str, list[Any]]] = {
+    "slope": (check_first_order, "tanh", "tanh", [lambda g, y, x: g * (1.0 - y)]),
+    "factor": (check_first_order, "log", "log", [_scaled(TABLE["log"].rules[0])]),
+    "factor of a linear map": (
+        check_first_order, "getitem", "integers", [_scaled(r) for r in TABLE["getitem"].rules],
+    ),
+    "factor of a matrix product": (
+        check_first_order, "matmul", "matmul",
+        [TABLE["matmul"].rules[0], _scaled(TABLE["matmul"].rules[1])],
+    ),
+    "no second order": (
+        check_second_order, "multiply", "{a} * {b}",
+        [lambda g, y, a, b: g * tg.stop_gradient(b), lambda g, y, a, b: g * tg.stop_gradient(a)],
+    ),
+    "another rule on tensors": (
+        check_ways_agree, "exp", "exp",
+        [lambda g, y, x: g * y if isinstance(y, np.ndarray) else g],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_planted_faults_are_caught(fault: str) -> None:
+    check, name, function, rules = PLANTED[fault]
+
+    @settings(phases=[Phase.generate])
+    @given(programs(opening=function, dims=1))
+    def wrong(program: Program) -> None:
+        check(program)
+
+    right = TABLE[name].rules
+    TABLE[name].defvjp(*rules)
+    try:
+        with pytest.raises((AssertionError, ExceptionGroup)):
+            wrong()
+    finally:
+        TABLE[name].defvjp(*right)
+    wrong()

@@ -1,5 +1,6 @@
 """Functions of functions: gradients, products, Jacobians and Hessians, and how they nest."""
 
+import copy
 import functools
 import math
 import sys
@@ -1859,3 +1860,37 @@ def test_numbers_of_axes(rng: np.random.Generator) -> None:
             close(other, found[0])
         v = rng.normal(size=x.shape)
         close(hvp(f, x, v), np.tensordot(found[0], v, x.ndim))
+
+
+# --- what NumPy programs do with their arguments -------------------------------------------------
+
+
+def test_a_copy_of_an_argument_is_differentiated() -> None:
+    for duplicate in (copy.copy, copy.deepcopy):
+        close(grad(lambda x, d=duplicate: np.sum(d(x) ** 2))(X), 2.0 * X)
+        close(grad(lambda x, d=duplicate: np.sum(d(x * 2.0) ** 2))(X), 8.0 * X)
+        close(grad(lambda x, d=duplicate: d({"a": [x]})["a"][0].sum())(X), np.ones(3))
+        close(grad(grad(lambda x, d=duplicate: d(x) ** 3))(2.0), 12.0)
+
+
+def test_an_argument_may_be_rebound_by_an_operator_in_place() -> None:
+    def f(x: Any) -> Any:
+        x *= 2.0
+        x += 1.0
+        return np.sum(x**2)
+
+    x = X.copy()
+    close(grad(f)(x), 4.0 * (2.0 * X + 1.0))
+    assert_array_equal(x, X)
+
+
+@pytest.mark.parametrize("leave", [lambda x: x[0].item(), lambda x: x.tolist()[0],
+                                   lambda x: float(x[0]), lambda x: np.asarray(x)[0]])  # fmt: skip
+def test_numbers_do_not_leave_a_function_that_is_differentiated(leave: Any) -> None:
+    for transform in (grad(leave), lambda x: jvp(leave, (x,), (x,)), hessian(leave)):
+        with pytest.raises(NotDifferentiableError, match=r"\.data"):
+            transform(X)
+    leave(tensor(X))  # a constant may
+    assert grad(lambda x: np.sum(x) * x[0].data.item())(X)[0] == X[0]
+    x = tensor(X, requires_grad=True)
+    assert np.sum(x).item() == X.sum()  # and outside it is the way to leave

@@ -10,7 +10,7 @@ missing there is applied to each in turn.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from string import ascii_letters
 from typing import Any
 
@@ -166,7 +166,7 @@ def _rule(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 def _shifted(axis: Any) -> Any:
     """Return axes of an item, counted in the stack; negative ones are counted from the end."""
-    if isinstance(axis, tuple | list):
+    if isinstance(axis, Iterable):
         return tuple(_shifted(i) for i in axis)
     return axis + 1 if axis >= 0 else axis
 

@@ -37,6 +37,9 @@ INSTEAD: dict[Callable[..., Any], str] = {
     np.put: "t.at[index].set(values)", np.place: "np.where(mask, values, t)",
     np.putmask: "np.where(mask, values, t)", np.copyto: "np.where(mask, source, t)",
     np.put_along_axis: "tinygrad_nn.put_along_axis",
+    np.add.at: "t.at[index].add(values)", np.subtract.at: "t.at[index].add(-values)",
+    np.multiply.at: "t.at[index].multiply(values)", np.maximum.at: "t.at[index].max(values)",
+    np.minimum.at: "t.at[index].min(values)",
     np.fill_diagonal: "t.at[np.diag_indices(n)].set(values)",
     np.save: "np.save(file, t.data)",
     np.savez: "np.savez(file, t.data)", np.savetxt: "np.savetxt(file, t.data)",
@@ -74,6 +77,10 @@ def no_out(name: str) -> NotDifferentiableError:
     )
 
 
+# Keywords of every ufunc at the values that they have by default.
+_DEFAULTS = {"where": True, "dtype": None, "casting": "same_kind", "order": "K", "subok": True}
+
+
 def dispatch_ufunc(
     function: np.ufunc, method: str, inputs: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any:
@@ -81,6 +88,7 @@ def dispatch_ufunc(
     if not keywords and method == "__call__" and function in BY_FUNCTION:  # nearly always
         return BY_FUNCTION[function](*inputs)
     name = function.__name__ if method == "__call__" else f"{function.__name__}.{method}"
+    keywords = {k: v for k, v in keywords.items() if k not in _DEFAULTS or v is not _DEFAULTS[k]}
     if any(o is not None for o in keywords.pop("out", ())):
         raise no_out(f"np.{name}")
     if method in ("reduce", "accumulate"):

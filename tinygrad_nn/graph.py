@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from contextlib import AbstractContextManager, ContextDecorator, nullcontext
+from contextlib import AbstractContextManager, ContextDecorator, contextmanager, nullcontext
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import ref
@@ -12,13 +12,13 @@ from weakref import ref
 from tinygrad_nn.errors import NotDifferentiableError, StaleGraphError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tinygrad_nn.primitive import Primitive
 
 __all__ = [
     "Node", "Scope", "enable_grad", "is_grad_enabled", "mark_scope", "next_serial", "no_grad",
-    "recording", "set_grad_enabled",
+    "recording", "set_grad_enabled", "transforming",
 ]  # fmt: skip
 
 #: Numbers the nodes of the whole process. Inputs are numbered before what is computed from them,
@@ -128,6 +128,11 @@ class Node:
         return self.primitive is None
 
     @property
+    def _is_input(self) -> bool:
+        """Whether this stands for an argument of a function that is being transformed."""
+        raise NotImplementedError
+
+    @property
     def name(self) -> str:
         """How error messages call this node: its label, or its primitive and number."""
         if self.label:
@@ -139,7 +144,19 @@ class Node:
         """Return a copy of this node alone, newly numbered, computed from `args`."""
         raise NotImplementedError
 
+    def __copy__(self) -> Any:
+        if self.primitive is not None:
+            return self._copied()  # a result: the copy is computed from it
+        make, arguments = self._rebuild_with()
+        return make(*arguments)
+
+    def _copied(self) -> Node:
+        """Return a node of the same value, computed from this one."""
+        raise NotImplementedError
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if self._is_input:
+            return self._copied()  # what is being differentiated stays so
         # Iterative, since a graph may be deeper than Python's stack; and in ascending order of
         # serial numbers, since the copies must be numbered in a topological order too.
         found: dict[int, Node] = {}
@@ -153,6 +170,9 @@ class Node:
             node = found[serial]
             if node.primitive is not None:
                 node._check_fresh()  # the copies would look as if nothing had been changed
+                if node._is_input:
+                    memo[id(node)] = node
+                    continue
             args = tuple(memo[id(a)] if isinstance(a, Node) else a for a in node.args)
             memo[id(node)] = node._clone(args)
         return memo[id(self)]
@@ -173,9 +193,23 @@ class Node:
         """Refuse a conversion that would drop the gradient without a word."""
         if not self.requires_grad or not is_grad_enabled():
             return
+        self._check_leaving(asked)
         raise NotDifferentiableError(
             f"{asked} would drop the gradient of {self.name}: the number leaves the graph. {remedy}"
         )
+
+    def _check_leaving(self, asked: str) -> None:
+        """Refuse to hand out numbers where the code that asks may be any NumPy program.
+
+        ``item()`` is how one leaves the graph on purpose; but a function that is being transformed
+        may have been written for arrays, and then its derivative would be wrong without a word.
+        """
+        if self.requires_grad and _transforms.depth and is_grad_enabled():
+            raise NotDifferentiableError(
+                f"{asked} inside a function that is being differentiated would drop the derivative "
+                f"of {self.name}. Compute with the tensor itself (NumPy's functions and indexing "
+                f"work on it); to leave the graph on purpose, read t.data"
+            )
 
     def _check_fresh(self) -> None:
         """Refuse to differentiate at values that are gone."""
@@ -258,6 +292,23 @@ class set_grad_enabled(ContextDecorator):  # noqa: N801  # PyTorch's spelling
 def recording() -> AbstractContextManager[Any]:
     """Return a context in which operations are recorded, at no cost where they are already."""
     return nullcontext() if is_grad_enabled() else enable_grad()
+
+
+class _Transforms(threading.local):
+    depth = 0
+
+
+_transforms = _Transforms()
+
+
+@contextmanager
+def transforming() -> Iterator[None]:
+    """Say that a transform runs a function in this thread: numbers must not leave its graph."""
+    _transforms.depth += 1
+    try:
+        yield
+    finally:
+        _transforms.depth -= 1
 
 
 class no_grad(set_grad_enabled):  # noqa: N801

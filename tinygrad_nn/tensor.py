@@ -15,8 +15,8 @@ from tinygrad_nn.backward import accumulate
 from tinygrad_nn.dispatch import Dispatching, no_out
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.functional_update import At
-from tinygrad_nn.graph import Node, _unusual, is_grad_enabled, next_serial
-from tinygrad_nn.primitive import Primitive, primitive
+from tinygrad_nn.graph import Node, _transforms, _unusual, is_grad_enabled, next_serial
+from tinygrad_nn.primitive import Primitive, defaults, primitive
 from tinygrad_nn.rules import elementwise, indexing, linalg, reduction
 from tinygrad_nn.rules import shape as shaping
 from tinygrad_nn.rules.complex import imag, real
@@ -72,22 +72,26 @@ def _in_place(symbol: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any,
     return method
 
 
-def _method(primitive: Primitive, *static: str) -> Callable[..., Tensor]:
-    """Make a method of a primitive; the keywords named by `static` may be given by position."""
+def _method(
+    primitive: Primitive, function: Callable[..., Any] | None = None, *static: str
+) -> Callable[..., Tensor]:
+    """Make a method of a primitive; the keywords named by `static` may be given by position.
+
+    What goes beyond the primitive's own keywords is left to `function`, NumPy's.
+    """
 
     def method(self: Tensor, *args: Any, **keywords: Any) -> Tensor:
-        if len(args) > len(static):
-            raise TypeError(
-                f"{primitive.name}() takes at most {len(static)} positional argument(s), "
-                f"got {len(args)}"
-            )
+        if len(args) > len(static) or not keywords.keys() <= primitive.static_names:
+            if function is None:
+                raise TypeError(f"{primitive.name}() takes no arguments")
+            unknown = keywords.keys() - defaults(function).keys()
+            if unknown:
+                raise TypeError(
+                    f"{primitive.name}() has no keyword {', '.join(sorted(unknown))}; NumPy's are "
+                    f"{', '.join(list(defaults(function))[1:])}"
+                )
+            return function(self, *args, **keywords)  # type: ignore[no-any-return]
         keywords.update(zip(static, args, strict=False))
-        unknown = keywords.keys() - primitive.static_names
-        if unknown:
-            raise TypeError(
-                f"{primitive.name}() has no keyword {', '.join(sorted(unknown))}; NumPy's are "
-                f"{', '.join(sorted(primitive.static_names - {'out'})) or 'none'}"
-            )
         return apply(primitive, (self,), keywords)
 
     method.__name__ = primitive.name
@@ -304,11 +308,18 @@ class Tensor(Node, Dispatching):
         return self.__array__()
 
     def item(self) -> float:
-        """Return the only element as a Python number; this leaves the graph, as asked."""
+        """Return the only element as a Python number; this leaves the graph, as asked.
+
+        In a function that is being transformed (`grad`, `jvp`...) it raises NotDifferentiableError.
+        """
+        if _transforms.depth:
+            self._check_leaving("item()")
         return self._value.item()  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
-        """Return the elements as nested lists of Python numbers."""
+        """Return the elements as nested lists of Python numbers; see `item`."""
+        if _transforms.depth:
+            self._check_leaving("tolist()")
         return self._value.tolist()
 
     @property
@@ -359,8 +370,9 @@ class Tensor(Node, Dispatching):
         if self.requires_grad and is_grad_enabled():
             raise NotDifferentiableError(
                 f"turning {self.name} into an array would drop its gradient. To join tensors use "
-                f"np.stack([a, b]) or np.concatenate([a, b]); to read the numbers use t.data, or "
-                f"t.detach()"
+                f"np.stack([a, b]) or np.concatenate([a, b]); np.asarray can be left out; for "
+                f"A.dot(t) write A @ t, for out[i] = t collect in a list; to read the numbers use "
+                f"t.data, or t.detach()"
             )
         return np.array(self._value, dtype=dtype, copy=copy)
 
@@ -484,6 +496,13 @@ class Tensor(Node, Dispatching):
         node.label = self.label
         return node
 
+    @property
+    def _is_input(self) -> bool:
+        return self.primitive is alias
+
+    def _copied(self) -> Tensor:
+        return apply(shaping.copy, (self,), {})
+
     def _rebuild_with(self) -> tuple[Any, ...]:
         return _rebuild, (self._value, self.requires_grad, self.label, self.grad, self.frozen)
 
@@ -573,8 +592,10 @@ class Tensor(Node, Dispatching):
         """The imaginary part."""
         return apply(imag, (self,), {})
 
-    def reshape(self, *lengths: Any) -> Tensor:
+    def reshape(self, *lengths: Any, **keywords: Any) -> Tensor:
         """Give the same elements another shape; one length may be -1."""
+        if keywords:
+            return np.reshape(self, _sequence(lengths), **keywords)  # type: ignore[return-value]
         return apply(shaping.reshape, (self,), {"shape": _sequence(lengths)})
 
     def transpose(self, *axes: Any) -> Tensor:
@@ -596,27 +617,30 @@ class Tensor(Node, Dispatching):
     def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
         return other // self, other % self
 
-    def astype(self, dtype: npt.DTypeLike) -> Tensor:
-        """Convert to another dtype; a conversion to integers is constant."""
+    def __round__(self, digits: int = 0) -> Tensor:
+        return np.round(self, digits)  # type: ignore[return-value]
+
+    def astype(self, dtype: npt.DTypeLike, *, copy: bool = True) -> Tensor:
+        """Convert to another dtype; a conversion to integers is constant.
+
+        `copy` makes no difference, since nobody can write to a result.
+        """
         return apply(shaping.astype, (self,), {"dtype": np.dtype(dtype)})
 
-    def clip(self, lo: Any = None, hi: Any = None) -> Tensor:
-        """Limit the elements to [lo, hi]."""
-        return np.clip(self, lo, hi)  # type: ignore[return-value]
-
-    flatten = ravel = _method(shaping.ravel)
-    squeeze = _method(shaping.squeeze, "axis")
-    copy = _method(shaping.copy)
-    sum = _method(reduction.sum_, "axis")
-    mean = _method(reduction.mean, "axis")
-    max = _method(reduction.max_, "axis")
-    min = _method(reduction.min_, "axis")
-    var = _method(reduction.var, "axis")
-    std = _method(reduction.std, "axis")
-    argmax = _method(reduction.argmax, "axis")
-    argmin = _method(reduction.argmin, "axis")
-    all = _method(reduction.all_, "axis")
-    any = _method(reduction.any_, "axis")
+    flatten = ravel = _as_numpy(np.ravel)
+    squeeze = _method(shaping.squeeze, np.squeeze, "axis")
+    copy = _as_numpy(np.copy)
+    clip = _as_numpy(np.clip)
+    sum = _method(reduction.sum_, np.sum, "axis")
+    mean = _method(reduction.mean, np.mean, "axis")
+    max = _method(reduction.max_, np.max, "axis")
+    min = _method(reduction.min_, np.min, "axis")
+    var = _method(reduction.var, np.var, "axis")
+    std = _method(reduction.std, np.std, "axis")
+    argmax = _method(reduction.argmax, np.argmax, "axis")
+    argmin = _method(reduction.argmin, np.argmin, "axis")
+    all = _method(reduction.all_, np.all, "axis")
+    any = _method(reduction.any_, np.any, "axis")
     exp = _method(elementwise.exp)
     log = _method(elementwise.log)
     sqrt = _method(elementwise.sqrt)
@@ -752,6 +776,20 @@ def lift(x: Any) -> Any:
 def alias(x: Any) -> Any:
     """Stand for `x` under another number: what is differentiated is not the node outside."""
     return x
+
+
+lift.trusted = alias.trusted = True
+
+
+def stand_in(array: npt.NDArray[Any]) -> Tensor:
+    """Return what stands for `array` in a function that is being differentiated.
+
+    It is no leaf: it may be rebound by an operator in place, as an array may, and copied.
+    """
+    node = _constant(array.copy())
+    node.primitive = alias
+    node.requires_grad = True
+    return node
 
 
 def _as_tensor(a: Any) -> Any:

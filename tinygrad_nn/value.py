@@ -13,10 +13,10 @@ from tinygrad_nn.anomaly import note, quiet
 from tinygrad_nn.backward import accumulate
 from tinygrad_nn.dispatch import Dispatching
 from tinygrad_nn.errors import NotDifferentiableError
-from tinygrad_nn.graph import Node, _unusual, is_grad_enabled, next_serial
+from tinygrad_nn.graph import Node, _transforms, _unusual, is_grad_enabled, next_serial
 from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.rules import elementwise
-from tinygrad_nn.tensor import Tensor, apply
+from tinygrad_nn.tensor import Tensor, alias, apply
 
 __all__ = ["Value", "add_n"]
 
@@ -250,7 +250,9 @@ class Value(Node, Dispatching):
         accumulate(self, float(gradient))
 
     def item(self) -> float:
-        """Return the number; this leaves the graph, as asked."""
+        """Return the number; this leaves the graph, as asked (see `Tensor.item`)."""
+        if _transforms.depth:
+            self._check_leaving("item()")
         return self._value  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
@@ -379,6 +381,13 @@ class Value(Node, Dispatching):
         node.grad = self.grad
         return node
 
+    @property
+    def _is_input(self) -> bool:
+        return self.primitive is alias
+
+    def _copied(self) -> Value:
+        return +self  # type: ignore[no-any-return, operator]
+
     def _rebuild_with(self) -> tuple[Any, ...]:
         return _rebuild, (self._value, self.label, self.grad)
 
@@ -480,7 +489,7 @@ def _item(x: Any) -> Any:
 
 def item(t: Tensor) -> Value:
     """Make a scalar node of a tensor of one element, keeping the graph."""
-    return _node(t.item(), _item, (t,))
+    return _node(t._value.item(), _item, (t,))
 
 
 def add_n(values: Any) -> Any:

@@ -232,7 +232,7 @@ fmod        = ufunc(np.fmod, lambda g, y, a, b: g, _fmod_divisor,               
 
 # --- exponentials and logarithms ----------------------------------------------------------------
 
-def _below(a: Any, y: Any) -> Any:
+def below(a: Any, y: Any) -> Any:
     """Return a - y for y >= a, and 0 where both are plus infinity."""
     infinite = equal(a, math.inf)
     return where(infinite, 0.0, a) - where(infinite, 0.0, y)
@@ -268,9 +268,9 @@ log       = ufunc(np.log,   lambda g, y, x: g / x,                              
 log2      = ufunc(np.log2,  lambda g, y, x: g / (x * math.log(2.0)),            scalar=math.log2,  domain=POSITIVE)
 log10     = ufunc(np.log10, lambda g, y, x: g / (x * math.log(10.0)),           scalar=math.log10, domain=POSITIVE)
 log1p     = ufunc(np.log1p, lambda g, y, x: g / (1.0 + x),                      scalar=math.log1p, domain=UNIT)
-logaddexp = ufunc(np.logaddexp,   lambda g, y, a, b: g * exp(_below(a, y)),  lambda g, y, a, b: g * exp(_below(b, y)), scalar=_logaddexp,
+logaddexp = ufunc(np.logaddexp,   lambda g, y, a, b: g * exp(below(a, y)),  lambda g, y, a, b: g * exp(below(b, y)), scalar=_logaddexp,
                   forward=_continued(np.logaddexp, _logaddexp_continued))
-logaddexp2 = ufunc(np.logaddexp2, lambda g, y, a, b: g * exp2(_below(a, y)), lambda g, y, a, b: g * exp2(_below(b, y)),
+logaddexp2 = ufunc(np.logaddexp2, lambda g, y, a, b: g * exp2(below(a, y)), lambda g, y, a, b: g * exp2(below(b, y)),
                   forward=_continued(np.logaddexp2, lambda a, b: _logaddexp_continued(a, b, math.log(2.0))))
 
 # --- trigonometry and hyperbolic functions -------------------------------------------------------
@@ -373,22 +373,29 @@ clip = Primitive(
 
 
 # The method of arrays calls a ufunc that has no public name.
+_UNSET: Any = np._NoValue
 _clip_ufunc = getattr(np, "_core").umath.clip  # noqa: B009  # hidden from the type checker
 
 
 @implements(np.clip, _clip_ufunc)
 def _np_clip(
     a: Any,
-    a_min: Any = None,
-    a_max: Any = None,
+    a_min: Any = _UNSET,
+    a_max: Any = _UNSET,
     out: Any = None,
     *,
-    min: Any = None,
-    max: Any = None,
+    min: Any = _UNSET,
+    max: Any = _UNSET,
 ) -> Any:
     a = a if hasattr(a, "dtype") else np.asarray(a)
-    lo = a_min if min is None else min
-    hi = a_max if max is None else max
+    if a_min is _UNSET and a_max is _UNSET:
+        lo, hi = (None if bound is _UNSET else bound for bound in (min, max))
+    elif a_min is _UNSET or a_max is _UNSET:
+        raise TypeError("clip takes a_min and a_max together (None for no bound), or min and max")
+    elif min is not _UNSET or max is not _UNSET:
+        raise ValueError("clip takes either a_min and a_max, or min and max, which mean the same")
+    else:
+        lo, hi = a_min, a_max
     limits = np.iinfo(a.dtype) if a.dtype.kind in "iu" else None
     if lo is None:
         lo = limits.min if limits else -math.inf
@@ -414,7 +421,9 @@ def fractional(x: Any, *, out: Any = None) -> Any:
 
 @implements(np.modf)
 def _np_modf(x: Any) -> Any:
-    return fractional(x), trunc(x)
+    part, whole = fractional(x), trunc(x)
+    exact = getattr(whole, "dtype", _DOUBLE).kind in "iub"  # np.trunc keeps integers
+    return part, whole.astype(part.dtype) if exact else whole
 
 
 @implements(np.divmod)

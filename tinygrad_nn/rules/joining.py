@@ -20,6 +20,11 @@ def along(axis: int, part: Any) -> tuple[Any, ...]:
     return (*(slice(None),) * axis, part)
 
 
+def section(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
+    """Return ``x[start:stop]`` along `axis`."""
+    return getitem(x, template=along(normalize_axis_index(axis, x.ndim), slice(start, stop)))
+
+
 def _concatenate_rule(i: int, g: Any, y: Any, *xs: Any, axis: int | None = 0) -> Any:
     if axis is None:
         start = sum(np.size(x) for x in xs[:i])

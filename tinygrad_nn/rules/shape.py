@@ -42,6 +42,50 @@ def shaped(x: Any) -> Any:
     return reshape(x, shape=()) if hasattr(x, "__primitive__") else np.asarray(x)
 
 
+def converted(x: Any, dtype: Any) -> Any:
+    """Return `x` with axes and of the dtype asked for; of its own by default."""
+    x = shaped(x)
+    if dtype is None or dtype is np._NoValue or x.dtype == dtype:
+        return x
+    return astype(x, dtype=np.dtype(dtype))
+
+
+def inexact(x: Any) -> Any:
+    """Return `x` with axes and of a floating (or complex) dtype; integers become float64."""
+    x = shaped(x)
+    return converted(x, float) if x.dtype.kind in "iub" else x
+
+
+#: What a keyword `dtype` may be, by the kinds of dtype (`numpy.dtype.kind`) that a function has.
+_KINDS = {"b": "boolean", "f": "floating", "fc": "floating or complex"}
+
+
+def check_dtype(name: str, dtype: Any, kinds: str) -> None:
+    """Refuse a keyword `dtype` of another kind than a function computes in."""
+    if dtype is None or dtype is np._NoValue or np.dtype(dtype).kind in kinds:
+        return
+    raise NotDifferentiableError(
+        f"np.{name}(..., dtype={np.dtype(dtype)}) is not supported on tensors: dtype must be "
+        f"{_KINDS[kinds]}. Leave it out, and convert the result with t.astype"
+    )
+
+
+def as_mask(mask: Any, shape: Shape) -> Any:
+    """Return the mask of a keyword `where`, broadcast to `shape`."""
+    mask = mask if hasattr(mask, "dtype") else np.asarray(mask, bool)
+    if mask.dtype != bool:
+        raise TypeError(
+            f"a mask `where` must be boolean, got dtype {mask.dtype}: write a condition, such as "
+            f"`mask > 0`"
+        )
+    if np.broadcast_shapes(mask.shape, shape) != shape:
+        raise ValueError(
+            f"a mask `where` of shape {mask.shape} does not broadcast to the array, which has "
+            f"shape {shape}"
+        )
+    return broadcast_to(mask, shape=shape)
+
+
 def as_kept(x: Any, dtype: Any, what: str) -> Any:
     """Convert `x` to the dtype of an array that it is put into; refuse to lose its fractions."""
     x = shaped(x)
@@ -56,7 +100,10 @@ def as_kept(x: Any, dtype: Any, what: str) -> Any:
 
 
 def in_line(x: Any, axis: int | None) -> tuple[Any, int]:
-    """Return `x`, flattened where `axis` is None, and the axis counted from the front."""
+    """Return `x`, flattened where `axis` is None, and the axis counted from the front.
+
+    A number is an axis of length 1.
+    """
     x = shaped(x)
     if axis is None or not x.ndim:
         x = ravel(x)
@@ -289,10 +336,16 @@ def astype(x: Any, *, dtype: Any, out: Any = None) -> Any:
     return into(np.asarray(x).astype(dtype), out)
 
 
-@primitive(numpy=[np.copy], rules=[lambda g, y, x: g], domain=(REAL,), linear=1)
-def copy(x: Any, *, out: Any = None) -> Any:
-    """Copy the elements."""
-    return into(np.array(x), out)
+@primitive(rules=[lambda g, y, x, *, order="K": g], domain=(REAL,), linear=1)
+def copy(x: Any, *, order: Any = "K", out: Any = None) -> Any:
+    """Copy the elements, into another layout if asked to."""
+    return into(np.array(x, order=order), out)
+
+
+@implements(np.copy)
+def _np_copy(a: Any, order: Any = "K", subok: bool = False) -> Any:
+    # `subok` is about subclasses of arrays, which tensors are not.
+    return copy(a) if order == "K" else copy(a, order=order)
 
 
 if hasattr(np, "astype"):  # NumPy 2.1

@@ -16,9 +16,9 @@ import numpy as np
 from tinygrad_nn.backward import pull_back, reachable
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.forward import push_forward
-from tinygrad_nn.graph import Node, is_grad_enabled, next_serial, recording
+from tinygrad_nn.graph import Node, is_grad_enabled, next_serial, recording, transforming
 from tinygrad_nn.rules.shape import astype
-from tinygrad_nn.tensor import Tensor, alias
+from tinygrad_nn.tensor import Tensor, alias, stand_in
 from tinygrad_nn.tree import Tree, flatten, tree_map
 from tinygrad_nn.value import Value
 
@@ -83,7 +83,7 @@ class Run:
             self.inputs += nodes
             with recording():  # a module puts results into its parameters' places
                 moved[i] = tree.rebuild(nodes)
-        with recording():
+        with recording(), transforming():
             y = f(*moved, **keywords)
         if has_aux:
             if not isinstance(y, tuple | list) or len(y) != 2:
@@ -197,10 +197,11 @@ def _input(what: str, leaf: Any, path: str) -> Node:
     if array.dtype.kind not in "fc":
         got = f"dtype {array.dtype}" if array.dtype.kind in "iub" else type(leaf).__name__
         raise TypeError(
-            f"{what} differentiates floating numbers, got {got} as {path}; convert it with "
-            f"float() or x.astype(float), or choose other arguments with argnums="
+            f"{what} differentiates floating numbers, got {got} as {path}; convert it with float() "
+            f"or x.astype(float), choose other arguments with argnums=, or put the numbers into a "
+            f"tuple, list, dict or module"
         )
-    return Tensor(array, requires_grad=True)
+    return stand_in(array)
 
 
 def positions(what: str, argnums: Any, count: int) -> list[int]:
