@@ -170,16 +170,28 @@ def _cases() -> dict[str, list[tuple[str, list[Array], Callable[[Any, list[Any]]
 
 def _recall(call: Any) -> Callable[[Any, list[Any]], Any]:
     def run(function: Any, x: list[Any]) -> Any:
-        args = call.args if function is call.function else tuple(map(_array, call.args))
-        return call.__class__(function, args, call.keywords)(*x)
+        again = call.__class__
+        try:
+            return again(function, call.args, call.keywords)(*x)
+        except TypeError:
+            if function is call.function:
+                raise
+            return again(function, _arrays(call.args), _arrays(call.keywords))(*x)
 
     return run
 
 
-def _array(a: Any) -> Any:
-    """Make a list of numbers an array, since JAX takes no lists for arrays."""
-    plain = isinstance(a, list) and all(isinstance(item, int | float | bool) for item in a)
-    return np.array(a) if plain else a
+def _arrays(item: Any) -> Any:
+    """Make lists of numbers arrays, since JAX takes no lists for arrays."""
+    if isinstance(item, dict):
+        return {key: _arrays(part) for key, part in item.items()}
+    if not isinstance(item, list | tuple):
+        return item
+    parts = [_arrays(part) for part in item]
+    if isinstance(item, tuple):
+        return tuple(parts)
+    plain = all(isinstance(part, int | float | bool | np.ndarray) for part in parts)
+    return np.array(item) if plain else parts
 
 
 def _refill(sample: Any) -> Callable[[Any, list[Any]], Any]:

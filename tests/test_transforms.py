@@ -1894,3 +1894,45 @@ def test_numbers_do_not_leave_a_function_that_is_differentiated(leave: Any) -> N
     assert grad(lambda x: np.sum(x) * x[0].data.item())(X)[0] == X[0]
     x = tensor(X, requires_grad=True)
     assert np.sum(x).item() == X.sum()  # and outside it is the way to leave
+
+
+@pytest.mark.parametrize("n", [3, 5000])
+def test_a_work_array_that_is_filled_again(n: int) -> None:
+    """Small ones are copied; for a large one there is an error, also where the sum stays."""
+
+    def refilled(x: Any) -> Any:
+        work = np.zeros(n)
+        total = 0.0
+        for i in range(3):
+            work[i] = 1.0
+            total = total + np.sum(work * x)
+        return total
+
+    def turned(x: Any) -> Any:
+        work = np.arange(float(n))
+        first = np.sum(work * x)
+        work[:] = work[::-1].copy()
+        return first * np.sum(work * x)
+
+    x = np.linspace(1.0, 2.0, n)
+    for f in (refilled, turned):
+        for transform in (grad(f), jacfwd(f), lambda x, f=f: vjp(f, x)[1](1.0)):
+            if n > 4096:
+                with pytest.raises(StaleGraphError, match=r"copy\(\)"):
+                    transform(x)
+            else:
+                assert_allclose(np.ravel(transform(x)), numeric(f, x).ravel(), rtol=1e-6)
+        if n < 4096:
+            close(tg.hvp(f, x, np.ones(n)), jvp(grad(f), (x,), (np.ones(n),))[1])
+
+
+def test_a_large_constant_that_stays_is_none_of_our_business() -> None:
+    data = np.full(10_000, 2.0)
+    gaps = np.where(np.arange(10_000) == 7, np.nan, 1.0)  # which is equal to itself here
+
+    def f(x: Any) -> Any:
+        return np.sum(data * x) + np.sum(data[:9000:2][10:] * x) + np.nansum(gaps) * x
+
+    assert grad(f)(1.5) == 20_000.0 + 2.0 * 4490 + 9999.0
+    data[:] = 0.0  # afterwards it may change
+    assert grad(f)(1.5) == 9999.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ def pull_back(
     *,
     record: bool = False,
     keep: bool = False,
-    inputs: Iterable[Node] = (),
+    inputs: Sequence[Node] = (),
     live: dict[int, Node] | None = None,
 ) -> tuple[dict[int, Node], dict[int, Any]]:
     """Pull cotangents of outputs back to the leaves.
@@ -60,7 +60,7 @@ def pull_back(
         differentiated again. This is all there is to derivatives of higher order.
     keep : bool
         Keep the cotangents of intermediate nodes, not of leaves alone.
-    inputs : iterable of Node
+    inputs : sequence of Node
         Pull no further than to these, and keep their cotangents. What is numbered below the first
         of them cannot depend on any, and is not visited: an outer variable costs nothing.
     live : dict, optional
@@ -87,8 +87,8 @@ def pull_back(
         outputs.append(node)
         serial = node.serial
         cotangents[serial] = cotangents[serial] + g if serial in cotangents else g
-    kept = {node.serial for node in inputs}
-    since = min(kept, default=0)
+    kept = {node.serial for node in inputs} if inputs else ()
+    since = min(kept) if kept else 0
     if live is None:
         live = reachable(outputs, since)
     watched = watched_pull(live) if _unusual else None

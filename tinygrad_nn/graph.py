@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import inspect
 import threading
-from contextlib import AbstractContextManager, ContextDecorator, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ContextDecorator, nullcontext
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import ref
 
 from tinygrad_nn.errors import NotDifferentiableError, StaleGraphError
+from tinygrad_nn.guard import transforming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from tinygrad_nn.primitive import Primitive
 
 __all__ = [
     "Node", "Scope", "enable_grad", "is_grad_enabled", "mark_scope", "next_serial", "no_grad",
-    "recording", "set_grad_enabled", "transforming",
+    "recording", "set_grad_enabled",
 ]  # fmt: skip
 
 #: Numbers the nodes of the whole process. Inputs are numbered before what is computed from them,
@@ -204,7 +205,7 @@ class Node:
         ``item()`` is how one leaves the graph on purpose; but a function that is being transformed
         may have been written for arrays, and then its derivative would be wrong without a word.
         """
-        if self.requires_grad and _transforms.depth and is_grad_enabled():
+        if self.requires_grad and transforming() and is_grad_enabled():
             raise NotDifferentiableError(
                 f"{asked} inside a function that is being differentiated would drop the derivative "
                 f"of {self.name}. Compute with the tensor itself (NumPy's functions and indexing "
@@ -292,23 +293,6 @@ class set_grad_enabled(ContextDecorator):  # noqa: N801  # PyTorch's spelling
 def recording() -> AbstractContextManager[Any]:
     """Return a context in which operations are recorded, at no cost where they are already."""
     return nullcontext() if is_grad_enabled() else enable_grad()
-
-
-class _Transforms(threading.local):
-    depth = 0
-
-
-_transforms = _Transforms()
-
-
-@contextmanager
-def transforming() -> Iterator[None]:
-    """Say that a transform runs a function in this thread: numbers must not leave its graph."""
-    _transforms.depth += 1
-    try:
-        yield
-    finally:
-        _transforms.depth -= 1
 
 
 class no_grad(set_grad_enabled):  # noqa: N801

@@ -15,7 +15,8 @@ from tinygrad_nn.backward import accumulate
 from tinygrad_nn.dispatch import Dispatching, no_out
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.functional_update import At
-from tinygrad_nn.graph import Node, _transforms, _unusual, is_grad_enabled, next_serial
+from tinygrad_nn.graph import Node, _unusual, is_grad_enabled, next_serial
+from tinygrad_nn.guard import active, guarded
 from tinygrad_nn.primitive import Primitive, defaults, primitive
 from tinygrad_nn.rules import elementwise, indexing, linalg, reduction
 from tinygrad_nn.rules import shape as shaping
@@ -312,13 +313,13 @@ class Tensor(Node, Dispatching):
 
         In a function that is being transformed (`grad`, `jvp`...) it raises NotDifferentiableError.
         """
-        if _transforms.depth:
+        if active:
             self._check_leaving("item()")
         return self._value.item()  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
         """Return the elements as nested lists of Python numbers; see `item`."""
-        if _transforms.depth:
+        if active:
             self._check_leaving("tolist()")
         return self._value.tolist()
 
@@ -717,8 +718,10 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
             raw.append(a._value)
             if a.requires_grad:
                 needs = True
-        elif kind is ndarray or kind is float or kind is int:
+        elif kind is float or kind is int:
             raw.append(a)
+        elif kind is ndarray:
+            raw.append(guarded(a) if active else a)
         elif isinstance(a, Node):
             if not primitive.elementwise:  # a scalar node is a 0-d array to what is not elementwise
                 return apply(primitive, tuple(map(_as_tensor, args)), static)
@@ -749,7 +752,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     node = _new(Tensor)
     node._value = data
     node.primitive = primitive
-    node.args = args
+    node.args = args if not active else _kept(args, raw)
     node.static = static
     node._raw = raw
     node._parents = parents
@@ -806,6 +809,11 @@ def _as_array(a: Any) -> Any:
 def _any_complex(result: Node) -> bool:
     """Whether a result, or something that it was computed from, is complex."""
     return any(np.iscomplexobj(a) for a in (result, *result.args))
+
+
+def _kept(args: tuple[Any, ...], raw: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the arguments with what is kept of constant arrays in their places."""
+    return tuple(r if a.__class__ is ndarray else a for a, r in zip(args, raw, strict=True))
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

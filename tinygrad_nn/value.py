@@ -13,7 +13,8 @@ from tinygrad_nn.anomaly import note, quiet
 from tinygrad_nn.backward import accumulate
 from tinygrad_nn.dispatch import Dispatching
 from tinygrad_nn.errors import NotDifferentiableError
-from tinygrad_nn.graph import Node, _transforms, _unusual, is_grad_enabled, next_serial
+from tinygrad_nn.graph import Node, _unusual, is_grad_enabled, next_serial
+from tinygrad_nn.guard import active
 from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.rules import elementwise
 from tinygrad_nn.tensor import Tensor, alias, apply
@@ -251,7 +252,7 @@ class Value(Node, Dispatching):
 
     def item(self) -> float:
         """Return the number; this leaves the graph, as asked (see `Tensor.item`)."""
-        if _transforms.depth:
+        if active:
             self._check_leaving("item()")
         return self._value  # type: ignore[no-any-return]
 

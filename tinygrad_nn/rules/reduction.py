@@ -35,11 +35,15 @@ from tinygrad_nn.rules.elementwise import (
     where,
 )
 from tinygrad_nn.rules.indexing import one_hot
-from tinygrad_nn.rules.sequence import converted, cumprod, delayed, without_nan
+from tinygrad_nn.rules.sequence import cumprod, delayed, without_nan
 from tinygrad_nn.rules.shape import (
     arange,
+    as_mask,
     astype,
     broadcast_to,
+    check_dtype,
+    converted,
+    inexact,
     moveaxis,
     ones,
     reshape,
@@ -52,17 +56,17 @@ Axis = Any
 
 def _expand(g: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
     """Put the reduced axes of `g` back, with length 1, so that it broadcasts against `x`."""
-    if keepdims:
+    if keepdims or not x.ndim:  # numbers have an axis 0 for NumPy's reductions
         return g
     if axis is None:
-        return g if x.ndim == 0 else np.reshape(g, (1,) * x.ndim)
+        return np.reshape(g, (1,) * x.ndim)
     return np.expand_dims(g, axis)
 
 
 def _count(x: Any, axis: Axis) -> int:
     """Return how many elements are reduced to one."""
     shape = np.shape(x)
-    if axis is None:
+    if axis is None or not shape:
         return math.prod(shape)
     axes = (axis,) if isinstance(axis, int | np.integer) else axis
     return math.prod(shape[i] for i in axes)
@@ -95,12 +99,12 @@ def mean(x: Any, *, axis: Axis = None, keepdims: Any = False, out: Any = None) -
 
 def _others(x: Any, axis: Axis) -> Any:
     """Return for each element the product of all others that are reduced with it."""
+    if axis is None or not x.ndim:
+        return reshape(_others(reshape(x, shape=(math.prod(x.shape),)), 0), shape=x.shape)
     if isinstance(axis, int | np.integer):
         before = delayed(cumprod(x, axis=axis), axis=axis, fill=1.0)
         after = cumprod(x, axis=axis, reverse=True)
         return before * delayed(after, axis=axis, fill=1.0, reverse=True)
-    if axis is None:
-        return reshape(_others(reshape(x, shape=(math.prod(x.shape),)), 0), shape=x.shape)
     kept = x.ndim - len(axis)
     last = tuple(range(kept, x.ndim))
     moved = moveaxis(x, source=axis, destination=last)
@@ -226,13 +230,13 @@ def nanargmin(x: Any, *, axis: int | None = None, keepdims: bool = False, out: A
     return np.nanargmin(x, axis=axis, keepdims=keepdims, out=out)
 
 
-@primitive(name="all", numpy=[np.all, np.logical_and.reduce], rules=[None])
+@primitive(name="all", rules=[None])
 def all_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """Whether all elements over `axis` are true; constant."""
     return np.all(x, axis=axis, keepdims=keepdims, out=out)
 
 
-@primitive(name="any", numpy=[np.any, np.logical_or.reduce], rules=[None])
+@primitive(name="any", rules=[None])
 def any_(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """Whether any element over `axis` is true; constant."""
     return np.any(x, axis=axis, keepdims=keepdims, out=out)
@@ -430,53 +434,54 @@ def _plain(p: Primitive, a: Any, axis: Axis, keepdims: Any) -> Any:
     return p(a) if axis is None else p(a, axis=axis)
 
 
-def _fitted(mask: Any, x: Any) -> Any:
-    """Return a mask with the shape of the array."""
-    mask = shaped(mask)
-    if np.broadcast_shapes(mask.shape, x.shape) != x.shape:
-        raise ValueError(
-            f"a mask `where` of shape {mask.shape} does not broadcast to the array, which has "
-            f"shape {x.shape}"
-        )
-    return broadcast_to(mask, shape=x.shape)
+def _masks(where: Any) -> bool:
+    return where is not True and where is not _UNSET
 
 
-def _reduce(
-    p: Primitive,
-    neutral: float | None,
-    join: Primitive,
-    a: Any,
-    axis: Axis,
-    dtype: Any,
-    keepdims: Any,
-    initial: Any,
-    mask: Any,
-) -> Any:
-    """Reduce by `p`; `join` reduces two to one, and leaves what meets `neutral` as it is.
+def _like(initial: Any, dtype: Any) -> Any:
+    """Convert `initial` as NumPy does, fractions of integers cut off."""
+    if hasattr(initial, "__primitive__"):
+        return converted(initial, dtype)
+    return np.asarray(initial, dtype)
 
-    Where there is no neutral number, `initial` is put in the place of what is hidden.
+
+def _reduction(
+    name: str, p: Primitive, join: Primitive, neutral: Any = None, kinds: str = ""
+) -> Callable[..., Any]:
+    """Make a reduction that knows all keywords, of `join`, which reduces two to one.
+
+    It leaves what meets `neutral` as it is; where there is no such number, `initial` is put in the
+    place of what is hidden. `kinds` are those of the dtypes that it computes in, if not all.
     """
-    masked = mask is not True and mask is not _UNSET
-    started = initial is not _UNSET and initial is not None
-    if dtype is None and not masked and not started:
-        return _plain(p, a, axis, keepdims)
-    a = converted(a, dtype)
-    if masked:
-        if neutral is None and not started:
-            raise ValueError(
-                f"np.{p.name}(..., where=...) has nothing to begin with where nothing is selected: "
-                f"give it `initial` too"
-            )
-        a = where(_fitted(mask, a), a, initial if neutral is None else neutral)
-    if not started:
-        return _plain(p, a, axis, keepdims)
-    if not a.size and neutral is None:  # the extremum of nothing is what it began with
-        return converted(_plain(sum_, a, axis, keepdims) + initial, a.dtype)
-    y = _plain(p, a, axis, keepdims)
-    return converted(join(y, initial), y.dtype)
+
+    def reduce(
+        a: Any, axis: Axis, dtype: Any, keepdims: Any, initial: Any, mask: Any
+    ) -> Any:
+        started = initial is not None and initial is not _UNSET
+        if dtype is None and not started and not _masks(mask):
+            return _plain(p, a, axis, keepdims)
+        if kinds:
+            check_dtype(name, dtype, kinds)
+        a = converted(a, dtype)
+        if _masks(mask):
+            if neutral is None and not started:
+                raise ValueError(
+                    f"np.{name}(..., where=...) has nothing to begin with where nothing is "
+                    f"selected: give it `initial` too"
+                )
+            hidden = _like(initial, a.dtype) if neutral is None else neutral
+            a = where(as_mask(mask, a.shape), a, hidden)
+        if started and neutral is None and not a.size:
+            # The extremum of nothing is what it began with.
+            return converted(_plain(sum_, a, axis, keepdims) + _like(initial, a.dtype), a.dtype)
+        y = _plain(p, a, axis, keepdims)
+        dtype = y.dtype if dtype is None else dtype
+        return converted(join(y, _like(initial, dtype)) if started else y, dtype)
+
+    return reduce
 
 
-def _with_dtype(p: Primitive, neutral: float | None, join: Primitive) -> Callable[..., Any]:
+def _with_dtype(reduce: Callable[..., Any]) -> Callable[..., Any]:
     """Make a function with the signature of np.sum."""
 
     def composite(
@@ -488,12 +493,12 @@ def _with_dtype(p: Primitive, neutral: float | None, join: Primitive) -> Callabl
         initial: Any = _UNSET,
         where: Any = True,
     ) -> Any:
-        return _reduce(p, neutral, join, a, axis, dtype, keepdims, initial, where)
+        return reduce(a, axis, dtype, keepdims, initial, where)
 
     return composite
 
 
-def _without_dtype(p: Primitive, join: Primitive) -> Callable[..., Any]:
+def _without_dtype(reduce: Callable[..., Any]) -> Callable[..., Any]:
     """Make a function with the signature of np.max."""
 
     def composite(
@@ -505,26 +510,46 @@ def _without_dtype(p: Primitive, join: Primitive) -> Callable[..., Any]:
         where: Any = True,
         dtype: Any = None,  # of maximum.reduce, which NumPy calls with keywords
     ) -> Any:
-        return _reduce(p, None, join, a, axis, dtype, keepdims, initial, where)
+        return reduce(a, axis, dtype, keepdims, initial, where)
 
     return composite
 
 
-_np_sum = implements(np.sum, np.add.reduce)(_with_dtype(sum_, 0, add))
-_np_prod = implements(np.prod, np.multiply.reduce)(_with_dtype(prod, 1, multiply))
-implements(np.hypot.reduce)(_with_dtype(hypot_reduce, 0, hypot))
-implements(np.logaddexp.reduce)(_with_dtype(logsumexp, -math.inf, logaddexp))
-implements(np.max, np.amax, np.maximum.reduce)(_without_dtype(max_, maximum))
-implements(np.min, np.amin, np.minimum.reduce)(_without_dtype(min_, minimum))
-implements(np.nanmax, np.fmax.reduce)(_without_dtype(nanmax, fmax))
-implements(np.nanmin, np.fmin.reduce)(_without_dtype(nanmin, fmin))
+_np_sum = implements(np.sum, np.add.reduce)(_with_dtype(_reduction("sum", sum_, add, 0)))
+_np_prod = implements(np.prod, np.multiply.reduce)(
+    _with_dtype(_reduction("prod", prod, multiply, 1))
+)
+implements(np.hypot.reduce)(
+    _with_dtype(_reduction("hypot.reduce", hypot_reduce, hypot, 0, kinds="f"))
+)
+_logaddexp_reduce = _with_dtype(
+    _reduction("logaddexp.reduce", logsumexp, logaddexp, -math.inf, kinds="f")
+)
+implements(np.max, np.amax, np.maximum.reduce)(_without_dtype(_reduction("max", max_, maximum)))
+implements(np.min, np.amin, np.minimum.reduce)(_without_dtype(_reduction("min", min_, minimum)))
+implements(np.nanmax, np.fmax.reduce)(_without_dtype(_reduction("nanmax", nanmax, fmax)))
+implements(np.nanmin, np.fmin.reduce)(_without_dtype(_reduction("nanmin", nanmin, fmin)))
+_every = _reduction("logical_and.reduce", all_, logical_and, True, kinds="b")
+_some = _reduction("logical_or.reduce", any_, logical_or, False, kinds="b")
+implements(np.all)(_without_dtype(_every))
+implements(np.any)(_without_dtype(_some))
+implements(np.logical_and.reduce)(_with_dtype(_every))
+implements(np.logical_or.reduce)(_with_dtype(_some))
+
+
+@implements(np.logaddexp.reduce)
+def _np_logaddexp_reduce(array: Any, *args: Any, **keywords: Any) -> Any:
+    a = shaped(array)
+    if a.dtype.kind in "iub":  # NumPy makes small floats of small integers
+        a = converted(a, np.logaddexp.resolve_dtypes((a.dtype, a.dtype, None))[2])
+    return _logaddexp_reduce(a, *args, **keywords)
 
 
 @implements(np.logaddexp2.reduce)
 def _np_logaddexp2_reduce(array: Any, **keywords: Any) -> Any:
     initial = keywords.pop("initial", None)
-    y = np.logaddexp.reduce(shaped(array) * math.log(2.0), **keywords) * (1.0 / math.log(2.0))
-    return y if initial is None or initial is _UNSET else logaddexp2(y, initial)
+    y = _np_logaddexp_reduce(shaped(array) * math.log(2.0), **keywords) * (1.0 / math.log(2.0))
+    return y if initial is None or initial is _UNSET else logaddexp2(y, _like(initial, y.dtype))
 
 
 @implements(np.nansum)
@@ -545,16 +570,16 @@ def _np_ptp(a: Any, axis: Axis = None, out: Any = None, keepdims: Any = False) -
 # --- averages of what a mask selects -------------------------------------------------------------
 
 
-def _floating(x: Any, dtype: Any) -> tuple[Any, Any]:
+def _floating(name: str, x: Any, dtype: Any) -> tuple[Any, Any]:
     """Return `x` wide enough to be averaged, and the type that the result shall have."""
-    x = converted(x, dtype)
-    x = converted(x, float) if x.dtype.kind in "iub" else x
+    check_dtype(name, dtype, "fc")
+    x = inexact(converted(x, dtype))
     narrow = x.dtype
     return (converted(x, np.float32) if narrow.char == "e" else x), narrow
 
 
 def _selected(mask: Any, x: Any) -> Any:
-    return None if mask is True or mask is _UNSET else _fitted(mask, x)
+    return as_mask(mask, x.shape) if _masks(mask) else None
 
 
 def _number(mask: Any, x: Any, axis: Axis, keepdims: Any) -> Any:
@@ -568,6 +593,15 @@ def _kept(mask: Any, x: Any) -> Any:
     return x if mask is None else where(mask, x, 0.0)
 
 
+def _mean(name: str, a: Any, axis: Axis, dtype: Any, keepdims: Any, mask: Any) -> Any:
+    x, narrow = _floating(name, a, dtype)
+    mask = _selected(mask, x)
+    if mask is None:
+        return converted(_plain(mean, x, axis, keepdims), narrow)
+    total = _plain(sum_, _kept(mask, x), axis, keepdims)
+    return converted(total / _number(mask, x, axis, keepdims), narrow)
+
+
 @implements(np.mean)
 def _np_mean(
     a: Any,
@@ -578,32 +612,38 @@ def _np_mean(
     *,
     where: Any = True,
 ) -> Any:
-    if dtype is None and (where is True or where is _UNSET):
+    if dtype is None and not _masks(where):
         return _plain(mean, a, axis, keepdims)
-    x, narrow = _floating(a, dtype)
-    mask = _selected(where, x)
-    if mask is None:
-        return converted(_plain(mean, x, axis, keepdims), narrow)
-    total = _plain(sum_, _kept(mask, x), axis, keepdims)
-    return converted(total / _number(mask, x, axis, keepdims), narrow)
+    return _mean("mean", a, axis, dtype, keepdims, where)
+
+
+def _numbers_only(a: Any, mask: Any) -> Any:
+    """Return the mask of what is not nan, within another mask."""
+    numbers = logical_not(isnan(a))
+    return logical_and(numbers, as_mask(mask, a.shape)) if _masks(mask) else numbers
+
+
+@implements(np.nanmean)
+def _np_nanmean(
+    a: Any,
+    axis: Axis = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    *,
+    where: Any = True,
+) -> Any:
+    a = shaped(a)
+    return _mean("nanmean", a, axis, dtype, keepdims, _numbers_only(a, where))
 
 
 def _variance(
-    a: Any,
-    axis: Axis,
-    dtype: Any,
-    ddof: float,
-    keepdims: Any,
-    mask: Any,
-    centre: Any = _UNSET,
-    undefined: float = 0.0,
-) -> tuple[Any, Any]:
-    """Return the variance of what a mask selects, and the type that the result shall have.
+    x: Any, axis: Axis, ddof: float, keepdims: Any, mask: Any, centre: Any, undefined: float
+) -> Any:
+    """Return the variance of what a mask selects, about its mean or another `centre`.
 
     `undefined` is what the squares are divided by where there are no degrees of freedom.
     """
-    x, narrow = _floating(a, dtype)
-    mask = _selected(mask, x)
     if centre is _UNSET:
         total = sum_(_kept(mask, x), axis=axis, keepdims=True)
         centre = total / _number(mask, x, axis, True)
@@ -615,8 +655,7 @@ def _variance(
     total = _plain(sum_, squares, axis, keepdims)
     freedom = maximum(_number(mask, x, axis, keepdims) - ddof, 0.0)
     freedom = where(equal(freedom, 0.0), undefined, freedom)
-    y = total / converted(freedom, total.dtype)
-    return y, np.empty((), narrow).real.dtype if dtype is None else narrow
+    return total / converted(freedom, total.dtype)
 
 
 def _degrees(ddof: float, correction: Any) -> float:
@@ -633,8 +672,13 @@ def _root(v: Any) -> Any:
     return where(flat, 0.0, sqrt(where(flat, 1.0, v)))
 
 
-def _like_var(p: Primitive, finish: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Make a function with the signature of np.var."""
+def _like_var(
+    name: str, finish: Callable[[Any], Any], p: Primitive | None = None
+) -> Callable[..., Any]:
+    """Make a function with the signature of np.var; of np.nanvar, without a primitive.
+
+    `finish` makes the result of the variance.
+    """
 
     def composite(
         a: Any,
@@ -649,66 +693,30 @@ def _like_var(p: Primitive, finish: Callable[[Any], Any]) -> Callable[..., Any]:
         correction: Any = _UNSET,
     ) -> Any:
         ddof = _degrees(ddof, correction)
-        if dtype is None and (where is True or where is _UNSET) and mean is _UNSET:
+        if p is not None and dtype is None and mean is _UNSET and not _masks(where):
             static = {"ddof": ddof} if ddof else {}
             if axis is not None:
                 static["axis"] = axis
             if keepdims and keepdims is not _UNSET:
                 static["keepdims"] = True
             return p(a, **static)
-        y, narrow = _variance(a, axis, dtype, ddof, keepdims, where, mean)
-        return converted(finish(y), narrow)
-
-    return composite
-
-
-implements(np.var)(_like_var(var, lambda v: v))
-implements(np.std)(_like_var(std, _root))
-
-
-def _numbers_only(a: Any, mask: Any) -> Any:
-    """Return the mask of what is not nan, within another mask."""
-    numbers = logical_not(isnan(a))
-    return numbers if mask is True or mask is _UNSET else logical_and(numbers, _fitted(mask, a))
-
-
-@implements(np.nanmean)
-def _np_nanmean(
-    a: Any,
-    axis: Axis = None,
-    dtype: Any = None,
-    out: Any = None,
-    keepdims: Any = False,
-    *,
-    where: Any = True,
-) -> Any:
-    a = shaped(a)
-    return _np_mean(a, axis, dtype, None, keepdims, where=_numbers_only(a, where))
-
-
-def _like_nanvar(finish: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Make a function with the signature of np.nanvar."""
-
-    def composite(
-        a: Any,
-        axis: Axis = None,
-        dtype: Any = None,
-        out: Any = None,
-        ddof: float = 0,
-        keepdims: Any = False,
-        *,
-        where: Any = True,
-        mean: Any = _UNSET,
-        correction: Any = _UNSET,
-    ) -> Any:
         a = shaped(a)
-        ddof = _degrees(ddof, correction)
-        mask = _numbers_only(a, where)
-        y, narrow = _variance(a, axis, dtype, ddof, keepdims, mask, mean, math.nan)
-        return converted(finish(y), narrow)
+        if p is None:
+            if mean is not _UNSET and np.broadcast_shapes(np.shape(mean), a.shape) != a.shape:
+                raise ValueError(
+                    f"{name}: a mean of shape {np.shape(mean)} does not broadcast to the array, "
+                    f"which has shape {a.shape}"
+                )
+            where = _numbers_only(a, where)
+        x, narrow = _floating(name, a, dtype)
+        undefined = math.nan if p is None else 0.0
+        y = _variance(x, axis, ddof, keepdims, _selected(where, x), mean, undefined)
+        return converted(finish(y), np.empty((), narrow).real.dtype if dtype is None else narrow)
 
     return composite
 
 
-implements(np.nanvar)(_like_nanvar(lambda v: v))
-implements(np.nanstd)(_like_nanvar(_root))
+implements(np.var)(_like_var("var", lambda v: v, var))
+implements(np.std)(_like_var("std", _root, std))
+implements(np.nanvar)(_like_var("nanvar", lambda v: v))
+implements(np.nanstd)(_like_var("nanstd", _root))

@@ -7,15 +7,17 @@ good as any other number, to every order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import REAL, Primitive, implements, primitive
-from tinygrad_nn.rules.elementwise import into, isnan, not_equal, where
+from tinygrad_nn.rules.elementwise import below, equal, exp, into, isnan, logaddexp, not_equal, where
 from tinygrad_nn.rules.indexing import (
     ARRAY,
     getitem,
@@ -23,30 +25,25 @@ from tinygrad_nn.rules.indexing import (
     scatter_add,
     take_along_axis,
 )
-from tinygrad_nn.rules.joining import concatenate
-from tinygrad_nn.rules.shape import as_kept, astype, broadcast_to, ravel, reshape, shaped
+from tinygrad_nn.rules.joining import concatenate, section
+from tinygrad_nn.rules.shape import (
+    as_kept,
+    broadcast_to,
+    converted,
+    in_line,
+    inexact,
+    ravel,
+    reshape,
+    shaped,
+)
 
 # --- helpers -------------------------------------------------------------------------------------
-
-
-def converted(x: Any, dtype: Any) -> Any:
-    """Return `x` with axes and of the dtype asked for; of its own by default."""
-    x = shaped(x)
-    if dtype is None or dtype is np._NoValue or x.dtype == dtype:
-        return x
-    return astype(x, dtype=np.dtype(dtype))
 
 
 def without_nan(x: Any, fill: int) -> Any:
     """Return `x` with a constant in place of every nan."""
     x = shaped(x)
     return where(isnan(x), fill, x) if x.dtype.kind in "fc" else x
-
-
-def section(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
-    """Return ``x[start:stop]`` along `axis`."""
-    axis = normalize_axis_index(axis, x.ndim)
-    return getitem(x, template=(*(slice(None),) * axis, slice(start, stop)))
 
 
 def delayed(x: Any, *, axis: Any, fill: float, reverse: bool = False) -> Any:
@@ -167,20 +164,68 @@ def cummin(x: Any, *, axis: int, out: Any = None) -> Any:
     return into(np.minimum.accumulate(x, axis=axis), out)
 
 
+def _logcumsumexp_rule(g: Any, y: Any, x: Any, *, axis: int) -> Any:
+    """Return ``exp(x_j - y_j) c_j``, with ``c_j = g_j + exp(y_j - y_j+1) c_j+1``: no exp overflows.
+
+    What is -inf gets no gradient.
+    """
+    nothing = equal(y, -np.inf)
+    level = where(nothing, 0.0, y)
+    following = delayed(level, axis=axis, fill=0.0, reverse=True)
+    factors = where(nothing, 0.0, exp(below(level, following)))
+    c = recurrence(factors, g, axis=axis, reverse=True)
+    return where(nothing, 0.0, exp(below(where(nothing, 0.0, x), level)) * c)
+
+
+@primitive(rules=[_logcumsumexp_rule], domain=(REAL,))
+def logcumsumexp(x: Any, *, axis: int, out: Any = None) -> Any:
+    """Take the running logarithm of the sum of exponentials along `axis`."""
+    x = np.asarray(x)
+    if x.dtype.kind != "c":
+        return into(np.logaddexp.accumulate(x, axis=axis), out)
+    rows = list(accumulate(np.moveaxis(x, axis, 0), logaddexp.forward))
+    return into(np.stack(rows, axis=axis) if rows else x, out)
+
+
 def _running(target: Primitive) -> Callable[..., Any]:
     """Make a function with the signature of np.cumsum."""
 
     def composite(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
-        a = converted(a, dtype)
-        return target(ravel(a), axis=0) if axis is None else target(a, axis=axis)
+        x, axis = in_line(converted(a, dtype), axis)
+        return converted(target(x, axis=axis), dtype)
 
     return composite
 
 
-_np_cumsum = implements(np.cumsum, np.add.accumulate)(_running(cumsum))
-_np_cumprod = implements(np.cumprod, np.multiply.accumulate)(_running(cumprod))
-implements(np.maximum.accumulate)(_running(cummax))
-implements(np.minimum.accumulate)(_running(cummin))
+def _accumulating(function: np.ufunc, target: Primitive) -> Callable[..., Any]:
+    """Implement the method `accumulate` of a ufunc, which knows one axis."""
+
+    @implements(function.accumulate)
+    def composite(array: Any, axis: Any = 0, dtype: Any = None, out: Any = None) -> Any:
+        x = converted(array, dtype)
+        axes = range(x.ndim) if axis is None else normalize_axis_tuple(axis, max(x.ndim, 1))
+        if not x.ndim:
+            raise TypeError(f"{function.__name__}.accumulate needs an axis, got a number")
+        if len(axes) != 1:
+            raise ValueError(f"{function.__name__}.accumulate goes along one axis, got {axis!r}")
+        return converted(target(x, axis=axes[0]), dtype)
+
+    return composite
+
+
+_np_cumsum = implements(np.cumsum)(_running(cumsum))
+_np_cumprod = implements(np.cumprod)(_running(cumprod))
+_accumulating(np.add, cumsum)
+_accumulating(np.multiply, cumprod)
+_accumulating(np.maximum, cummax)
+_accumulating(np.minimum, cummin)
+_logaddexp_accumulate = _accumulating(np.logaddexp, logcumsumexp)
+
+
+@implements(np.logaddexp2.accumulate)
+def _np_logaddexp2_accumulate(array: Any, axis: Any = 0, dtype: Any = None, out: Any = None) -> Any:
+    y = _logaddexp_accumulate(converted(array, dtype) * math.log(2.0), axis)
+    return y * (1.0 / math.log(2.0))
 
 
 @implements(np.nancumsum)
@@ -206,12 +251,12 @@ def _cumulative(name: str, target: Primitive, identity: int) -> Callable[..., An
         include_initial: bool = False,
     ) -> Any:
         x = converted(x, dtype)
-        x = reshape(x, shape=(1,)) if x.ndim == 0 else x
+        x = ravel(x) if x.ndim == 0 else x
         if axis is None:
             if x.ndim != 1:
                 raise ValueError(f"{name} of an array with {x.ndim} axes needs an axis")
             axis = 0
-        y = target(x, axis=axis)
+        y = converted(target(x, axis=axis), dtype)
         if not include_initial:
             return y
         lengths = list(y.shape)
@@ -255,7 +300,7 @@ def _np_add_reduceat(
     array: Any, indices: Any, axis: int = 0, dtype: Any = None, out: Any = None
 ) -> Any:
     positions = tuple(int(i) for i in indices)
-    return add_reduceat(converted(array, dtype), indices=positions, axis=axis)
+    return converted(add_reduceat(converted(array, dtype), indices=positions, axis=axis), dtype)
 
 
 # --- differences ---------------------------------------------------------------------------------
@@ -327,9 +372,7 @@ def _spacings(varargs: Sequence[Any], shape: tuple[int, ...], axes: Sequence[int
                 f"gradient: coordinates along axis {axis} must be a vector of length "
                 f"{shape[axis]}, got shape {np.shape(given)}"
             )
-        given = shaped(given)
-        given = converted(given, float) if given.dtype.kind in "iub" else given
-        found.append(_along(_np_diff(given), len(shape), axis))
+        found.append(_along(_np_diff(inexact(given)), len(shape), axis))
     return found
 
 
@@ -376,12 +419,10 @@ def _derivative(f: Any, h: Any, axis: int, edge_order: int) -> Any:
 
 @implements(np.gradient)
 def _np_gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
-    f = shaped(f)
-    f = converted(f, float) if f.dtype.kind in "iub" else f
+    f = inexact(f)
     if edge_order not in (1, 2):
         raise ValueError(f"gradient: edge_order must be 1 or 2, got {edge_order!r}")
-    given = range(f.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = [normalize_axis_index(i, f.ndim) for i in given]
+    axes = range(f.ndim) if axis is None else normalize_axis_tuple(axis, f.ndim)
     if any(f.shape[i] < edge_order + 1 for i in axes):
         raise ValueError(
             f"gradient with edge_order={edge_order} needs at least {edge_order + 1} elements "
@@ -494,6 +535,8 @@ def _np_sort(
     # `kind` and `stable` are about the way there: the numbers are the same, and the gradient is
     # that of a stable sort in any case.
     _no_fields("sort", order)
+    if kind is not None and stable is not None:
+        raise ValueError("sort takes either kind or stable, which mean the same")
     a = shaped(a)
     return sort(ravel(a), axis=0) if axis is None else sort(a, axis=axis)
 
@@ -503,6 +546,8 @@ def _np_partition(
     a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
 ) -> Any:
     _no_fields("partition", order)
+    if kind != "introselect":
+        raise ValueError(f"partition: kind must be 'introselect', got {kind!r}")
     a = shaped(a)
     kth = kth if isinstance(kth, int | np.integer) else tuple(int(k) for k in kth)
     return (

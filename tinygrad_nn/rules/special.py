@@ -84,9 +84,9 @@ def bessel_ratio(x: Any, *, order: int = 1, out: Any = None) -> Any:
     """
     x = floating(x)
     wide = x.astype(np.result_type(x.dtype, np.float64))
-    size = np.abs(np.real(wide))
-    largest = float(np.fmax.reduce(size, axis=None, initial=0.0))  # which a nan has no say in
-    intervals = 24 + order + int(6.0 * math.sqrt(min(largest, 2e4)))  # beyond it all is infinite
+    size = np.minimum(np.abs(np.real(wide)), 2e4)  # where the result has long been infinite
+    largest = np.fmax.reduce(size, axis=None, initial=0.0)  # in which a nan has no say
+    intervals = 24 + order + int(6.0 * math.sqrt(largest))
     total = np.zeros_like(wide)
     for k in range(intervals):
         angle = math.pi * (k + 0.5) / intervals

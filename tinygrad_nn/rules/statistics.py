@@ -17,8 +17,18 @@ from tinygrad_nn.rules.indexing import ARRAY, getitem, scatter_add, take_along_a
 from tinygrad_nn.rules.joining import concatenate
 from tinygrad_nn.rules.linalg import matmul
 from tinygrad_nn.rules.reduction import Axis, mean, sum_
-from tinygrad_nn.rules.sequence import argsort, converted, ranked
-from tinygrad_nn.rules.shape import astype, broadcast_to, moveaxis, reshape, shaped, transpose
+from tinygrad_nn.rules.sequence import argsort, ranked
+from tinygrad_nn.rules.shape import (
+    astype,
+    broadcast_to,
+    check_dtype,
+    converted,
+    inexact,
+    moveaxis,
+    reshape,
+    shaped,
+    transpose,
+)
 
 
 def _raw(x: Any) -> Any:
@@ -48,6 +58,7 @@ def _np_average(
     keepdims: Any = False,
 ) -> Any:
     a = shaped(a)
+    axis = axis if axis is None else normalize_axis_tuple(axis, a.ndim)
     keepdims = bool(keepdims) and keepdims is not np._NoValue
     if weights is None:
         y = mean(a, axis=axis, keepdims=keepdims)
@@ -66,18 +77,17 @@ def _np_average(
     return (y, broadcast_to(total, shape=y.shape)) if returned else y
 
 
-def _laid_out(weights: Any, a: Any, axis: Axis) -> Any:
+def _laid_out(weights: Any, a: Any, axes: tuple[int, ...] | None) -> Any:
     """Give weights of the reduced axes alone the shape of the whole array."""
-    if axis is None:
+    if axes is None:
         raise TypeError(
             f"average: weights of shape {weights.shape} for an array of shape {a.shape} need an "
             f"axis"
         )
-    axes = normalize_axis_tuple(axis, a.ndim)
     expected = tuple(a.shape[i] for i in axes)
     if weights.shape != expected:
         raise ValueError(
-            f"average: weights along axis {axis} must have shape {expected}, got {weights.shape}"
+            f"average: weights along the axes {axes} must have shape {expected}, got {weights.shape}"
         )
     order = sorted(range(len(axes)), key=axes.__getitem__)
     lengths = [n if i in axes else 1 for i, n in enumerate(a.shape)]
@@ -153,8 +163,7 @@ def _quantile(
     a = shaped(a)
     if a.dtype.kind == "c" and name not in ("median", "nanmedian"):
         raise TypeError(f"{name} needs real numbers, got an array of dtype {a.dtype}")
-    if a.dtype.kind in "iub" and method not in _STEPS:
-        a = converted(a, float)
+    a = a if method in _STEPS else inexact(a)
     weak = isinstance(q, int | float)
     levels = np.asarray(_constant(q, f"`q` of np.{name}"), float) / scale
     if not np.all((levels >= 0.0) & (levels <= 1.0)):

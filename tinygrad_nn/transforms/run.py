@@ -16,7 +16,8 @@ import numpy as np
 from tinygrad_nn.backward import pull_back, reachable
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.forward import push_forward
-from tinygrad_nn.graph import Node, is_grad_enabled, next_serial, recording, transforming
+from tinygrad_nn.graph import Node, is_grad_enabled, next_serial, recording
+from tinygrad_nn.guard import Guard
 from tinygrad_nn.rules.shape import astype
 from tinygrad_nn.tensor import Tensor, alias, stand_in
 from tinygrad_nn.tree import Tree, flatten, tree_map
@@ -83,7 +84,8 @@ class Run:
             self.inputs += nodes
             with recording():  # a module puts results into its parameters' places
                 moved[i] = tree.rebuild(nodes)
-        with recording(), transforming():
+        self._guard = Guard()
+        with recording(), self._guard:
             y = f(*moved, **keywords)
         if has_aux:
             if not isinstance(y, tuple | list) or len(y) != 2:
@@ -153,6 +155,7 @@ class Run:
 
     def pull(self, seeds: Iterable[tuple[Any, Any]], *, record: bool) -> list[Any]:
         """Pull cotangents of outputs back to the inputs; None for those that get none."""
+        self._guard.check()
         moving = [(node, g) for node, g in seeds if moves(node)]
         with recording():
             _, found = pull_back(moving, record=record, inputs=self.inputs, live=self.live)
@@ -160,6 +163,7 @@ class Run:
 
     def push(self, tangents: Sequence[tuple[Node, Any]], *, record: bool) -> list[Any]:
         """Push tangents of inputs forward to the outputs; None for those that nothing moves."""
+        self._guard.check()
         nodes = [node for node in self.output.leaves if moves(node)]
         with recording():
             found = push_forward(tangents, nodes, record=record, live=self.live)
