@@ -193,7 +193,7 @@ OWN: dict[str, tuple[Domain, tuple[float, ...]]] = {
     "entr": (POSITIVE, ()),
 }
 
-_KINKS = {"absolute": (0.0,), "fabs": (0.0,)}
+_KINKS = {"absolute": (0.0,), "fabs": (0.0,), "sinc": (0.0,)}  # 0/0 in the quotient of sinc
 
 
 def _unary(s: Scope) -> str | None:

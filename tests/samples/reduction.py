@@ -59,6 +59,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "nanmin": np.nanmin,
     "var": np.var,
     "std": np.std,
+    "all": np.all,
+    "any": np.any,
     "hypot_reduce": lambda x, **k: np.sqrt(np.sum(x * x, **k)),
 }
 
@@ -166,6 +168,37 @@ CALLS: list[Call] = [
     call(with_nan(np.nanstd, HOLES), r(3, 4), axis=0, correction=1),
     call(with_nan(np.fmax.reduce, HOLES), r(3, 4), axis=1),
     call(with_nan(np.fmin.reduce, HOLES), r(3, 4)),
+    *[
+        call(function, r(2, 3), **keywords)
+        for function in (np.all, np.any, np.logical_and.reduce, np.logical_or.reduce)
+        for keywords in ({}, {"axis": 1}, {"axis": -1, "keepdims": True}, {"where": _MASK})
+    ],
+    call(np.logical_and.reduce, r(2, 3), initial=0.0),
+    call(np.logical_or.reduce, np.zeros((2, 3)), initial=0.5, axis=None, dtype=bool),
+    # numbers have an axis
+    *[
+        call(function, r(), **keywords)
+        for function in (
+            np.sum, np.prod, np.mean, np.max, np.min, np.ptp, np.nansum, np.nanprod, np.nanmax,
+            np.nanmean, np.nanvar, np.nanstd, np.var, np.add.reduce, np.maximum.reduce,
+            np.hypot.reduce, np.logaddexp.reduce,
+        )
+        for keywords in ({"axis": 0}, {"axis": -1, "keepdims": True})
+    ],
+    # sums of truth values and of small integers stay such
+    *[
+        call(function, r(2, 3, domain=(5.0, 9.0)), dtype=dtype)
+        for function in (
+            np.sum, np.prod, np.nansum, np.nanprod, np.add.reduce, np.multiply.reduce, np.max,
+        )[:-1]
+        for dtype in (bool, np.int8, np.float32)
+    ],
+    call(np.maximum.reduce, r(2, 3), dtype=int),
+    call(np.sum, r(2, 3), dtype=bool, initial=0.5),
+    # `initial` takes the dtype of the result
+    call(np.prod, r(2, 3) , dtype=int, initial=2.5),
+    call(np.sum, r(2, 3), where=[[1, 0, 2], [0, 1, 0]]),
+    call(np.mean, r(2, 3), where=[1, 0, 2]),
     call(np.sum, r()),
     call(np.mean, r()),
     call(np.max, r()),

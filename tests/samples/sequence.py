@@ -51,6 +51,18 @@ ROWS: list[Row] = [
         ]
     ],
     row("running_argmax", (3, 4), axis=1, largest=False),
+    *[
+        row("logcumsumexp", shape, axis=axis)
+        for shape, axis in [
+            ((5,), 0),
+            ((3, 4), 0),
+            ((3, 4), -1),
+            ((2, 3, 2), 1),
+            ((2, 0), 1),
+            ((0, 2), 1),
+        ]
+    ],
+    row("logcumsumexp", np.array([800.0, 801.0, -900.0, 799.0]), axis=0),
     row("running_argmax", np.array([1.0, 1.0, 0.0, 2.0, 2.0, 3.0]), axis=0),
     row("add_reduceat", (6,), indices=(0, 2, 3)),
     row("add_reduceat", (6,), indices=(4, 1, 1, 0)),
@@ -117,6 +129,12 @@ def _running_argmax(x: Any, *, axis: int, largest: bool = True) -> Any:
     return np.apply_along_axis(along, axis, x) if x.size else np.zeros(x.shape, np.intp)
 
 
+def _logcumsumexp(x: Any, *, axis: int) -> Any:
+    top = np.max(x, axis=axis, keepdims=True, initial=0.0)
+    with np.errstate(divide="ignore"):
+        return top + np.log(np.cumsum(np.exp(x - top), axis))
+
+
 #: Forwards written in another way, of primitives that no NumPy function of the same name computes.
 REFERENCES: dict[str, Callable[..., Any]] = {
     "unique_part": lambda x, *, part: np.array([1, 0] if part == "index" else [1, 2]),
@@ -126,6 +144,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "running_argmax": _running_argmax,
     "cummax": np.maximum.accumulate,
     "cummin": np.minimum.accumulate,
+    "logcumsumexp": _logcumsumexp,
     "add_reduceat": lambda x, *, indices, axis=0: np.add.reduceat(x, indices, axis),
     "sort": np.sort,
     "argsort": np.argsort,
@@ -135,6 +154,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "lexsort": lambda *keys, axis=-1: np.lexsort(keys, axis),
 }
 
+#: Since NumPy 2.1.
+_CUMULATIVE = [f for name in ("sum", "prod") if (f := getattr(np, f"cumulative_{name}", None))]
 _X = np.array([0.0, 0.7, 1.1, 2.5])
 
 #: Calls of NumPy functions that are compositions of primitives.
@@ -151,20 +172,38 @@ CALLS: list[Call] = [
             (r(2, 0), {"axis": 1}),
         ]
     ],
+    *[
+        call(function, r(), axis=axis)
+        for function in (np.cumsum, np.cumprod, np.nancumsum)
+        for axis in (0, -1)
+    ],
+    *[
+        call(function, r(2, 3, domain=(5.0, 9.0)), axis=1, dtype=dtype)
+        for function in (
+            np.cumsum, np.cumprod, np.nancumsum, np.nancumprod, np.add.accumulate,
+            np.multiply.accumulate, np.maximum.accumulate, *_CUMULATIVE,
+        )
+        for dtype in (bool, np.int8, np.float32)
+    ],
+    *[
+        call(ufunc.accumulate, r(4), axis=None)
+        for ufunc in (np.add, np.maximum, np.logaddexp, np.logaddexp2)
+    ],
+    call(np.add.reduceat, r(6), [0, 2, 3], dtype=bool),
     call(np.cumsum, r(2, 3), 1),
     call(with_nan(np.nancumsum, HOLES), r(3, 4), axis=1),
     call(with_nan(np.nancumprod, HOLES), r(3, 4), axis=0),
     call(with_nan(np.nancumprod, HOLES), r(3, 4)),
     *[
         call(ufunc.accumulate, r(3, 4), **keywords)
-        for ufunc in (np.add, np.multiply, np.maximum, np.minimum)
+        for ufunc in (
+            np.add, np.multiply, np.maximum, np.minimum, np.logaddexp, np.logaddexp2,
+        )
         for keywords in ({}, {"axis": 1}, {"axis": -2})
     ],
     *[
         call(function, x, **keywords)
-        for function in (
-            (np.cumulative_sum, np.cumulative_prod) if hasattr(np, "cumulative_sum") else ()
-        )
+        for function in _CUMULATIVE
         for x, keywords in [
             (r(4), {}),
             (r(2, 3), {"axis": 1}),
@@ -197,6 +236,7 @@ CALLS: list[Call] = [
     call(np.gradient, r(3, 4), _X, axis=1),
     call(np.gradient, r(3, 4, 3), 0.5, 1.5, axis=(-1, 0)),
     call(np.gradient, r(2)),
+    call(np.gradient, r(3, 4), axis=[1, 0]),
     call(np.gradient, r(4), r(domain=(0.5, 1.0))),
     call(np.gradient, r(4), r(4, domain=(0.5, 1.0)), edge_order=2),
     call(np.gradient, r(4), np.array([0, 1, 3, 4])),

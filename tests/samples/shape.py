@@ -14,12 +14,19 @@ ROWS: list[Row] = []
 EXTRA: dict[str, list[tuple[Any, ...]]] = {}
 
 #: Forwards written in another way, of primitives that no NumPy function of the same name computes.
-REFERENCES: dict[str, Callable[..., Any]] = {"reshape": np.reshape, "ravel": np.ravel}
+REFERENCES: dict[str, Callable[..., Any]] = {
+    "reshape": np.reshape,
+    "ravel": np.ravel,
+    "copy": np.array,
+}
 
 _ARRAY = np.array([[1.0, 2.0, 3.0]])
 
 #: Calls of NumPy functions that are compositions of primitives.
 CALLS: list[Call] = [
+    call(np.copy, r(2, 3)),
+    call(np.copy, r(2, 3), "F", subok=True),
+    call(np.copy, r(), order="C"),
     call(np.full_like, r(2, 3), r()),
     call(np.full_like, r(2), r(3), shape=(2, 3)),
     call(np.reshape, r(2, 3), (3, 2)),

@@ -42,6 +42,11 @@ def conjugate(z: Any, *, out: Any = None) -> Any:
     return into(np.array(np.conjugate(z)), out)
 
 
+def conj(z: Any) -> Any:
+    """Return the complex conjugate; of real numbers without a node."""
+    return np.conjugate(z) if np.iscomplexobj(z) else z
+
+
 @primitive(
     numpy=[np.angle],
     rules=[lambda g, y, z, *, deg=False: _angle_rule(g, z, deg)],

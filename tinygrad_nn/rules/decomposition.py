@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import REAL, implements, primitive
+from tinygrad_nn.rules.complex import conj
 from tinygrad_nn.rules.elementwise import (
     equal,
     floating,
@@ -41,9 +42,9 @@ from tinygrad_nn.rules.elementwise import (
     sign,
     where,
 )
-from tinygrad_nn.rules.linalg import _T, array, conj
+from tinygrad_nn.rules.linalg import _T
 from tinygrad_nn.rules.reduction import Axis, _expand
-from tinygrad_nn.rules.shape import broadcast_to, sum_to
+from tinygrad_nn.rules.shape import broadcast_to, converted, inexact, shaped, sum_to
 
 Mask = npt.NDArray[np.bool_]
 
@@ -130,7 +131,7 @@ def _from_lower(x: Any) -> Any:
 
 
 def _check_square(x: Any) -> Any:
-    x = array(x)
+    x = inexact(x)
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise np.linalg.LinAlgError(
             f"the last two dimensions of the array must be square, got shape {x.shape}"
@@ -181,7 +182,7 @@ def pinv(x: Any, *, rcond: Any = None, out: Any = None) -> Any:
 
 @implements(np.linalg.pinv)
 def _np_pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue) -> Any:
-    a = _check_square(a) if hermitian else array(a)
+    a = _check_square(a) if hermitian else shaped(a)
     if rtol is not np._NoValue:
         if rcond is not None:
             raise ValueError("`rtol` and `rcond` can't be both set.")
@@ -191,15 +192,15 @@ def _np_pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = 
 
 @implements(np.linalg.lstsq)
 def _lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, Any]:
-    a, b = array(a), array(b)
+    a, b = inexact(a), inexact(b)
     if a.ndim != 2 or b.ndim not in (1, 2) or len(a) != len(b):
         raise np.linalg.LinAlgError(
             f"lstsq takes a matrix and one or more right-hand sides of its length, got shapes "
             f"{a.shape} and {b.shape}"
         )
     m, n = a.shape
-    dtype = np.result_type(a, b, np.half)
-    a, b = (x if x.dtype == dtype else x.astype(dtype) for x in (a, b))
+    dtype = np.result_type(a, b)
+    a, b = converted(a, dtype), converted(b, dtype)
     if rcond is None:
         rcond = float(np.finfo(dtype).eps) * max(m, n)
     x = pinv(a, rcond=rcond) @ b
@@ -223,7 +224,7 @@ def _tensorinv(a: Any, ind: int = 2) -> Any:
 
 @implements(np.linalg.tensorsolve)
 def _tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
-    a, b = array(a), array(b)
+    a, b = shaped(a), shaped(b)
     if axes is not None:
         a = np.moveaxis(a, tuple(axes), tuple(range(a.ndim - len(axes), a.ndim)))
     shape = a.shape[b.ndim :]
@@ -288,14 +289,17 @@ def cofactor(x: Any, *, out: Any = None) -> Any:
     """Matrix of cofactors, the gradient of the determinant: of singular matrices too.
 
     The determinant times the transposed inverse where that is accurate, else the cofactors of the
-    singular values in the basis of singular vectors, which divide by nothing.
+    singular values in the basis of singular vectors, which divide by nothing. Where an element is
+    nan or infinite, all are nan.
     """
     if _well_conditioned(x):
         return np.expand_dims(np.linalg.det(x), (-2, -1)) * _T(np.linalg.inv(x))
-    u, s, vh = np.linalg.svd(x)
+    finite = np.isfinite(x).all(axis=(-2, -1), keepdims=True)
+    u, s, vh = np.linalg.svd(np.where(finite, x, 0.0))
     others = np.where(_eye(x.shape[-1]), 1.0, _columns(s)).prod(axis=-1)
     turn = np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))
-    return turn * (np.conj(u) * _columns(others)) @ np.conj(vh)
+    y = turn * (np.conj(u) * _columns(others)) @ np.conj(vh)
+    return np.where(finite, y, np.nan)
 
 
 def _slogdet_rule(g: Any, y: Any, x: Any) -> Any:
@@ -499,7 +503,7 @@ _SVDResult: Any = type(np.linalg.svd(np.eye(1)))
 def _np_svd(
     a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
-    a = array(a)
+    a = shaped(a)
     if hermitian:
         w, v = _np_eigh(a)
         order = np.argsort(np.abs(w), axis=-1)[..., ::-1]
@@ -559,7 +563,7 @@ _QRResult: Any = type(np.linalg.qr(np.eye(1)))
 
 @implements(np.linalg.qr)
 def _np_qr(a: Any, mode: str = "reduced") -> Any:
-    a = array(a)
+    a = shaped(a)
     if a.ndim < 2:
         raise np.linalg.LinAlgError(f"qr takes matrices, got an array of shape {a.shape}")
     m, n = a.shape[-2:]
@@ -604,13 +608,13 @@ def vector_norm(
     return np.sqrt(np.add.reduce(squares, axis=axis, keepdims=keepdims))
 
 
-def _inexact(x: Any) -> Any:
-    x = array(x)
-    return x.astype(np.dtype(float)) if x.dtype.kind in "iub" else x
+def _largest(sizes: Any, **keywords: Any) -> Any:
+    """Return the maximum of absolute values, which of none is 0."""
+    return np.max(sizes, **keywords) if sizes.size else np.max(sizes, initial=0.0, **keywords)
 
 
 #: Vector norms that are a sum or an extremum of absolute values.
-_SIMPLE: dict[Any, Any] = {1: np.sum, math.inf: np.max, -math.inf: np.min}
+_SIMPLE: dict[Any, Any] = {1: np.sum, math.inf: _largest, -math.inf: np.min}
 
 
 def _vector(x: Any, ord: Any, axis: Axis, keepdims: bool) -> Any:
@@ -627,9 +631,9 @@ def _vector(x: Any, ord: Any, axis: Axis, keepdims: bool) -> Any:
 
 #: What a matrix norm does first and then: a sum over one axis (of two), or singular values.
 _SUMS: dict[Any, tuple[int, Any]] = {
-    1: (-2, np.max), -1: (-2, np.min), math.inf: (-1, np.max), -math.inf: (-1, np.min),
+    1: (-2, _largest), -1: (-2, np.min), math.inf: (-1, _largest), -math.inf: (-1, np.min),
 }  # fmt: skip
-_SPECTRAL: dict[Any, Any] = {2: np.max, -2: np.min, "nuc": np.sum}
+_SPECTRAL: dict[Any, Any] = {2: _largest, -2: np.min, "nuc": np.sum}
 
 
 def _matrix(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -> Any:
@@ -649,10 +653,11 @@ def _matrix(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -> Any:
 
 @implements(np.linalg.norm)
 def _norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Any:
-    x = _inexact(x)
+    x = inexact(x)
     if axis is None and ord is None:
         return vector_norm(x, keepdims=keepdims)
-    axes = tuple(range(x.ndim)) if axis is None else tuple(np.atleast_1d(axis).tolist())
+    given = axis if isinstance(axis, tuple | None) else (operator.index(axis),)
+    axes = tuple(range(x.ndim)) if given is None else given
     if len(axes) == 1:
         return _vector(x, ord, operator.index(axes[0]), keepdims)
     if len(axes) == 2:
@@ -662,12 +667,12 @@ def _norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) ->
 
 @implements(np.linalg.vector_norm)
 def _vector_norm(x: Any, /, *, axis: Axis = None, keepdims: bool = False, ord: Any = 2) -> Any:
-    return _vector(_inexact(x), ord, axis, keepdims)
+    return _vector(inexact(x), ord, axis, keepdims)
 
 
 @implements(np.linalg.matrix_norm)
 def _matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
-    return _matrix(_inexact(x), ord, (-2, -1), keepdims)
+    return _matrix(inexact(x), ord, (-2, -1), keepdims)
 
 
 @implements(np.linalg.cond)

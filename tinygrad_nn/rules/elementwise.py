@@ -224,7 +224,7 @@ copysign    = ufunc(np.copysign, lambda g, y, a, b: g * (sign(a) * copysign(1.0,
                     forward=_continued(np.copysign, lambda a, b: np.copysign(1.0, np.real(a)) * np.copysign(1.0, np.real(b)) * a))
 heaviside   = ufunc(np.heaviside, None, lambda g, y, x, h: keep(equal(x, 0.0), g), scalar=lambda x, h: h if x == 0 else x if x != x else float(x > 0),
                     forward=_continued(np.heaviside, lambda x, h: np.where(np.equal(x, 0.0), h, np.heaviside(np.real(x), 0.0))))
-nextafter   = ufunc(np.nextafter, lambda g, y, a, b: g, None,                   scalar=math.nextafter)
+nextafter   = ufunc(np.nextafter, lambda g, y, a, b: g, None,                   scalar=math.nextafter, domain=(UNIT, (2.0, 3.0)))
 remainder   = ufunc(np.remainder, lambda g, y, a, b: g, lambda g, y, a, b: -g * floor_divide(a, b), domain=((0.65, 0.75), (0.26, 0.3)),
                     forward=_continued(np.remainder, lambda a, b: a - b * np.floor_divide(np.real(a), np.real(b))))
 fmod        = ufunc(np.fmod, lambda g, y, a, b: g, _fmod_divisor,               scalar=math.fmod, domain=((0.65, 0.75), (0.26, 0.3)),
@@ -377,6 +377,13 @@ _UNSET: Any = np._NoValue
 _clip_ufunc = getattr(np, "_core").umath.clip  # noqa: B009  # hidden from the type checker
 
 
+def _extremes(dtype: Any) -> tuple[Any, Any]:
+    """Return the least and the greatest number of a dtype."""
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min, np.iinfo(dtype).max
+    return (False, True) if dtype.kind == "b" else (-math.inf, math.inf)
+
+
 @implements(np.clip, _clip_ufunc)
 def _np_clip(
     a: Any,
@@ -396,11 +403,10 @@ def _np_clip(
         raise ValueError("clip takes either a_min and a_max, or min and max, which mean the same")
     else:
         lo, hi = a_min, a_max
-    limits = np.iinfo(a.dtype) if a.dtype.kind in "iu" else None
-    if lo is None:
-        lo = limits.min if limits else -math.inf
-    if hi is None:
-        hi = limits.max if limits else math.inf
+    lo, hi = (
+        bound if bound is not None else extreme
+        for bound, extreme in zip((lo, hi), _extremes(a.dtype), strict=True)
+    )
     return clip(a, lo, hi) if out is None else clip(a, lo, hi, out=out)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.primitive import REAL, implements, primitive
+from tinygrad_nn.rules.complex import conj
 from tinygrad_nn.rules.indexing import getitem, scatter_add
 
 #: `norm` of the transform in the other direction that has the same factor.
@@ -57,10 +58,6 @@ def _multiplicity(n: int, dtype: str, axis: int, ndim: int) -> npt.NDArray[Any]:
 
 def _counts(n: int, g: Any, axis: int) -> npt.NDArray[Any]:
     return _multiplicity(n, g.dtype.char.lower(), axis, g.ndim)
-
-
-def _conjugate(x: Any) -> Any:
-    return np.conjugate(x) if np.iscomplexobj(x) else x
 
 
 # --- along one axis ------------------------------------------------------------------------------
@@ -129,12 +126,12 @@ def irfft(
 
 @implements(np.fft.hfft)
 def _hfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None, out: Any = None) -> Any:
-    return irfft(_conjugate(a), n=n, axis=axis, norm=_OTHER_WAY.get(norm, norm))
+    return irfft(conj(a), n=n, axis=axis, norm=_OTHER_WAY.get(norm, norm))
 
 
 @implements(np.fft.ihfft)
 def _ihfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None, out: Any = None) -> Any:
-    return _conjugate(rfft(a, n=n, axis=axis, norm=_OTHER_WAY.get(norm, norm)))
+    return conj(rfft(a, n=n, axis=axis, norm=_OTHER_WAY.get(norm, norm)))
 
 
 # --- along several axes --------------------------------------------------------------------------

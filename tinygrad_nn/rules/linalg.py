@@ -12,8 +12,9 @@ import numpy as np
 
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.primitive import REAL, implements, primitive
+from tinygrad_nn.rules.complex import conj
 from tinygrad_nn.rules.elementwise import keep
-from tinygrad_nn.rules.shape import ones, reshape, sum_to, swapaxes, transpose
+from tinygrad_nn.rules.shape import ones, reshape, shaped, sum_to, swapaxes, transpose
 
 
 def _T(x: Any) -> Any:  # noqa: N802  # the usual letter for a transposed matrix
@@ -86,16 +87,6 @@ def linear(x: Any, weight: Any, bias: Any, *, out: Any = None) -> Any:
 # --- other products, made of this one ------------------------------------------------------------
 
 
-def array(x: Any) -> Any:
-    """Return `x` as it is if it has a shape, else as an array."""
-    return x if hasattr(x, "ndim") else np.asarray(x)
-
-
-def conj(x: Any) -> Any:
-    """Return the complex conjugate; of real numbers without a node."""
-    return np.conjugate(x) if np.iscomplexobj(x) else x
-
-
 @implements(np.dot)
 def _np_dot(a: Any, b: Any, out: Any = None) -> Any:
     n, m = np.ndim(a), np.ndim(b)
@@ -118,7 +109,7 @@ def _inner(a: Any, b: Any, /) -> Any:
 
 @implements(np.vdot)
 def _vdot(a: Any, b: Any, /) -> Any:
-    return matmul(np.ravel(conj(array(a))), np.ravel(b))
+    return matmul(np.ravel(conj(shaped(a))), np.ravel(b))
 
 
 @implements(np.outer)
@@ -138,7 +129,7 @@ def _linalg_outer(x1: Any, x2: Any, /) -> Any:
 
 @implements(np.tensordot)
 def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    a, b = array(a), array(b)
+    a, b = shaped(a), shaped(b)
     try:
         n = operator.index(axes)
         left, right = list(range(a.ndim - n, a.ndim)), list(range(n))
@@ -181,7 +172,7 @@ def _cross(
 ) -> Any:
     if axis is not None:
         axisa = axisb = axisc = axis
-    a, b = np.moveaxis(array(a), axisa, -1), np.moveaxis(array(b), axisb, -1)
+    a, b = np.moveaxis(shaped(a), axisa, -1), np.moveaxis(shaped(b), axisb, -1)
     lengths = a.shape[-1], b.shape[-1]
     if not set(lengths) <= {2, 3}:
         raise ShapeError(f"cross takes vectors of length 3 (or 2), got lengths {lengths}")
@@ -205,7 +196,7 @@ def _cross(
 
 @implements(np.linalg.cross)
 def _linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
-    x1, x2 = array(x1), array(x2)
+    x1, x2 = shaped(x1), shaped(x2)
     if x1.shape[axis] != 3 or x2.shape[axis] != 3:
         raise ShapeError(
             f"np.linalg.cross takes vectors of length 3, got lengths {x1.shape[axis]} and "
@@ -216,12 +207,14 @@ def _linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
 
 @implements(np.vecdot, np.linalg.vecdot)
 def _vecdot(x1: Any, x2: Any, /, *, axis: int = -1, keepdims: bool = False) -> Any:
-    x1, x2 = (np.moveaxis(array(x), axis, -1) for x in (x1, x2))
+    x1, x2 = (np.moveaxis(shaped(x), axis, -1) for x in (x1, x2))
     if x1.shape[-1] != x2.shape[-1]:
         raise ShapeError(
             f"vecdot: vectors of lengths {x1.shape[-1]} and {x2.shape[-1]}; they must be equal"
         )
-    y = np.sum(conj(x1) * x2, axis=-1)
+    products = conj(x1) * x2
+    exact = products.dtype.kind in "iub"  # whose sum would be of a wider type, and NumPy's is not
+    y = np.sum(products, axis=-1, dtype=products.dtype if exact else None)
     return np.expand_dims(y, axis) if keepdims else y
 
 
@@ -230,7 +223,7 @@ def _matvec(x1: Any, x2: Any, /) -> Any:
 
 
 def _vecmat(x1: Any, x2: Any, /) -> Any:
-    return np.squeeze(matmul(np.expand_dims(conj(array(x1)), -2), x2), -2)
+    return np.squeeze(matmul(np.expand_dims(conj(shaped(x1)), -2), x2), -2)
 
 
 for _name, _product in (("matvec", _matvec), ("vecmat", _vecmat)):
@@ -241,7 +234,7 @@ for _name, _product in (("matvec", _matvec), ("vecmat", _vecmat)):
 @implements(np.linalg.multi_dot)
 def _multi_dot(arrays: Any, *, out: Any = None) -> Any:
     """Multiply in the cheapest order (the matrix-chain problem, by dynamic programming)."""
-    xs = [array(x) for x in arrays]
+    xs = [shaped(x) for x in arrays]
     if len(xs) < 2:
         raise ValueError("Expecting at least two arrays.")
     row, column = xs[0].ndim == 1, xs[-1].ndim == 1
@@ -307,8 +300,7 @@ def _linalg_diagonal(x: Any, /, *, offset: int = 0) -> Any:
 
 @implements(np.linalg.trace)
 def _linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
-    y = np.sum(np.diagonal(x, offset, axis1=-2, axis2=-1), axis=-1)
-    return y if dtype is None else y.astype(dtype)
+    return np.sum(np.diagonal(x, offset, axis1=-2, axis2=-1), axis=-1, dtype=dtype)
 
 
 @implements(np.linalg.matrix_transpose)

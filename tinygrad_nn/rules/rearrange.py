@@ -15,13 +15,12 @@ from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import REAL, implements, primitive
 from tinygrad_nn.rules.elementwise import into, keep
 from tinygrad_nn.rules.indexing import getitem, index_set, scatter_add, take
-from tinygrad_nn.rules.joining import along, concatenate
-from tinygrad_nn.rules.reduction import sum_
+from tinygrad_nn.rules.joining import concatenate, section
 from tinygrad_nn.rules.shape import (
     Shape,
     as_kept,
-    astype,
     broadcast_to,
+    converted,
     in_line,
     moveaxis,
     ravel,
@@ -243,7 +242,7 @@ def _trace(
 ) -> Any:
     refuse_out("np.trace", out)
     x = diagonal(a, offset=offset, axis1=axis1, axis2=axis2)
-    return sum_(x if dtype is None else astype(x, dtype=np.dtype(dtype)), axis=-1)
+    return np.sum(x, axis=-1, dtype=dtype)
 
 
 def _lower(m: Any, k: int) -> npt.NDArray[np.bool]:
@@ -312,6 +311,8 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> A
     unknown = set(kwargs) - set(_KEYWORD[mode])
     if unknown:
         raise ValueError(f"pad: mode {mode!r} does not take {', '.join(sorted(unknown))}")
+    if not x.ndim:  # which has no sides
+        return np.copy(x)
     if mode == "constant":
         return _pad_constant(x, widths, kwargs.get("constant_values", 0))
     options: Any = [None] * x.ndim
@@ -365,25 +366,22 @@ def _between(x: Any, axis: int, before: int, after: int, left: Any, right: Any) 
     return concatenate(left, x, right, axis=axis)
 
 
-def _cut(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
-    return getitem(x, template=along(axis, slice(start, stop)))
-
-
 def _pad_ramp(x: Any, axis: int, before: int, after: int, ends: Any) -> Any:
     def ramp(edge: Any, end: Any, n: int) -> Any:
         rise = np.reshape(np.arange(n) / max(n, 1), (n, *(1,) * (x.ndim - axis - 1)))
         if x.dtype.kind == "f":
             rise = rise.astype(x.dtype)
         y = end + (edge - end) * rise
-        return astype(np.floor(y), dtype=x.dtype) if x.dtype.kind in "iu" else y
+        y = np.floor(y) if x.dtype.kind in "iu" else y
+        return converted(y, x.dtype) if x.dtype.kind in "iub" else y
 
-    left = ramp(_cut(x, axis, 0, 1), _end(ends[0], x), before)
-    right = ramp(_cut(x, axis, -1, None), _end(ends[1], x), after)
+    left = ramp(section(x, axis, 0, 1), _end(ends[0], x), before)
+    right = ramp(section(x, axis, -1, None), _end(ends[1], x), after)
     return _between(x, axis, before, after, left, flip(right, axis=axis))
 
 
 def _end(end: Any, x: Any) -> Any:
-    return end if x.dtype.kind in "iu" else as_kept(end, x.dtype, "pad")
+    return end if x.dtype.kind in "iub" else as_kept(end, x.dtype, "pad")
 
 
 def _pad_statistic(
@@ -401,10 +399,10 @@ def _pad_statistic(
 
     def of(part: Any) -> Any:
         y = statistic(part, axis=axis, keepdims=True)
-        return astype(np.rint(y), dtype=x.dtype) if x.dtype.kind in "iu" else y
+        return converted(np.rint(y) if x.dtype.kind in "iu" else y, x.dtype)
 
-    first = of(_cut(x, axis, 0, left))
-    last = first if left == right == n else of(_cut(x, axis, n - right, None))
+    first = of(section(x, axis, 0, left))
+    last = first if left == right == n else of(section(x, axis, n - right, None))
     return _between(x, axis, before, after, first, last)
 
 
@@ -416,10 +414,9 @@ def _pad_odd(x: Any, axis: int, before: int, after: int, *, edge: bool) -> Any:
     while before or after:
         n = x.shape[axis]
         left, right = min(before, period), min(after, period)
-        low = flip(_cut(x, axis, skip, skip + left), axis=axis)
-        high = flip(_cut(x, axis, n - skip - right, n - skip), axis=axis)
-        x = concatenate(
-            2 * _cut(x, axis, 0, 1) - low, x, 2 * _cut(x, axis, -1, None) - high, axis=axis
-        )
+        low = flip(section(x, axis, skip, skip + left), axis=axis)
+        high = flip(section(x, axis, n - skip - right, n - skip), axis=axis)
+        first, last = 2 * section(x, axis, 0, 1) - low, 2 * section(x, axis, -1, None) - high
+        x = concatenate(converted(first, x.dtype), x, converted(last, x.dtype), axis=axis)
         before, after = before - left, after - right
     return x

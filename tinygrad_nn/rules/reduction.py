@@ -38,6 +38,7 @@ from tinygrad_nn.rules.indexing import one_hot
 from tinygrad_nn.rules.sequence import cumprod, delayed, without_nan
 from tinygrad_nn.rules.shape import (
     arange,
+    as_floats,
     as_mask,
     astype,
     broadcast_to,
@@ -66,10 +67,13 @@ def _expand(g: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
 def _count(x: Any, axis: Axis) -> int:
     """Return how many elements are reduced to one."""
     shape = np.shape(x)
-    if axis is None or not shape:
+    if axis is None:
         return math.prod(shape)
     axes = (axis,) if isinstance(axis, int | np.integer) else axis
-    return math.prod(shape[i] for i in axes)
+    try:
+        return math.prod(shape[i] for i in axes)
+    except IndexError:
+        raise np.exceptions.AxisError(axis, len(shape)) from None
 
 
 def _sum_rule(g: Any, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -454,9 +458,7 @@ def _reduction(
     place of what is hidden. `kinds` are those of the dtypes that it computes in, if not all.
     """
 
-    def reduce(
-        a: Any, axis: Axis, dtype: Any, keepdims: Any, initial: Any, mask: Any
-    ) -> Any:
+    def reduce(a: Any, axis: Axis, dtype: Any, keepdims: Any, initial: Any, mask: Any) -> Any:
         started = initial is not None and initial is not _UNSET
         if dtype is None and not started and not _masks(mask):
             return _plain(p, a, axis, keepdims)
@@ -519,12 +521,6 @@ _np_sum = implements(np.sum, np.add.reduce)(_with_dtype(_reduction("sum", sum_, 
 _np_prod = implements(np.prod, np.multiply.reduce)(
     _with_dtype(_reduction("prod", prod, multiply, 1))
 )
-implements(np.hypot.reduce)(
-    _with_dtype(_reduction("hypot.reduce", hypot_reduce, hypot, 0, kinds="f"))
-)
-_logaddexp_reduce = _with_dtype(
-    _reduction("logaddexp.reduce", logsumexp, logaddexp, -math.inf, kinds="f")
-)
 implements(np.max, np.amax, np.maximum.reduce)(_without_dtype(_reduction("max", max_, maximum)))
 implements(np.min, np.amin, np.minimum.reduce)(_without_dtype(_reduction("min", min_, minimum)))
 implements(np.nanmax, np.fmax.reduce)(_without_dtype(_reduction("nanmax", nanmax, fmax)))
@@ -537,18 +533,30 @@ implements(np.logical_and.reduce)(_with_dtype(_every))
 implements(np.logical_or.reduce)(_with_dtype(_some))
 
 
-@implements(np.logaddexp.reduce)
-def _np_logaddexp_reduce(array: Any, *args: Any, **keywords: Any) -> Any:
-    a = shaped(array)
-    if a.dtype.kind in "iub":  # NumPy makes small floats of small integers
-        a = converted(a, np.logaddexp.resolve_dtypes((a.dtype, a.dtype, None))[2])
-    return _logaddexp_reduce(a, *args, **keywords)
+def _of_floats(function: np.ufunc, reduce: Callable[..., Any]) -> Callable[..., Any]:
+    """Implement the method `reduce` of a ufunc that has no loop for integers."""
+
+    @implements(function.reduce)
+    def composite(array: Any, *args: Any, **keywords: Any) -> Any:
+        return reduce(as_floats(function, array), *args, **keywords)
+
+    return composite
+
+
+_of_floats(np.hypot, _with_dtype(_reduction("hypot.reduce", hypot_reduce, hypot, 0.0, kinds="f")))
+_logaddexp_reduce = _of_floats(
+    np.logaddexp,
+    _with_dtype(_reduction("logaddexp.reduce", logsumexp, logaddexp, -math.inf, kinds="f")),
+)
 
 
 @implements(np.logaddexp2.reduce)
 def _np_logaddexp2_reduce(array: Any, **keywords: Any) -> Any:
     initial = keywords.pop("initial", None)
-    y = _np_logaddexp_reduce(shaped(array) * math.log(2.0), **keywords) * (1.0 / math.log(2.0))
+    dtype = keywords.pop("dtype", None)
+    check_dtype("logaddexp2.reduce", dtype, "f")
+    x = as_floats(np.logaddexp2, converted(array, dtype))
+    y = _logaddexp_reduce(x * math.log(2.0), **keywords) * (1.0 / math.log(2.0))
     return y if initial is None or initial is _UNSET else logaddexp2(y, _like(initial, y.dtype))
 
 

@@ -17,7 +17,16 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import REAL, Primitive, implements, primitive
-from tinygrad_nn.rules.elementwise import below, equal, exp, into, isnan, logaddexp, not_equal, where
+from tinygrad_nn.rules.elementwise import (
+    below,
+    equal,
+    exp,
+    into,
+    isnan,
+    logaddexp,
+    not_equal,
+    where,
+)
 from tinygrad_nn.rules.indexing import (
     ARRAY,
     getitem,
@@ -27,8 +36,10 @@ from tinygrad_nn.rules.indexing import (
 )
 from tinygrad_nn.rules.joining import concatenate, section
 from tinygrad_nn.rules.shape import (
+    as_floats,
     as_kept,
     broadcast_to,
+    check_dtype,
     converted,
     in_line,
     inexact,
@@ -197,11 +208,13 @@ def _running(target: Primitive) -> Callable[..., Any]:
     return composite
 
 
-def _accumulating(function: np.ufunc, target: Primitive) -> Callable[..., Any]:
-    """Implement the method `accumulate` of a ufunc, which knows one axis."""
+def _accumulating(function: np.ufunc, target: Primitive, kinds: str = "") -> Callable[..., Any]:
+    """Implement the method `accumulate` of a ufunc, which knows one axis; and `kinds` of dtypes."""
 
     @implements(function.accumulate)
     def composite(array: Any, axis: Any = 0, dtype: Any = None, out: Any = None) -> Any:
+        if kinds:
+            check_dtype(f"{function.__name__}.accumulate", dtype, kinds)
         x = converted(array, dtype)
         axes = range(x.ndim) if axis is None else normalize_axis_tuple(axis, max(x.ndim, 1))
         if not x.ndim:
@@ -219,13 +232,14 @@ _accumulating(np.add, cumsum)
 _accumulating(np.multiply, cumprod)
 _accumulating(np.maximum, cummax)
 _accumulating(np.minimum, cummin)
-_logaddexp_accumulate = _accumulating(np.logaddexp, logcumsumexp)
+_logaddexp_accumulate = _accumulating(np.logaddexp, logcumsumexp, kinds="f")
 
 
 @implements(np.logaddexp2.accumulate)
 def _np_logaddexp2_accumulate(array: Any, axis: Any = 0, dtype: Any = None, out: Any = None) -> Any:
-    y = _logaddexp_accumulate(converted(array, dtype) * math.log(2.0), axis)
-    return y * (1.0 / math.log(2.0))
+    check_dtype("logaddexp2.accumulate", dtype, "f")
+    x = as_floats(np.logaddexp2, converted(array, dtype))
+    return _logaddexp_accumulate(x * math.log(2.0), axis) * (1.0 / math.log(2.0))
 
 
 @implements(np.nancumsum)

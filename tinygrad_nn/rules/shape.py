@@ -56,6 +56,14 @@ def inexact(x: Any) -> Any:
     return converted(x, float) if x.dtype.kind in "iub" else x
 
 
+def as_floats(function: np.ufunc, x: Any) -> Any:
+    """Return `x` with axes; integers as the ufunc makes floats of them, small ones small."""
+    x = shaped(x)
+    if x.dtype.kind not in "iub":
+        return x
+    return converted(x, function.resolve_dtypes((x.dtype, x.dtype, None))[2])
+
+
 #: What a keyword `dtype` may be, by the kinds of dtype (`numpy.dtype.kind`) that a function has.
 _KINDS = {"b": "boolean", "f": "floating", "fc": "floating or complex"}
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import REAL, implements, primitive
+from tinygrad_nn.rules.complex import conj
 from tinygrad_nn.rules.elementwise import equal, greater, into, less, where
 from tinygrad_nn.rules.indexing import ARRAY, getitem, scatter_add
-from tinygrad_nn.rules.shape import arange
+from tinygrad_nn.rules.shape import arange, converted, moveaxis, shaped
 
 # --- convolution ---------------------------------------------------------------------------------
 
@@ -47,34 +50,25 @@ def convolve(a: Any, v: Any, *, mode: Any = "full", out: Any = None) -> Any:
     return into(np.convolve(a, v, mode), out)
 
 
-def _array(a: Any) -> Any:
-    return a if hasattr(a, "ndim") else np.asarray(a)
-
-
 def _no_list(a: Any) -> Any:
     """Return an array for a list; a number stays one, whose type gives way to others'."""
     return np.asarray(a) if isinstance(a, list | tuple) else a
 
 
 def _vector(a: Any) -> Any:
-    a = _array(a)
+    a = shaped(a)
     return a if a.ndim else np.reshape(a, (1,))
 
 
 def _double(a: Any) -> Any:
     """Convert to double precision, real or complex."""
-    a = _array(a)
-    dtype = np.dtype(complex if a.dtype.kind == "c" else float)
-    return a if a.dtype == dtype else a.astype(dtype)
+    a = shaped(a)
+    return converted(a, complex if a.dtype.kind == "c" else float)
 
 
 def _check_mode(name: str, mode: Any) -> None:
     if mode not in _KEPT:
         raise ValueError(f"np.{name}: mode must be one of {', '.join(_KEPT)}, got {mode!r}")
-
-
-def _conjugate(x: Any) -> Any:
-    return np.conjugate(x) if np.iscomplexobj(x) else x
 
 
 @implements(np.convolve)
@@ -86,7 +80,7 @@ def _np_convolve(a: Any, v: Any, mode: Any = "full") -> Any:
 @implements(np.correlate)
 def _correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
     _check_mode("correlate", mode)
-    a, v = _vector(a), _conjugate(_vector(v))
+    a, v = _vector(a), conj(_vector(v))
     if len(a) >= len(v):
         return convolve(a, v[::-1], mode=mode)
     # The same sums; but of an even number "same" keeps others if the first array is the shorter.
@@ -103,10 +97,11 @@ def _sliding_window_view(
             "tensors, whose elements are not written to: leave it out"
         )
     lengths = (window_shape,) if isinstance(window_shape, int | np.integer) else window_shape
-    axes: Sequence[int] = range(x.ndim) if axis is None else np.atleast_1d(axis).tolist()
+    axes: Sequence[int] = range(x.ndim)
+    if axis is not None:
+        axes = normalize_axis_tuple(axis, x.ndim, allow_duplicate=True)
     if len(lengths) != len(axes):
         raise ValueError(f"windows of shape {window_shape} need as many axes, got {tuple(axes)}")
-    axes = [i % x.ndim for i in axes]
     for length, i in zip(lengths, axes, strict=True):
         count = x.shape[i] - length + 1
         if length < 0 or count < 1:
@@ -183,6 +178,12 @@ def _positions(num: Any, start: Any, stop: Any) -> tuple[Any, int, Any]:
     return np.arange(num).reshape(shape), num, dtype
 
 
+def _turned(y: Any, axis: Any) -> Any:
+    """Move the first axis, along which the numbers were made, to its place."""
+    axis = operator.index(axis)
+    return moveaxis(y, source=0, destination=axis) if axis else y
+
+
 @implements(np.linspace)
 def _linspace(
     start: Any,
@@ -204,7 +205,7 @@ def _linspace(
     y = start + share * (stop - start)
     if endpoint and num > 1:
         y = where(k == num - 1, stop, y)  # exactly, and without a gradient to start
-    y = np.moveaxis(y, 0, axis) if axis else y
+    y = _turned(y, axis)
     if dtype is not None:
         y = np.floor(y) if np.issubdtype(dtype, np.integer) else y
         computed = np.dtype(dtype)
@@ -231,7 +232,7 @@ def _logspace(
 
 
 def _with_axes(a: Any, ndim: int) -> Any:
-    a = _array(a)
+    a = shaped(a)
     return np.reshape(a, (1,) * (ndim - a.ndim) + a.shape)
 
 
@@ -249,7 +250,7 @@ def _geomspace(
     y = start * np.exp(_linspace(low * 0.0, np.log(stop / way) - low, num, endpoint))
     if endpoint and num > 1:
         y = where(k == num - 1, stop, y)
-    y = np.moveaxis(y, 0, axis) if axis else y
+    y = _turned(y, axis)
     computed = computed if dtype is None else np.dtype(dtype)
     return y if y.dtype == computed else y.astype(computed)
 
@@ -264,7 +265,7 @@ def _coefficients(p: Any) -> Any:
 @implements(np.polyval)
 def _polyval(p: Any, x: Any) -> Any:
     """Evaluate by Horner's rule."""
-    p, x = _array(p.coeffs if isinstance(p, np.poly1d) else p), _array(x)
+    p, x = shaped(p.coeffs if isinstance(p, np.poly1d) else p), shaped(x)
     y = np.zeros_like(x)
     for k in range(len(p)):
         y = y * x + p[k]
@@ -293,7 +294,8 @@ def _polysub(a1: Any, a2: Any) -> Any:
 
 @implements(np.polymul)
 def _polymul(a1: Any, a2: Any) -> Any:
-    a, b = _coefficients(a1), _coefficients(a2)
+    # No coefficients at all make the polynomial 0.
+    a, b = (p if len(p) else np.zeros(1, p.dtype) for p in map(_coefficients, (a1, a2)))
     if any(len(p) > 1 and not np.not_equal(p[0], 0.0) for p in (a, b)):
         raise NotDifferentiableError(
             "np.polymul of tensors: a leading coefficient is zero, which NumPy would drop, and its "
@@ -347,12 +349,12 @@ def _apply_along_axis(
     func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any
 ) -> Any:
     """Stack what the function gives of each vector: it is called with tensors."""
-    axis %= arr.ndim
+    axis = normalize_axis_index(axis, arr.ndim)
     vectors = np.moveaxis(arr, axis, -1)
     *lead, n = vectors.shape
     if 0 in lead:
         raise ValueError("Cannot apply_along_axis when any iteration dimensions are 0")
-    rows = np.reshape(vectors, (-1, n))
+    rows = np.reshape(vectors, (math.prod(lead), n))
     results = [func1d(row, *args, **kwargs) for row in rows]
     each = np.shape(results[0])
     y = np.reshape(np.stack(results), (*lead, *each))
@@ -363,7 +365,7 @@ def _apply_along_axis(
 @implements(np.apply_over_axes)
 def _apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
     for axis in np.atleast_1d(axes).tolist():
-        axis = axis % a.ndim
+        axis = normalize_axis_index(axis, a.ndim)
         y = func(a, axis)
         y = np.expand_dims(y, axis) if y.ndim == a.ndim - 1 else y
         if y.ndim != a.ndim:

@@ -87,7 +87,7 @@ def _laid_out(weights: Any, a: Any, axes: tuple[int, ...] | None) -> Any:
     expected = tuple(a.shape[i] for i in axes)
     if weights.shape != expected:
         raise ValueError(
-            f"average: weights along the axes {axes} must have shape {expected}, got {weights.shape}"
+            f"average: weights along axes {axes} must have shape {expected}, got {weights.shape}"
         )
     order = sorted(range(len(axes)), key=axes.__getitem__)
     lengths = [n if i in axes else 1 for i, n in enumerate(a.shape)]
@@ -308,12 +308,13 @@ def _np_cov(
     given = [shaped(part) for part in (m, y) if part is not None]
     if any(part.ndim > 2 for part in given):
         raise ValueError("cov needs arrays of at most two axes")
+    check_dtype("cov", dtype, "fc")
     if dtype is None:
         dtype = np.result_type(float, *(part.dtype for part in given))
     x = concatenate(*(_variables(converted(part, dtype), rowvar) for part in given))
     n = x.shape[1]
     if not x.shape[0]:
-        return reshape(x, shape=(0, 0))
+        return converted(reshape(x, shape=(0, 0)), float)
     if ddof is None:
         ddof = 0 if bias else 1
     weights: Any = None
@@ -328,15 +329,15 @@ def _np_cov(
         freedom = total - (sum_(weights * reliability) * float(ddof) / total if ddof else 0.0)
     if _raw(freedom) <= 0:
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=4)
-        freedom = np.float64(0.0)
+        freedom = 0.0
     if weights is None:
         centred = x - mean(x, axis=1, keepdims=True)
         weighted = centred
     else:
-        weights = converted(weights, x.real.dtype)
-        centred = x - sum_(x * weights, axis=1, keepdims=True) / sum_(weights)
+        # In double precision, as NumPy's weights are, whatever the dtype asked for.
+        centre = sum_(x * weights, axis=1, keepdims=True) / sum_(weights)
+        centred = converted(x - centre, x.dtype)
         weighted = centred * weights
-        freedom = converted(freedom, x.real.dtype)
     if x.dtype.kind == "c":
         weighted = np.conjugate(weighted)
     return np.squeeze(matmul(centred, transpose(weighted)) / freedom)
