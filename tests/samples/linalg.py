@@ -125,5 +125,6 @@ CALLS: list[Call] = [
     call(np.linalg.trace, r(3, 3)),
     call(np.linalg.trace, r(2, 3, 4), offset=-1),
     call(np.linalg.trace, r(2, 2), dtype=np.float64),
+    call(np.linalg.trace, r(2, 2, domain=(5.0, 9.0)), dtype=int),
     call(np.linalg.matrix_transpose, r(2, 3, 4)),
 ]  # fmt: skip

@@ -58,6 +58,9 @@ _PADS = [
     call(np.pad, r(2, 2), 1, constant_values=(-1, 2)),
     call(np.pad, r(3), [1, 2]),
     call(np.pad, r(0, 2), 1),
+    call(np.pad, r(), 1),
+    call(np.pad, r(), 2, constant_values=1.5),
+    call(np.pad, r(), 1, "edge"),
     *[
         call(np.pad, r(*shape), width, mode)
         for mode in (

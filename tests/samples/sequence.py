@@ -180,10 +180,16 @@ CALLS: list[Call] = [
     *[
         call(function, r(2, 3, domain=(5.0, 9.0)), axis=1, dtype=dtype)
         for function in (
-            np.cumsum, np.cumprod, np.nancumsum, np.nancumprod, np.add.accumulate,
-            np.multiply.accumulate, np.maximum.accumulate, *_CUMULATIVE,
+            np.cumsum,
+            np.cumprod,
+            np.nancumsum,
+            np.nancumprod,
+            np.add.accumulate,
+            np.multiply.accumulate,
+            np.maximum.accumulate,
+            *_CUMULATIVE,
         )
-        for dtype in (bool, np.int8, np.float32)
+        for dtype in (bool, np.int8)
     ],
     *[
         call(ufunc.accumulate, r(4), axis=None)
@@ -197,7 +203,12 @@ CALLS: list[Call] = [
     *[
         call(ufunc.accumulate, r(3, 4), **keywords)
         for ufunc in (
-            np.add, np.multiply, np.maximum, np.minimum, np.logaddexp, np.logaddexp2,
+            np.add,
+            np.multiply,
+            np.maximum,
+            np.minimum,
+            np.logaddexp,
+            np.logaddexp2,
         )
         for keywords in ({}, {"axis": 1}, {"axis": -2})
     ],

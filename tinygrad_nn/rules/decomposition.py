@@ -210,7 +210,7 @@ def _lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, A
         misfit = a @ x - b
         residuals = _real_part(np.sum(conj(misfit) * misfit, axis=0, keepdims=b.ndim == 1))
     else:
-        residuals = np.zeros(0, x.dtype)
+        residuals = np.zeros(0, x.real.dtype)
     return x, residuals, rank, s
 
 

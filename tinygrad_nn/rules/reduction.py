@@ -716,10 +716,14 @@ def _like_var(
                     f"which has shape {a.shape}"
                 )
             where = _numbers_only(a, where)
-        x, narrow = _floating(name, a, dtype)
+        check_dtype(name, dtype, "fc")
+        wide = dtype  # in which nothing of a complex number gets lost
+        if dtype is not None and a.dtype.kind == "c":
+            wide = np.result_type(dtype, np.complex64)
+        x, narrow = _floating(name, a, wide)
         undefined = math.nan if p is None else 0.0
         y = _variance(x, axis, ddof, keepdims, _selected(where, x), mean, undefined)
-        return converted(finish(y), np.empty((), narrow).real.dtype if dtype is None else narrow)
+        return converted(finish(y), np.empty((), narrow).real.dtype if dtype is None else dtype)
 
     return composite
 

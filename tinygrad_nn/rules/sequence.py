@@ -182,7 +182,7 @@ def _logcumsumexp_rule(g: Any, y: Any, x: Any, *, axis: int) -> Any:
     """
     nothing = equal(y, -np.inf)
     level = where(nothing, 0.0, y)
-    following = delayed(level, axis=axis, fill=0.0, reverse=True)
+    following = delayed(level, axis=axis, fill=math.inf, reverse=True)
     factors = where(nothing, 0.0, exp(below(level, following)))
     c = recurrence(factors, g, axis=axis, reverse=True)
     return where(nothing, 0.0, exp(below(where(nothing, 0.0, x), level)) * c)
