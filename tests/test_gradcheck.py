@@ -964,3 +964,20 @@ def test_a_derivative_that_is_lost_beside_others_is_not_called_right() -> None:
 def test_keywords_of_pytorch_that_are_not_needed_say_why(keyword: str) -> None:
     with pytest.raises(TypeError, match=f"no keyword {keyword}.*PyTorch"):
         gradcheck(np.sin, np.ones(2), **{keyword: True})
+
+
+# --- arrays and tensors --------------------------------------------------------------------------
+
+
+def test_a_function_that_is_another_one_on_arrays():
+    def alias(x):
+        y = x * 1.0
+        z = y
+        z += 1.0  # of arrays, y too
+        return np.sum(y**2)
+
+    report = gradcheck(alias, np.ones(3), raise_exception=False)
+    assert not report
+    assert "on plain arrays" in str(report)
+    assert gradcheck(lambda x: x.relu().sum(), np.ones(3))  # which arrays have not
+    assert gradcheck(lambda x: np.sum(x * x), np.ones(3))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from tinygrad_nn import NotDifferentiableError, Tensor, tensor
 
@@ -99,6 +99,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: np.apply_over_axes(np.sum, leaf(1.0), 0), ValueError, "out of bounds",
     ),
     "copy in no order": (lambda: np.copy(T, order="X"), ValueError, "order"),
+    "variance of complex numbers as real ones": (
+        lambda: np.nanstd(leaf(X + 1j), dtype=float), NotDifferentiableError, "complex",
+    ),
     "any of another dtype": (
         lambda: np.logical_or.reduce(T, dtype=float), NotDifferentiableError, "boolean",
     ),
@@ -143,9 +146,6 @@ CONSTANT: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "cov with frequencies": (
         lambda x: np.cov(x, fweights=[1, 2, 3], dtype=np.float32), INTEGERS,
     ),
-    "variance of complex numbers": (
-        lambda x: np.var(x, dtype=np.float32), np.array([1.0 + 2.0j, 3.0, -1.0j]),
-    ),
     "product of nothing": (lambda x: np.polymul(x, x), np.zeros(0)),
     "cumsum of nothing": (lambda x: np.apply_along_axis(np.cumsum, 0, x), np.zeros((0, 3))),
     "lexsort": (lambda x: np.lexsort((x[0], x[1])), X),
@@ -160,7 +160,7 @@ def test_value_and_type_are_numpys(case: str) -> None:
     pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
     for y, z in pairs:
         assert y.dtype == z.dtype
-        np.testing.assert_allclose(y.data, z, rtol=1e-3 if z.dtype.char == "e" else 1e-6)
+        assert_allclose(y.data, z, rtol=1e-3 if z.dtype.char == "e" else 1e-6)
 
 
 # --- nan and infinities --------------------------------------------------------------------------
@@ -176,14 +176,15 @@ def test_i0_of_nan_and_of_large_numbers() -> None:
     expected = gradient(lambda x: np.i0(x).sum(), [1.0, -2.0])
     with np.errstate(all="ignore"):
         found = gradient(lambda x: np.i0(x).sum(), [1.0, np.nan, -2.0, 1e300, -800.0])
-    assert_array_equal(found[[0, 2]], expected)
+    assert_allclose(found[[0, 2]], expected)
     assert_array_equal(found[[1, 3, 4]], [np.nan, np.inf, -np.inf])
 
 
 def test_determinant_of_matrices_one_with_nan() -> None:
     x = np.array([[[1.0, 2.0], [2.0, 4.0]], [[np.nan, 1.0], [2.0, 3.0]]])
-    found = gradient(lambda x: np.linalg.det(x).sum(), x)
-    np.testing.assert_allclose(found[0], [[4.0, -2.0], [-2.0, 1.0]], atol=1e-14)
+    with np.errstate(invalid="ignore"):
+        found = gradient(lambda x: np.linalg.det(x).sum(), x)
+    assert_allclose(found[0], [[4.0, -2.0], [-2.0, 1.0]], atol=1e-14)
     assert np.isnan(found[1]).all()
 
 
@@ -192,7 +193,7 @@ def test_running_logarithm_of_sums_from_nothing_on() -> None:
     found = gradient(lambda x: np.logaddexp.accumulate(x)[2:].sum(), x)
     expected = gradient(lambda x: (np.logaddexp.accumulate(x) * [1, 2, 1]).sum(), [0.0, 1.0, 2.0])
     assert_array_equal(found[[0, 1, 4]], 0.0)
-    np.testing.assert_allclose(found[[2, 3, 5]], expected)
+    assert_allclose(found[[2, 3, 5]], expected)
 
 
 def test_running_logarithm_of_infinite_sums() -> None:

@@ -187,3 +187,11 @@ def test_under_no_grad_nothing_is_recorded():
         y = where(x > 0, np.sqrt, 0.0, x)
     assert not y.requires_grad
     np.testing.assert_array_equal(y.data, [0.0, 2.0])
+
+
+def test_a_branch_that_returns_no_numbers():
+    x = tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(TypeError, match=r"first branch returned NoneType.*return"):
+        where(x > 1.5, lambda a: None, lambda a: a, x)
+    with pytest.raises(TypeError, match="second branch returned str"):
+        where(x > 1.5, lambda a: a, lambda a: "a", x)

@@ -161,3 +161,13 @@ def test_wide_and_deep() -> None:
     assert flatten(deep).paths == ["[0]" * 100]
     wide = list(map(float, range(5000)))
     assert tree_map(lambda leaf: leaf, wide) == wide
+
+
+def test_map_of_several_containers() -> None:
+    model = tg.nn.MLP(2, [3, 1], rng=0)
+    moved = tree_map(
+        lambda p, g: p.data - 0.1 * g.data, model, tree_map(lambda p: 2.0 * p.data, model)
+    )
+    np.testing.assert_allclose(moved.layers[0].weight.data, 0.8 * model.layers[0].weight.data)
+    with pytest.raises(TypeError, match="differ"):
+        tree_map(lambda a, b: a, {"a": 1.0}, {"b": 1.0})

@@ -180,3 +180,18 @@ def test_without_rules_it_still_computes_where_no_gradient_is_needed() -> None:
     assert_array_equal(p(tensor([1.0])).data, [2.0])
     with tg.no_grad():
         assert_array_equal(p(leaf([1.0])).data, [2.0])
+
+
+def test_rules_are_functions() -> None:
+    with pytest.raises(TypeError, match=r"'twice'.*function"):
+        tg.Primitive(lambda x: 2.0 * x, [1], name="twice")
+    assert tg.Primitive(lambda x: 2.0 * x, lambda g, y, x: 2.0 * g, name="twice").rules
+
+
+def test_a_cotangent_wider_than_the_result_is_refused() -> None:
+    wide = tg.Primitive(
+        lambda x: 2.0 * x, [lambda g, y, x: np.ones((2, 3)) * g], name="wide", elementwise=True
+    )
+    x = tensor([1.0, 2.0, 3.0], requires_grad=True)
+    with pytest.raises(tg.ShapeError, match=r"wide.*\(2, 3\)"):
+        wide(x).sum().backward()

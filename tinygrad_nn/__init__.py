@@ -42,6 +42,7 @@ from tinygrad_nn.errors import (
 from tinygrad_nn.functional_update import put_along_axis
 from tinygrad_nn.graph import Node, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_nn.primitive import Primitive, primitive
+from tinygrad_nn.rules.elementwise import erf, erfc
 from tinygrad_nn.rules.special import entr, xlogy
 from tinygrad_nn.selection import where
 from tinygrad_nn.tensor import Tensor, tensor
@@ -58,6 +59,7 @@ from tinygrad_nn.transforms import (
     value_and_grad,
     vjp,
 )
+from tinygrad_nn.tree import tree_map
 from tinygrad_nn.value import Value, add_n
 
 if TYPE_CHECKING:
@@ -72,12 +74,13 @@ __all__ = [
     "MissingExtraError", "Node", "NotDifferentiableError", "Primitive", "ShapeError",
     "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "autograd", "check_grads",
     "check_loss", "detect_anomaly", "disconnected", "draw", "draw_dot", "elementwise_grad",
-    "elu", "enable_grad", "entr", "gelu", "gelu_tanh", "grad", "gradcheck", "hard_tanh",
-    "hessian", "hvp", "is_grad_enabled", "jacfwd", "jacobian", "jacrev", "jvp", "leaky_relu",
-    "log_sigmoid", "log_softmax", "logsumexp", "losses", "make_dot", "nn", "no_grad", "optim",
-    "primitive", "put_along_axis", "relu", "scalar", "selu", "set_detect_anomaly",
-    "set_grad_enabled", "sigmoid", "silu", "softmax", "softplus", "stop_gradient", "tanh",
-    "tensor", "trace", "value_and_grad", "vjp", "where", "xlogy",
+    "elu", "enable_grad", "entr", "erf", "erfc", "gelu", "gelu_tanh", "grad", "gradcheck",
+    "hard_tanh", "hessian", "hvp", "is_grad_enabled", "jacfwd", "jacobian", "jacrev", "jvp",
+    "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses", "make_dot", "nn",
+    "no_grad", "optim", "primitive", "put_along_axis", "relu", "scalar", "selu",
+    "set_detect_anomaly", "set_grad_enabled", "sigmoid", "silu", "softmax", "softplus",
+    "stop_gradient", "tanh", "tensor", "trace", "tree_map", "value_and_grad", "vjp", "where",
+    "xlogy",
 ]  # fmt: skip
 
 # Names whose packages are imported when they are first used.
@@ -96,4 +99,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted([*__all__, "__all__", "__doc__", "__version__"])

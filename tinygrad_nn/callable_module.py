@@ -21,4 +21,7 @@ def make_callable(module: str, function: Callable[..., Any]) -> None:
     members = {"__call__": staticmethod(function), "__doc__": function.__doc__}
     package = sys.modules[module]
     package.__class__ = type("CallableModule", (ModuleType,), members)
+    package.__doc__ = f"{package.__doc__}\n\nCalled, it is `{function.__name__}`:\n\n" + (
+        inspect.getdoc(function) or ""
+    )
     package.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]

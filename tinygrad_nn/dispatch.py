@@ -6,7 +6,10 @@ because NumPy itself would go on with an array of objects, or with numbers cut o
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -127,11 +130,23 @@ def dispatch_function(
         return target(*arrays, **static)
     composite = COMPOSITES.get(function)
     if composite is not None:
+        place = _place_of_out(composite)
+        if len(args) > place and args[place] is not None:
+            raise no_out(f"np.{name or function.__name__}")
         return composite(*args, **keywords)
     if function in PLAIN:
         return function(*_raw(args), **_raw(keywords))
     module = (function.__module__ or "").removeprefix("numpy").lstrip(".")
     raise _unsupported(name or f"{module}.{function.__name__}".lstrip("."), INSTEAD.get(function))
+
+
+@cache
+def _place_of_out(composite: Callable[..., Any]) -> int:
+    """Return the place of `out` among the arguments of a function, beyond all if it has none."""
+    parameters = inspect.signature(composite).parameters
+    out = parameters.get("out")
+    positional = out is not None and out.kind is out.POSITIONAL_OR_KEYWORD
+    return list(parameters).index("out") if positional else sys.maxsize
 
 
 def _raw(value: Any) -> Any:

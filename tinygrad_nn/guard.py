@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.errors import StaleGraphError
+from tinygrad_nn.source_line import SourceLine, source_line
 
 __all__ = ["Guard", "active", "guarded", "transforming"]
 
 #: One entry for each transform, of any thread, that is running its function: nearly always empty.
 active: list[None] = []
 
-# Up to so many elements a copy costs less than the operation itself.
+# Up to so many elements a copy costs less than the operation itself,
 _SMALL = 4096
-_SAMPLES = 512
+# and up to so many all of them are looked at; of more, as many samples as this.
+_WHOLE, _SAMPLES = 2**17, 4096
 
 
 class _Thread(threading.local):
@@ -37,7 +39,7 @@ class Guard:
     """Keeps watch over the large constants of one run of a function; a context manager."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Any, Any]] = {}
+        self._known: dict[int, tuple[Any, bytes, SourceLine | None]] = {}
 
     def __enter__(self) -> Guard:
         _thread.guards.append(self)
@@ -51,16 +53,17 @@ class Guard:
     def note(self, a: Any) -> None:
         """Remember what `a` holds, if it is not known already."""
         if id(a) not in self._known:  # which stays its own, since the array is kept
-            self._known[id(a)] = (a, _fingerprint(a))
+            self._known[id(a)] = (a, _fingerprint(a), source_line())
 
     def check(self) -> None:
         """Raise StaleGraphError if an array is no longer what it was when it was used."""
-        for a, mark in self._known.values():
+        for a, mark, line in self._known.values():
             if _fingerprint(a) != mark:
                 raise StaleGraphError(
                     f"an array of shape {a.shape}, a constant of the function that is being "
-                    f"differentiated, was written to after it had been used: the derivative at "
-                    f"its old values is lost. Use array.copy() there, or a new array each time"
+                    f"differentiated, was written to after it had been used, and the derivative "
+                    f"may need its old values. Use array.copy(), or a new array each time"
+                    + (f"\n{line}" if line else "")
                 )
 
 
@@ -81,9 +84,12 @@ def guarded(a: Any) -> Any:
 
 
 def _fingerprint(a: Any) -> bytes:
-    """Return the sum of all elements, and some of them: a permutation shall not go unseen."""
+    """Return some of the elements, and the sum of all unless they are too many."""
+    # Steps along each axis, never a copy of the whole.
+    count = max(1, round(_SAMPLES ** (1.0 / a.ndim)))
+    sample = a[tuple(slice(None, None, max(1, n // count)) for n in a.shape)]
+    if a.size > _WHOLE:
+        return sample.tobytes()  # type: ignore[no-any-return]
     with np.errstate(all="ignore"):
         total = np.add.reduce(a, axis=None)
-    step = max(1, len(a) // _SAMPLES)
-    sample = a[::step].reshape(-1)
-    return total.tobytes() + sample[:: max(1, sample.size // _SAMPLES)].tobytes()  # type: ignore[no-any-return]
+    return sample.tobytes() + total.tobytes()  # type: ignore[no-any-return]

@@ -128,7 +128,7 @@ class Primitive:
         self.trusted = False  # whether its cotangents are known to be arrays of their own
         self.plain = False  # whether there is a rule for each of a fixed number of inputs
         if rules is not None:
-            self.defvjp(*rules)
+            self.defvjp(*([rules] if callable(rules) else rules))
         for function in self.numpy:
             BY_FUNCTION[function] = self
 
@@ -158,6 +158,12 @@ class Primitive:
                 f"primitive {self.name!r} has {expected} array input(s), got {len(rules)} rule(s); "
                 f"give one per input, None where it is not differentiable"
             )
+        for rule in rules:
+            if rule is not None and not callable(rule):
+                raise TypeError(
+                    f"primitive {self.name!r}: a rule is a function or None, got "
+                    f"{type(rule).__name__}"
+                )
         self.rules = rules
         # Not a method of this object, which would make a cycle of it and all that it refers to.
         self.rule = partial(_variadic_rule, rules) if self.variadic else rules.__getitem__

@@ -16,6 +16,9 @@ from tinygrad_nn.value import Value
 __all__ = ["where"]
 
 
+_NUMBERS = (Node, np.ndarray, np.generic, float, int, complex, list, tuple)
+
+
 def where(condition: Any, f: Any, g: Any, *args: Any) -> Any:
     """Take `f` where the condition holds and `g` elsewhere; functions are computed only there.
 
@@ -57,9 +60,8 @@ def where(condition: Any, f: Any, g: Any, *args: Any) -> Any:
     Examples
     --------
     >>> import numpy as np, tinygrad_nn as tg
-    >>> from tinygrad_nn.selection import where
     >>> x = tg.tensor([-1.0, 4.0], requires_grad=True)
-    >>> y = where(x > 0, np.sqrt, 0.0, x)
+    >>> y = tg.where(x > 0, np.sqrt, 0.0, x)
     >>> y.sum().backward()
     >>> y.data, x.grad
     (array([0., 2.]), array([0.  , 0.25]))
@@ -144,7 +146,13 @@ def _branch(
     """Return a branch as a flat array, right where `mask` holds; or as one number."""
     if not callable(branch):
         return branch if np.ndim(branch) == 0 else _flat(branch, shape)
-    y = branch(*(_selected(a, mask) for a in args))
+    returned = branch(*(_selected(a, mask) for a in args))
+    if not isinstance(returned, _NUMBERS):
+        raise TypeError(
+            f"where: the {which} branch returned {type(returned).__name__}, expected one number for each "
+            f"element" + ("; is a `return` missing?" if returned is None else "")
+        )
+    y: Any = returned
     if np.ndim(y) == 0:
         return y
     count = int(np.count_nonzero(mask))

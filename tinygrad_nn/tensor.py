@@ -61,6 +61,7 @@ def _in_place(symbol: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any,
 
     def method(self: Any, other: Any) -> Any:
         if self.primitive is not None or not self.requires_grad:
+            _refuse_view(self, symbol)
             return compute(self, other)  # a new node under the same name, as with numbers
         if is_grad_enabled():
             raise NotDifferentiableError(
@@ -71,6 +72,19 @@ def _in_place(symbol: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any,
         return self
 
     return method
+
+
+def _refuse_view(t: Tensor, symbol: str) -> None:
+    """Refuse what would write into another array too, if these were arrays."""
+    if t.primitive is alias:
+        return
+    for a in t._parents:
+        if isinstance(a._value, ndarray) and np.may_share_memory(t._value, a._value):
+            raise NotDifferentiableError(
+                f"in-place {symbol} on {t.name}, a view of {a.name}: an array would change with "
+                f"its view, and a tensor does not. Write `y = y {symbol[:-1]} ...` for a new "
+                f"tensor, or base.at[index].set(...) for a new base"
+            )
 
 
 def _method(
@@ -308,14 +322,14 @@ class Tensor(Node, Dispatching):
         """Return the data as an array; a tensor that is part of a graph must be detached first."""
         return self.__array__()
 
-    def item(self) -> float:
-        """Return the only element as a Python number; this leaves the graph, as asked.
+    def item(self, *index: SupportsIndex) -> float:
+        """Return an element, or the only one, as a Python number; this leaves the graph, as asked.
 
         In a function that is being transformed (`grad`, `jvp`...) it raises NotDifferentiableError.
         """
         if active:
             self._check_leaving("item()")
-        return self._value.item()  # type: ignore[no-any-return]
+        return self._value.item(*index)  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
         """Return the elements as nested lists of Python numbers; see `item`."""
@@ -466,7 +480,8 @@ class Tensor(Node, Dispatching):
                 f"expected the cotangent of an input of dtype {data.dtype}"
             )
         if c.shape != data.shape:
-            if not primitive.elementwise or not _broadcasts(data.shape, c.shape):
+            fits = _broadcasts(data.shape, c.shape) and _broadcasts(c.shape, result.shape)
+            if not (primitive.elementwise and fits):
                 raise ShapeError(
                     f"rule {i} of primitive {primitive.name!r} returned a cotangent of shape "
                     f"{c.shape} for an input of shape {data.shape}; they must be equal"
@@ -621,6 +636,10 @@ class Tensor(Node, Dispatching):
     def __round__(self, digits: int = 0) -> Tensor:
         return np.round(self, digits)  # type: ignore[return-value]
 
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """Limit the elements to [min, max]."""
+        return np.clip(self, min, max)  # type: ignore[return-value]
+
     def astype(self, dtype: npt.DTypeLike, *, copy: bool = True) -> Tensor:
         """Convert to another dtype; a conversion to integers is constant.
 
@@ -631,7 +650,6 @@ class Tensor(Node, Dispatching):
     flatten = ravel = _as_numpy(np.ravel)
     squeeze = _method(shaping.squeeze, np.squeeze, "axis")
     copy = _as_numpy(np.copy)
-    clip = _as_numpy(np.clip)
     sum = _method(reduction.sum_, np.sum, "axis")
     mean = _method(reduction.mean, np.mean, "axis")
     max = _method(reduction.max_, np.max, "axis")
@@ -803,6 +821,8 @@ def _as_array(a: Any) -> Any:
     """Make a plain array of a list, or of a subclass with an arithmetic of its own (np.matrix)."""
     if hasattr(a, "mask"):
         raise TypeError("masked arrays are not supported: select with np.where, or fill them first")
+    if isinstance(a, np.matrix):
+        raise TypeError("np.matrix has a multiplication of its own: use np.asarray(m), and @")
     return np.asarray(a) if isinstance(a, list | tuple | ndarray) else a
 
 

@@ -1,8 +1,8 @@
 """Nested containers: tuples, lists, dicts, named tuples and modules, taken apart and put together.
 
 What is no container is a leaf; None has no leaves. A class may be a container of its own by a
-method ``__tree__`` that returns its leaves by name and a function that makes another one of other
-leaves, as `Module` does with its parameters.
+method ``__tree__`` that returns its leaves by name, a function that makes another one of other
+leaves, and perhaps one that leaves out what else it holds, as `Module` does with its parameters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Tree(NamedTuple):
 
     leaves: list[Any]
     paths: list[str]
-    rebuild: Callable[[Sequence[Any]], Any]
+    rebuild: Callable[..., Any]
 
 
 def flatten(item: Any, path: str = "") -> Tree:
@@ -38,7 +38,8 @@ def flatten(item: Any, path: str = "") -> Tree:
     Returns
     -------
     Tree
-        ``tree.rebuild(tree.leaves)`` is equal to `item`.
+        ``tree.rebuild(tree.leaves)`` is equal to `item`. With ``blank=True``, what a class such as
+        `Module` holds besides its leaves is left out: for gradients.
 
     Examples
     --------
@@ -51,7 +52,7 @@ def flatten(item: Any, path: str = "") -> Tree:
     if isinstance(item, float | np.ndarray):
         return Tree([item], [path], _only)
     if item is None:
-        return Tree([], [], lambda leaves: None)
+        return Tree([], [], _nothing)
     if isinstance(item, dict):
         keys = list(item)
         parts = [flatten(item[key], f"{path}[{key!r}]") for key in keys]
@@ -70,24 +71,33 @@ def flatten(item: Any, path: str = "") -> Tree:
         return _join(parts, lambda values: make(*values) if named else make(values))
     take_apart = getattr(type(item), "__tree__", None)
     if take_apart is not None:
-        leaves, rebuild = take_apart(item)
-        return Tree(list(leaves.values()), [f"{path}.{name}" for name in leaves], rebuild)
+        leaves, rebuild, *without = take_apart(item)
+        bare = without[0] if without else rebuild
+        return Tree(
+            list(leaves.values()),
+            [f"{path}.{name}" for name in leaves],
+            lambda leaves, *, blank=False: bare(leaves) if blank else rebuild(leaves),
+        )
     return Tree([item], [path], _only)
 
 
-def _only(leaves: Sequence[Any]) -> Any:
+def _only(leaves: Sequence[Any], *, blank: bool = False) -> Any:
     return leaves[0]
+
+
+def _nothing(leaves: Sequence[Any], *, blank: bool = False) -> None:
+    return None
 
 
 def _join(parts: list[Tree], make: Callable[[list[Any]], Any]) -> Tree:
     """Return the tree of a container that `make` makes of its parts."""
 
-    def rebuild(leaves: Sequence[Any]) -> Any:
+    def rebuild(leaves: Sequence[Any], *, blank: bool = False) -> Any:
         values = []
         start = 0
         for part in parts:
             stop = start + len(part.leaves)
-            values.append(part.rebuild(leaves[start:stop]))
+            values.append(part.rebuild(leaves[start:stop], blank=blank))
             start = stop
         return make(values)
 
@@ -95,13 +105,40 @@ def _join(parts: list[Tree], make: Callable[[list[Any]], Any]) -> Tree:
     return Tree(leaves, [path for part in parts for path in part.paths], rebuild)
 
 
-def tree_map(function: Callable[[Any], Any], item: Any) -> Any:
+def tree_map(function: Callable[..., Any], item: Any, *others: Any) -> Any:
     """Return `item` with each leaf replaced by `function` of it.
+
+    Parameters
+    ----------
+    function : callable
+        Called with a leaf of `item`, and the leaves of `others` in the same place.
+    item : Any
+        A container of containers: tuples, lists, dicts, named tuples, modules.
+    *others : Any
+        Containers of the same structure.
+
+    Returns
+    -------
+    Any
+        A container like `item`.
+
+    Raises
+    ------
+    TypeError
+        If the structures differ.
 
     Examples
     --------
-    >>> tree_map(abs, {"a": -1, "b": (2, -3)})
-    {'a': 1, 'b': (2, 3)}
+    >>> import tinygrad_nn as tg
+    >>> tg.tree_map(lambda p, g: p - 0.1 * g, {"a": 1.0, "b": (2.0,)}, {"a": 5.0, "b": (-10.0,)})
+    {'a': 0.5, 'b': (3.0,)}
     """
-    tree = flatten(item)
-    return tree.rebuild([function(leaf) for leaf in tree.leaves])
+    trees = [flatten(item), *map(flatten, others)]
+    for tree in trees[1:]:
+        if tree.paths != trees[0].paths:
+            raise TypeError(
+                f"tree_map: the containers differ: one has the leaves {trees[0].paths}, another "
+                f"{tree.paths}"
+            )
+    leaves = zip(*(tree.leaves for tree in trees), strict=True)
+    return trees[0].rebuild([function(*each) for each in leaves])

@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from tinygrad_nn.backward import pull_back, reachable
 from tinygrad_nn.errors import LossError
-from tinygrad_nn.graph import Node, enable_grad
+from tinygrad_nn.graph import Node, enable_grad, no_grad
 from tinygrad_nn.nn.module import Module
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.tensor import Tensor
+from tinygrad_nn.tree import flatten
 from tinygrad_nn.value import Value
 
 __all__ = ["Leaf", "Subject", "flat", "function_subject", "model_subject", "precision"]
@@ -65,11 +66,15 @@ class Subject:
         Elements of each leaf by name.
     constants : list of str
         Names of floating inputs that are not checked.
+    takes_arrays : bool
+        Whether the function may be called with arrays in place of nodes.
     evaluations : int
         How often the function was called.
     """
 
-    def __init__(self, call: Callable[[list[Node]], Any], inputs: _Inputs) -> None:
+    def __init__(
+        self, call: Callable[[list[Node]], Any], inputs: _Inputs, *, takes_arrays: bool = False
+    ) -> None:
         leaves = _distinct(inputs.leaves)
         if not leaves:
             raise TypeError(
@@ -95,6 +100,7 @@ class Subject:
         self.sizes = {leaf.name: leaf.array.size for leaf in leaves}
         self.evaluations = 0
         self.dtype: np.dtype[Any] = np.dtype(np.float64)
+        self.takes_arrays = takes_arrays
 
     def name(self, i: int) -> str:
         """Name element `i` of the flat vector, as in ``weight[3, 2]``."""
@@ -128,6 +134,21 @@ class Subject:
     def value(self, x: Array) -> Array:
         """Return all numbers of the output at `x`, shape (m,)."""
         return flat(self.run(x)[1])
+
+    def on_arrays(self, x: Array) -> Array | None:
+        """Return the output for plain arrays; None if the function does not take them."""
+        arrays = [
+            x[part].reshape(leaf.array.shape).copy()
+            for leaf, part in zip(self._leaves, self.slices, strict=True)
+        ]
+        if not self.takes_arrays:
+            return None
+        try:
+            with np.errstate(all="ignore"), no_grad():
+                parts = flatten(self._call(arrays)).leaves  # type: ignore[arg-type]
+            return np.concatenate([np.ravel(np.asarray(p, np.float64)) for p in parts])
+        except Exception:
+            return None  # it wants tensors, and has been called with them already
 
     def try_value(self, x: Array, m: int) -> Array:
         """Return the output at `x`, or m times nan where the function is not defined."""
@@ -424,7 +445,7 @@ def function_subject(
         inside.take(item, name)
         for item, name in zip(arguments, _input_names(f, arguments, names), strict=True)
     ]
-    return Subject(lambda leaves: f(*_fill(template, leaves)), inside)
+    return Subject(lambda leaves: f(*_fill(template, leaves)), inside, takes_arrays=True)
 
 
 def model_subject(

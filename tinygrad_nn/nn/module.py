@@ -143,7 +143,10 @@ class Module:
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of all parameters and buffers by qualified name."""
-        return {name: tensor.data.copy() for name, tensor in self.named_tensors()}
+        found = dict(self.named_tensors())
+        for tensor in found.values():
+            tensor._check_leaving("state_dict()")
+        return {name: tensor.data.copy() for name, tensor in found.items()}
 
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike], strict: bool = True) -> None:
         """Take over the values that `state_dict` returned.
@@ -192,20 +195,23 @@ class Module:
         for name, array in fitted.items():
             own[name].data = array
 
-    def __tree__(self) -> tuple[dict[str, Tensor], Callable[[Sequence[Any]], Module]]:
-        """Return the parameters, and a function that makes a module like this of others.
+    def __tree__(self) -> tuple[dict[str, Tensor], Callable[..., Module], Callable[..., Module]]:
+        """Return the parameters, and two functions that make a module like this of others.
 
-        So transforms differentiate with respect to a module, and return one: its tensors are the
-        gradients.
+        So transforms differentiate with respect to a module, and return one. The second function
+        is for gradients: frozen parameters and buffers, which have none, are None in what it makes.
         """
         own = dict(self.named_parameters())
 
-        def rebuild(leaves: Sequence[Any]) -> Module:
+        def rebuild(leaves: Sequence[Any], rest: dict[int, Any] | None = None) -> Module:
             others = map(_as_parameter, leaves)
             new = {id(old): other for old, other in zip(own.values(), others, strict=True)}
-            return _replaced(self, new)  # type: ignore[no-any-return]
+            return _replaced(self, (rest or {}) | new)  # type: ignore[no-any-return]
 
-        return dict(own), rebuild
+        def bare(leaves: Sequence[Any]) -> Module:
+            return rebuild(leaves, {id(tensor): None for _, tensor in self.named_tensors()})
+
+        return own, rebuild, bare
 
     # --- what it looks like --------------------------------------------------------------------
 

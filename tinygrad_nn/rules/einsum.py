@@ -17,9 +17,7 @@ import numpy.typing as npt
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.primitive import REAL, implements, primitive
 from tinygrad_nn.rules.elementwise import keep
-from tinygrad_nn.rules.shape import broadcast_to, reshape, sum_to
-
-Shape = tuple[int, ...]
+from tinygrad_nn.rules.shape import Shape, broadcast_to, reshape, sum_to
 
 # In the order of their codes, which is the order of the axes of an output that is not written out.
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase

@@ -36,6 +36,10 @@ from tinygrad_nn.primitive import (
 
 # --- selection and comparison: the other rules are written with these ---------------------------
 
+#: NumPy's default of keywords for which None says something.
+UNSET: Any = np._NoValue
+
+
 def floating(x: Any) -> Any:
     """Return `x` as an array of a floating (or complex) dtype; integers become float64."""
     x = np.asarray(x)
@@ -373,7 +377,6 @@ clip = Primitive(
 
 
 # The method of arrays calls a ufunc that has no public name.
-_UNSET: Any = np._NoValue
 _clip_ufunc = getattr(np, "_core").umath.clip  # noqa: B009  # hidden from the type checker
 
 
@@ -387,26 +390,25 @@ def _extremes(dtype: Any) -> tuple[Any, Any]:
 @implements(np.clip, _clip_ufunc)
 def _np_clip(
     a: Any,
-    a_min: Any = _UNSET,
-    a_max: Any = _UNSET,
+    a_min: Any = UNSET,
+    a_max: Any = UNSET,
     out: Any = None,
     *,
-    min: Any = _UNSET,
-    max: Any = _UNSET,
+    min: Any = UNSET,
+    max: Any = UNSET,
 ) -> Any:
     a = a if hasattr(a, "dtype") else np.asarray(a)
-    if a_min is _UNSET and a_max is _UNSET:
-        lo, hi = (None if bound is _UNSET else bound for bound in (min, max))
-    elif a_min is _UNSET or a_max is _UNSET:
+    if a_min is UNSET and a_max is UNSET:
+        lo, hi = None if min is UNSET else min, None if max is UNSET else max
+    elif a_min is UNSET or a_max is UNSET:
         raise TypeError("clip takes a_min and a_max together (None for no bound), or min and max")
-    elif min is not _UNSET or max is not _UNSET:
+    elif min is not UNSET or max is not UNSET:
         raise ValueError("clip takes either a_min and a_max, or min and max, which mean the same")
     else:
         lo, hi = a_min, a_max
-    lo, hi = (
-        bound if bound is not None else extreme
-        for bound, extreme in zip((lo, hi), _extremes(a.dtype), strict=True)
-    )
+    if lo is None or hi is None:
+        least, greatest = _extremes(a.dtype)
+        lo, hi = least if lo is None else lo, greatest if hi is None else hi
     return clip(a, lo, hi) if out is None else clip(a, lo, hi, out=out)
 
 
@@ -651,7 +653,26 @@ def _erf_of_complex(z: Any, *, complement: bool) -> Any:
     scalar=math.erf,
 )
 def erf(x: Any, *, out: Any = None) -> Any:
-    """Error function, DLMF 7.2.1: 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    """Error function, DLMF 7.2.1: 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape, real or complex.
+    out : ndarray, optional
+        Written to; for plain arrays only.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Shape of `x`.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> print(round(float(tg.erf(0.5)), 6))
+    0.5205
+    """
     y = _erf(x, complement=False)
     return into(y, out)
 
@@ -663,7 +684,26 @@ def erf(x: Any, *, out: Any = None) -> Any:
     scalar=math.erfc,
 )
 def erfc(x: Any, *, out: Any = None) -> Any:
-    """Complementary error function, DLMF 7.2.2: 1 - erf(x), without cancellation for large x."""
+    """Complementary error function, DLMF 7.2.2: 1 - erf(x), without cancellation for large x.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape, real or complex.
+    out : ndarray, optional
+        Written to; for plain arrays only.
+
+    Returns
+    -------
+    Tensor, Value, ndarray or float
+        Shape of `x`.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> print(round(float(tg.erfc(5.0)), 15))
+    1.537e-12
+    """
     y = _erf(x, complement=True)
     return into(y, out)
 

@@ -297,10 +297,7 @@ def _widths(pad_width: Any, ndim: int) -> npt.NDArray[np.intp]:
     return np.asarray(_pairs(widths, ndim))
 
 
-@implements(np.pad)
-def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    x = shaped(array)
-    widths = _widths(pad_width, x.ndim).tolist()
+def _check_pad(mode: Any, keywords: dict[str, Any]) -> None:
     if callable(mode) or mode == "empty":
         raise NotDifferentiableError(
             f"np.pad(..., mode={mode!r}) is not supported on tensors: what it puts in is not known "
@@ -308,22 +305,33 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> A
         )
     if mode not in _KEYWORD:
         raise ValueError(f"pad: mode must be one of {', '.join(_KEYWORD)}, got {mode!r}")
-    unknown = set(kwargs) - set(_KEYWORD[mode])
+    unknown = set(keywords) - set(_KEYWORD[mode])
     if unknown:
         raise ValueError(f"pad: mode {mode!r} does not take {', '.join(sorted(unknown))}")
-    if not x.ndim:  # which has no sides
+    reflect_type = keywords.get("reflect_type", "even")
+    if reflect_type not in ("even", "odd"):
+        raise ValueError(f"pad: reflect_type must be 'even' or 'odd', got {reflect_type!r}")
+
+
+def _options(mode: str, ndim: int, keywords: dict[str, Any]) -> Any:
+    """Return for each axis what a mode's keyword says about its two sides."""
+    if mode == "linear_ramp":
+        return _pairs(keywords.get("end_values", 0), ndim)
+    length = keywords.get("stat_length")
+    return [(None, None)] * ndim if length is None else _pairs(length, ndim).tolist()
+
+
+@implements(np.pad)
+def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
+    x = shaped(array)
+    widths = _widths(pad_width, x.ndim).tolist()
+    _check_pad(mode, kwargs)
+    if not x.ndim:  # a number has no sides
         return np.copy(x)
     if mode == "constant":
         return _pad_constant(x, widths, kwargs.get("constant_values", 0))
-    options: Any = [None] * x.ndim
-    if mode == "linear_ramp":
-        options = _pairs(kwargs.get("end_values", 0), x.ndim)
-    elif mode in _STATISTICS:
-        length = kwargs.get("stat_length")
-        options = [(None, None)] * x.ndim if length is None else _pairs(length, x.ndim).tolist()
-    reflect_type = kwargs.get("reflect_type", "even")
-    if reflect_type not in ("even", "odd"):
-        raise ValueError(f"pad: reflect_type must be 'even' or 'odd', got {reflect_type!r}")
+    options = _options(mode, x.ndim, kwargs)
+    odd = kwargs.get("reflect_type") == "odd"
     for axis, (before, after) in enumerate(widths):
         if not before and not after:
             continue
@@ -333,11 +341,10 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> A
             x = _pad_ramp(x, axis, before, after, options[axis])
         elif mode in _STATISTICS:
             x = _pad_statistic(x, axis, before, after, _STATISTICS[mode], options[axis])
-        elif reflect_type == "odd" and x.shape[axis] > 1:
+        elif odd and x.shape[axis] > 1:
             x = _pad_odd(x, axis, before, after, edge=mode == "symmetric")
         else:
-            numbers = np.pad(np.arange(x.shape[axis]), (before, after), mode=mode)
-            x = take(x, numbers, axis)
+            x = take(x, np.pad(np.arange(x.shape[axis]), (before, after), mode=mode), axis)
     return x
 
 

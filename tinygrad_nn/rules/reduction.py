@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_nn.primitive import REAL, Primitive, implements, primitive
 from tinygrad_nn.rules.elementwise import (
+    UNSET,
     add,
     equal,
     exp,
@@ -428,18 +429,16 @@ def nll(x: Any, labels: Any, *, out: Any = None) -> Any:
 # The usual call goes straight to the primitive. A mask (`where`) puts what leaves the result as it
 # is in the place of what it hides.
 
-_UNSET: Any = np._NoValue
-
 
 def _plain(p: Primitive, a: Any, axis: Axis, keepdims: Any) -> Any:
     """Apply a reduction with those keywords only that say something."""
-    if keepdims and keepdims is not _UNSET:
+    if keepdims and keepdims is not UNSET:
         return p(a, keepdims=True) if axis is None else p(a, axis=axis, keepdims=True)
     return p(a) if axis is None else p(a, axis=axis)
 
 
 def _masks(where: Any) -> bool:
-    return where is not True and where is not _UNSET
+    return where is not True and where is not UNSET
 
 
 def _like(initial: Any, dtype: Any) -> Any:
@@ -459,7 +458,7 @@ def _reduction(
     """
 
     def reduce(a: Any, axis: Axis, dtype: Any, keepdims: Any, initial: Any, mask: Any) -> Any:
-        started = initial is not None and initial is not _UNSET
+        started = initial is not None and initial is not UNSET
         if dtype is None and not started and not _masks(mask):
             return _plain(p, a, axis, keepdims)
         if kinds:
@@ -492,7 +491,7 @@ def _with_dtype(reduce: Callable[..., Any]) -> Callable[..., Any]:
         dtype: Any = None,
         out: Any = None,
         keepdims: Any = False,
-        initial: Any = _UNSET,
+        initial: Any = UNSET,
         where: Any = True,
     ) -> Any:
         return reduce(a, axis, dtype, keepdims, initial, where)
@@ -508,7 +507,7 @@ def _without_dtype(reduce: Callable[..., Any]) -> Callable[..., Any]:
         axis: Axis = None,
         out: Any = None,
         keepdims: Any = False,
-        initial: Any = _UNSET,
+        initial: Any = UNSET,
         where: Any = True,
         dtype: Any = None,  # of maximum.reduce, which NumPy calls with keywords
     ) -> Any:
@@ -517,10 +516,12 @@ def _without_dtype(reduce: Callable[..., Any]) -> Callable[..., Any]:
     return composite
 
 
-_np_sum = implements(np.sum, np.add.reduce)(_with_dtype(_reduction("sum", sum_, add, 0)))
-_np_prod = implements(np.prod, np.multiply.reduce)(
-    _with_dtype(_reduction("prod", prod, multiply, 1))
-)
+_sum = _reduction("sum", sum_, add, 0)
+_prod = _reduction("prod", prod, multiply, 1)
+implements(np.sum, np.add.reduce)(_with_dtype(_sum))
+implements(np.prod, np.multiply.reduce)(_with_dtype(_prod))
+implements(np.nansum)(_with_dtype(lambda a, *others: _sum(without_nan(a, 0), *others)))
+implements(np.nanprod)(_with_dtype(lambda a, *others: _prod(without_nan(a, 1), *others)))
 implements(np.max, np.amax, np.maximum.reduce)(_without_dtype(_reduction("max", max_, maximum)))
 implements(np.min, np.amin, np.minimum.reduce)(_without_dtype(_reduction("min", min_, minimum)))
 implements(np.nanmax, np.fmax.reduce)(_without_dtype(_reduction("nanmax", nanmax, fmax)))
@@ -557,21 +558,12 @@ def _np_logaddexp2_reduce(array: Any, **keywords: Any) -> Any:
     check_dtype("logaddexp2.reduce", dtype, "f")
     x = as_floats(np.logaddexp2, converted(array, dtype))
     y = _logaddexp_reduce(x * math.log(2.0), **keywords) * (1.0 / math.log(2.0))
-    return y if initial is None or initial is _UNSET else logaddexp2(y, _like(initial, y.dtype))
-
-
-@implements(np.nansum)
-def _np_nansum(a: Any, *args: Any, **keywords: Any) -> Any:
-    return _np_sum(without_nan(a, 0), *args, **keywords)
-
-
-@implements(np.nanprod)
-def _np_nanprod(a: Any, *args: Any, **keywords: Any) -> Any:
-    return _np_prod(without_nan(a, 1), *args, **keywords)
+    return y if initial is None or initial is UNSET else logaddexp2(y, _like(initial, y.dtype))
 
 
 @implements(np.ptp)
 def _np_ptp(a: Any, axis: Axis = None, out: Any = None, keepdims: Any = False) -> Any:
+    """Largest minus smallest; at ties the gradient of either is split evenly."""
     return _plain(max_, a, axis, keepdims) - _plain(min_, a, axis, keepdims)
 
 
@@ -652,7 +644,7 @@ def _variance(
 
     `undefined` is what the squares are divided by where there are no degrees of freedom.
     """
-    if centre is _UNSET:
+    if centre is UNSET:
         total = sum_(_kept(mask, x), axis=axis, keepdims=True)
         centre = total / _number(mask, x, axis, True)
     deviation = _kept(mask, x - centre)
@@ -667,7 +659,7 @@ def _variance(
 
 
 def _degrees(ddof: float, correction: Any) -> float:
-    if correction is _UNSET:
+    if correction is UNSET:
         return ddof
     if ddof != 0:
         raise ValueError("give one of ddof and correction, which mean the same")
@@ -697,33 +689,31 @@ def _like_var(
         keepdims: Any = False,
         *,
         where: Any = True,
-        mean: Any = _UNSET,
-        correction: Any = _UNSET,
+        mean: Any = UNSET,
+        correction: Any = UNSET,
     ) -> Any:
         ddof = _degrees(ddof, correction)
-        if p is not None and dtype is None and mean is _UNSET and not _masks(where):
+        if p is not None and dtype is None and mean is UNSET and not _masks(where):
             static = {"ddof": ddof} if ddof else {}
             if axis is not None:
                 static["axis"] = axis
-            if keepdims and keepdims is not _UNSET:
+            if keepdims and keepdims is not UNSET:
                 static["keepdims"] = True
             return p(a, **static)
         a = shaped(a)
         if p is None:
-            if mean is not _UNSET and np.broadcast_shapes(np.shape(mean), a.shape) != a.shape:
+            if mean is not UNSET and np.broadcast_shapes(np.shape(mean), a.shape) != a.shape:
                 raise ValueError(
                     f"{name}: a mean of shape {np.shape(mean)} does not broadcast to the array, "
                     f"which has shape {a.shape}"
                 )
             where = _numbers_only(a, where)
-        check_dtype(name, dtype, "fc")
-        wide = dtype  # in which nothing of a complex number gets lost
-        if dtype is not None and a.dtype.kind == "c":
-            wide = np.result_type(dtype, np.complex64)
-        x, narrow = _floating(name, a, wide)
+        if a.dtype.kind == "c":  # whose mean NumPy would take without the imaginary part
+            check_dtype(name, dtype, "c")
+        x, narrow = _floating(name, a, dtype)
         undefined = math.nan if p is None else 0.0
         y = _variance(x, axis, ddof, keepdims, _selected(where, x), mean, undefined)
-        return converted(finish(y), np.empty((), narrow).real.dtype if dtype is None else dtype)
+        return converted(finish(y), np.empty((), narrow).real.dtype if dtype is None else narrow)
 
     return composite
 

@@ -360,7 +360,7 @@ def _np_ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     return concatenate(*pieces) if len(pieces) > 1 else steps
 
 
-def _along(x: Any, ndim: int, axis: int) -> Any:
+def _laid_along(x: Any, ndim: int, axis: int) -> Any:
     """Lay a vector along one of `ndim` axes."""
     return reshape(x, shape=tuple(-1 if i == axis else 1 for i in range(ndim)))
 
@@ -386,7 +386,7 @@ def _spacings(varargs: Sequence[Any], shape: tuple[int, ...], axes: Sequence[int
                 f"gradient: coordinates along axis {axis} must be a vector of length "
                 f"{shape[axis]}, got shape {np.shape(given)}"
             )
-        found.append(_along(_np_diff(inexact(given)), len(shape), axis))
+        found.append(_laid_along(_np_diff(inexact(given)), len(shape), axis))
     return found
 
 
@@ -458,7 +458,7 @@ def _np_trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
         widths = dx
     else:
         x = shaped(x)
-        widths = _along(_np_diff(x), y.ndim, axis) if x.ndim == 1 else _np_diff(x, axis=axis)
+        widths = _laid_along(_np_diff(x), y.ndim, axis) if x.ndim == 1 else _np_diff(x, axis=axis)
     heights = section(y, axis, 1, None) + section(y, axis, None, -1)
     return np.sum(widths * heights / 2.0, axis=axis)
 
@@ -497,7 +497,9 @@ def rank(x: Any, *, axis: int = -1, out: Any = None) -> Any:
     order = np.argsort(x, axis=axis, kind="stable")
     places = np.empty_like(order)
     n = places.shape[axis]
-    np.put_along_axis(places, order, _along(np.arange(n), places.ndim, axis % places.ndim), axis)
+    np.put_along_axis(
+        places, order, _laid_along(np.arange(n), places.ndim, axis % places.ndim), axis
+    )
     return into(places, out)
 
 

@@ -65,7 +65,7 @@ def as_floats(function: np.ufunc, x: Any) -> Any:
 
 
 #: What a keyword `dtype` may be, by the kinds of dtype (`numpy.dtype.kind`) that a function has.
-_KINDS = {"b": "boolean", "f": "floating", "fc": "floating or complex"}
+_KINDS = {"b": "boolean", "c": "complex", "f": "floating", "fc": "floating or complex"}
 
 
 def check_dtype(name: str, dtype: Any, kinds: str) -> None:

@@ -265,6 +265,11 @@ def _coefficients(p: Any) -> Any:
 @implements(np.polyval)
 def _polyval(p: Any, x: Any) -> Any:
     """Evaluate by Horner's rule."""
+    if isinstance(x, np.poly1d):
+        raise NotDifferentiableError(
+            "np.polyval of a polynomial in a polynomial is not supported on tensors: evaluate at "
+            "numbers, or multiply coefficients with np.polymul"
+        )
     p, x = shaped(p.coeffs if isinstance(p, np.poly1d) else p), shaped(x)
     y = np.zeros_like(x)
     for k in range(len(p)):

@@ -12,6 +12,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import implements
+from tinygrad_nn.rules.complex import conj
 from tinygrad_nn.rules.elementwise import ceil, clip, floor, isnan, logical_not, rint, where
 from tinygrad_nn.rules.indexing import ARRAY, getitem, scatter_add, take_along_axis
 from tinygrad_nn.rules.joining import concatenate
@@ -317,6 +318,22 @@ def _np_cov(
         return converted(reshape(x, shape=(0, 0)), float)
     if ddof is None:
         ddof = 0 if bias else 1
+    weights, freedom = _observations(n, ddof, fweights, aweights)
+    if _raw(freedom) <= 0:
+        warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=4)
+        freedom = 0.0
+    if weights is None:
+        centred = weighted = x - mean(x, axis=1, keepdims=True)
+    else:
+        # In double precision, as NumPy's weights are, whatever the dtype asked for.
+        centre = sum_(x * weights, axis=1, keepdims=True) / sum_(weights)
+        centred = converted(x - centre, x.dtype)
+        weighted = centred * weights
+    return np.squeeze(matmul(centred, transpose(conj(weighted))) / freedom)
+
+
+def _observations(n: int, ddof: int, fweights: Any, aweights: Any) -> tuple[Any, Any]:
+    """Return the weights of n observations, None if they are equal; and the degrees of freedom."""
     weights: Any = None
     freedom: Any = float(n - ddof)
     if fweights is not None:
@@ -327,20 +344,7 @@ def _np_cov(
         weights = reliability if weights is None else weights * reliability
         total = sum_(weights)
         freedom = total - (sum_(weights * reliability) * float(ddof) / total if ddof else 0.0)
-    if _raw(freedom) <= 0:
-        warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=4)
-        freedom = 0.0
-    if weights is None:
-        centred = x - mean(x, axis=1, keepdims=True)
-        weighted = centred
-    else:
-        # In double precision, as NumPy's weights are, whatever the dtype asked for.
-        centre = sum_(x * weights, axis=1, keepdims=True) / sum_(weights)
-        centred = converted(x - centre, x.dtype)
-        weighted = centred * weights
-    if x.dtype.kind == "c":
-        weighted = np.conjugate(weighted)
-    return np.squeeze(matmul(centred, transpose(weighted)) / freedom)
+    return weights, freedom
 
 
 def _variables(x: Any, rowvar: bool) -> Any:

@@ -117,7 +117,7 @@ class Run:
     def gather(self, found: Iterable[Any], *, single: bool) -> Any:
         """Put one result per input into the containers that the arguments were."""
         rest = iter(found)
-        parts = [tree.rebuild([next(rest) for _ in tree.leaves]) for tree in self.trees]
+        parts = [tree.rebuild([next(rest) for _ in tree.leaves], blank=True) for tree in self.trees]
         return parts[0] if single else tuple(parts)
 
     def plain(self, item: Any) -> Any:
@@ -193,6 +193,8 @@ def _input(what: str, leaf: Any, path: str) -> Node:
             return alias(leaf)  # type: ignore[no-any-return]
     if hasattr(leaf, "mask"):
         raise TypeError(f"{what}: {path} is a masked array; fill it, or select with np.where")
+    if isinstance(leaf, np.matrix):
+        raise TypeError(f"{what}: {path} is an np.matrix; pass np.asarray(m), and use @")
     data = leaf._value if isinstance(leaf, Node) else leaf
     try:
         array = np.asarray(data)
