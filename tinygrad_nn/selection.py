@@ -149,8 +149,8 @@ def _branch(
     returned = branch(*(_selected(a, mask) for a in args))
     if not isinstance(returned, _NUMBERS):
         raise TypeError(
-            f"where: the {which} branch returned {type(returned).__name__}, expected one number for each "
-            f"element" + ("; is a `return` missing?" if returned is None else "")
+            f"where: the {which} branch returned {type(returned).__name__}, expected one number "
+            f"for each element" + ("; is a `return` missing?" if returned is None else "")
         )
     y: Any = returned
     if np.ndim(y) == 0:
