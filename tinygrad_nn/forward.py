@@ -110,6 +110,8 @@ def _diagonal(node: Node, y: Any, inputs: Sequence[Any], tangents: dict[int, Any
             t = broadcast_to(t, shape=shape)
         rule = node.primitive.rule(i)  # type: ignore[union-attr]
         moved = rule(t, y, *inputs, **node.static)  # type: ignore[misc]
+        if isinstance(moved, np.ndarray) and not node.primitive.trusted:  # type: ignore[union-attr]
+            moved = moved.copy()  # which may be an array of the user's own
         total = moved if total is None else total + moved
     return total if total.shape == shape else broadcast_to(total, shape=shape)
 

@@ -448,7 +448,7 @@ class Tensor(Node, Dispatching):
             if key in cotangents:
                 cotangents[key] = cotangents[key] + c
             elif (
-                a.primitive is None
+                (a.primitive is None or a.primitive is alias)
                 and c.__class__ is ndarray
                 and (c is g or c.base is not None or not primitive.trusted)
             ):
@@ -807,7 +807,7 @@ def stand_in(array: npt.NDArray[Any]) -> Tensor:
 
     It is no leaf: it may be rebound by an operator in place, as an array may, and copied.
     """
-    node = _constant(array.copy())
+    node = _constant(array)
     node.primitive = alias
     node.requires_grad = True
     return node

@@ -58,7 +58,10 @@ def value_and_grad(
         y = run.scalar()
         found = run.pull([(y, seed(y, 1.0, record=run.record))], record=run.record)
         gradient = run.gather(
-            [received(c, n, cotangent=True) for c, n in zip(found, run.inputs, strict=True)],
+            [
+                received(c, x, cotangent=True, own=run.own)
+                for c, x in zip(found, run.inputs, strict=True)
+            ],
             single=single,
         )
         value = run.plain(y)

@@ -59,7 +59,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     >>> pullback(np.array([1.0, 10.0]))
     (array([ 3., 40.]), array([ 1., 20.]))
     """
-    run = Run("vjp", f, primals, {}, range(len(primals)), has_aux)
+    run = Run("vjp", f, primals, {}, range(len(primals)), has_aux, keeps=True)
     outputs = run.output.leaves
 
     def pullback(g: Any) -> tuple[Any, ...]:
@@ -134,7 +134,9 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     seeds = [(x, seed(x, v, record=record)) for x, v in zip(run.inputs, directions, strict=True)]
     found = run.push(seeds, record=record)
     outputs = run.output.leaves
-    moved = [received(t, y, cotangent=False) for t, y in zip(found, outputs, strict=True)]
+    moved = [
+        received(t, y, cotangent=False, own=run.own) for t, y in zip(found, outputs, strict=True)
+    ]
     return run.plain(run.output.rebuild(outputs)), run.output.rebuild(moved)
 
 

@@ -43,6 +43,8 @@ class Run:
         Positions of the arguments to differentiate.
     has_aux : bool
         Whether it returns a pair, of which only the first part is differentiated.
+    keeps : bool
+        Whether the graph will be walked after the user has been handed the output.
 
     Attributes
     ----------
@@ -67,6 +69,7 @@ class Run:
         keywords: dict[str, Any],
         argnums: Sequence[int],
         has_aux: bool = False,
+        keeps: bool = False,
     ) -> None:
         check_callable(what, f)
         self.what = what
@@ -78,12 +81,14 @@ class Run:
         moved = list(args)
         for i, tree in zip(argnums, self.trees, strict=True):
             nodes = [
-                _input(what, leaf, f"argument {i}{path}")
+                _input(what, leaf, f"argument {i}{path}", keeps)
                 for leaf, path in zip(tree.leaves, tree.paths, strict=True)
             ]
             self.inputs += nodes
             with recording():  # a module puts results into its parameters' places
                 moved[i] = tree.rebuild(nodes)
+        self._keeps = keeps
+        self._taken = {id(node._value) for node in self.inputs}
         self._guard = Guard()
         with recording(), self._guard:
             y = f(*moved, **keywords)
@@ -127,8 +132,14 @@ class Run:
     def _plain(self, item: Any) -> Any:
         if not isinstance(item, Node) or (self.record and item.requires_grad):
             return item
-        # A copy, because the pullback may need the array again.
-        return item._value.copy() if isinstance(item, Tensor) else item._value
+        return self.own(item._value) if isinstance(item, Tensor) else item._value
+
+    def own(self, a: Any) -> Any:
+        """Return an array that is nobody else's: `a` itself, if this run has made it."""
+        if self._keeps or a.base is not None or not a.flags.writeable or id(a) in self._taken:
+            return a.copy()
+        self._taken.add(id(a))
+        return a
 
     def scalar(self) -> Any:
         """Return the output, which must be one real number."""
@@ -164,6 +175,7 @@ class Run:
     def push(self, tangents: Sequence[tuple[Node, Any]], *, record: bool) -> list[Any]:
         """Push tangents of inputs forward to the outputs; None for those that nothing moves."""
         self._guard.check()
+        self._taken |= {id(t) for _, t in tangents}
         nodes = [node for node in self.output.leaves if moves(node)]
         with recording():
             found = push_forward(tangents, nodes, record=record, live=self.live)
@@ -186,7 +198,7 @@ def dtype_of(item: Any) -> np.dtype[Any]:
     return item.dtype if hasattr(item, "dtype") else np.asarray(item).dtype
 
 
-def _input(what: str, leaf: Any, path: str) -> Node:
+def _input(what: str, leaf: Any, path: str, copy: bool) -> Node:
     """Return a new node that stands for a leaf of an argument."""
     if isinstance(leaf, Node) and leaf.requires_grad:
         with recording():
@@ -207,7 +219,7 @@ def _input(what: str, leaf: Any, path: str) -> Node:
             f"or x.astype(float), choose other arguments with argnums=, or put the numbers into a "
             f"tuple, list, dict or module"
         )
-    return stand_in(array)
+    return stand_in(array.copy() if copy else array)
 
 
 def positions(what: str, argnums: Any, count: int) -> list[int]:
@@ -230,10 +242,11 @@ def positions(what: str, argnums: Any, count: int) -> list[int]:
     return found
 
 
-def received(c: Any, node: Any, *, cotangent: bool) -> Any:
+def received(c: Any, node: Any, *, cotangent: bool, own: Callable[[Any], Any] = np.array) -> Any:
     """Return what a walk found for a node as the user gets it: zeros where it found nothing.
 
-    The cotangent of a complex number is conjugated (see `tinygrad_nn.rules.complex`).
+    The cotangent of a complex number is conjugated (see `tinygrad_nn.rules.complex`). `own` makes
+    an array one that is nobody else's.
     """
     if c is None:
         return np.zeros(shape_of(node), dtype_of(node))
@@ -241,8 +254,8 @@ def received(c: Any, node: Any, *, cotangent: bool) -> Any:
         c = np.conj(c)
     if moves(c):
         return c
-    # A copy, because it may be a view of something else.
-    return np.array(c._value if isinstance(c, Node) else c)
+    c = c._value if isinstance(c, Node) else c
+    return own(c) if isinstance(c, np.ndarray) else np.array(c)
 
 
 def called(f: Callable[..., Any], transform: str) -> Callable[[Callable[..., Any]], Any]:
