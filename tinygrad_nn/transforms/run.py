@@ -109,8 +109,10 @@ class Run:
         outside: list[Node] = []
         moving = [node for node in self.output.leaves if moves(node)]
         self.live = reachable([*moving, *self.inputs], start, outside)
-        beside = [node for node in flatten(self.aux).leaves if moves(node)]
-        reachable(beside, start, outside)
+        beside: list[Node] = []
+        if has_aux:
+            beside = [node for node in flatten(self.aux).leaves if moves(node)]
+            reachable(beside, start, outside)
         outside += [node for node in (*moving, *beside) if node.serial < start]
         self.record = differentiated and bool(outside)
 
