@@ -138,8 +138,8 @@ def test_error_functions_in_the_plane(name: str, rng: np.random.Generator) -> No
 
 def test_error_functions_far_out() -> None:
     z = np.array([1e200 + 1e-20j, -1e200 + 1j, 0j])
-    assert_array_equal(elementwise.erf.forward(z), [1.0, -1.0, 0.0])
-    assert_array_equal(elementwise.erfc.forward(z), [0.0, 2.0, 1.0])
+    assert_array_equal(TABLE["erf"].forward(z), [1.0, -1.0, 0.0])
+    assert_array_equal(TABLE["erfc"].forward(z), [0.0, 2.0, 1.0])
 
 
 def test_sigmoid_of_complex_numbers_does_not_overflow() -> None:

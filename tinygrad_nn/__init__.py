@@ -42,8 +42,7 @@ from tinygrad_nn.errors import (
 from tinygrad_nn.functional_update import put_along_axis
 from tinygrad_nn.graph import Node, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_nn.primitive import Primitive, primitive
-from tinygrad_nn.rules.elementwise import erf, erfc
-from tinygrad_nn.rules.special import entr, xlogy
+from tinygrad_nn.rules.special import entr, erf, erfc, xlogy
 from tinygrad_nn.selection import where
 from tinygrad_nn.tensor import Tensor, tensor
 from tinygrad_nn.transforms import (

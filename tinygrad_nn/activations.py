@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_nn.rules.elementwise import clip, erfc, expm1, relu, sigmoid, tanh, where
+from tinygrad_nn.rules.elementwise import clip, expm1, relu, sigmoid, tanh, where
 from tinygrad_nn.rules.reduction import log_softmax, logsumexp, softmax
+from tinygrad_nn.rules.special import erfc
 
 __all__ = [
     "ACTIVATIONS", "activation", "elu", "gelu", "gelu_tanh", "hard_tanh", "leaky_relu",
