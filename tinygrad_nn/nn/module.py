@@ -201,7 +201,8 @@ class Module:
         So transforms differentiate with respect to a module, and return one. The second function
         is for gradients: frozen parameters and buffers, which have none, are None in what it makes.
         """
-        own = dict(self.named_parameters())
+        every = dict(self.named_tensors())
+        own = {name: tensor for name, tensor in every.items() if tensor.requires_grad}
 
         def rebuild(leaves: Sequence[Any], rest: dict[int, Any] | None = None) -> Module:
             others = map(_as_parameter, leaves)
@@ -209,7 +210,7 @@ class Module:
             return _replaced(self, (rest or {}) | new)  # type: ignore[no-any-return]
 
         def bare(leaves: Sequence[Any]) -> Module:
-            return rebuild(leaves, {id(tensor): None for _, tensor in self.named_tensors()})
+            return rebuild(leaves, {id(tensor): None for tensor in every.values()})
 
         return own, rebuild, bare
 
