@@ -567,3 +567,24 @@ def test_a_tangent_that_is_not_finite_is_named(push):
         pytest.raises(AnomalyError, match=r"(?s)tangent of .*test_anomaly\.py"),
     ):
         push(np.array([0.0, 1.0]))
+
+
+def long_sum(x):
+    total = x[0] ** 2
+    for i in range(1, len(x)):
+        total = total + x[i] ** 2
+    np.sqrt(total).backward()
+
+
+def doubled(x):
+    y = x[0] * 1.0
+    for _ in range(60):  # paths whose number doubles with each step
+        y = y + y
+    np.sqrt(y).backward()
+
+
+@pytest.mark.parametrize(("f", "remedy"), [(long_sum, "norm"), (doubled, "slope")])
+def test_the_remedy_is_found_in_a_graph_that_is_deep(f, remedy):
+    x = tensor(np.zeros(3000), requires_grad=True)
+    with np.errstate(all="ignore"), detect_anomaly(), pytest.raises(AnomalyError, match=remedy):
+        f(x)

@@ -981,3 +981,15 @@ def test_a_function_that_is_another_one_on_arrays():
     assert "on plain arrays" in str(report)
     assert gradcheck(lambda x: x.relu().sum(), np.ones(3))  # which arrays have not
     assert gradcheck(lambda x: np.sum(x * x), np.ones(3))
+
+
+def test_a_primitive_that_is_not_elementwise_though_it_says_so():
+    def running(x):
+        return np.cumsum(x)
+
+    rules = [lambda g, y, x: np.flip(np.cumsum(np.flip(g)))]
+    wrong = tg.Primitive(running, rules, elementwise=True)
+    report = gradcheck(wrong, np.array([1.0, 2.0, 3.0]), raise_exception=False)
+    assert not report
+    assert "forward and reverse" in str(report)
+    assert gradcheck(tg.Primitive(running, rules), np.array([1.0, 2.0, 3.0]))

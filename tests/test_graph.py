@@ -678,3 +678,62 @@ def test_a_seed_of_another_shape_is_refused() -> None:
         for seed in (tg.tensor([[1.0, 1.0]]), tg.tensor(1.0)):
             with pytest.raises(tg.ShapeError, match=r"\(2,\)"):
                 pull_back([(x * x, seed if record else seed.data)], record=record)
+
+
+# --- modes in several threads, and of functions that run later ------------------------------------
+
+
+def test_a_decorated_function_has_its_mode_in_every_thread() -> None:
+    inside, leave = threading.Event(), threading.Event()
+    seen = {}
+
+    @tg.no_grad()
+    def wait(name: str, go: threading.Event) -> None:
+        inside.set()
+        go.wait(10)
+        seen[name] = tg.is_grad_enabled()
+
+    first = threading.Thread(target=wait, args=("first", leave))
+    first.start()
+    inside.wait(10)
+    done = threading.Event()
+    done.set()
+    wait("second", done)  # enters after the first one, and leaves before it
+    assert tg.is_grad_enabled()
+    leave.set()
+    first.join()
+    assert seen == {"first": False, "second": False}
+
+
+def test_functions_that_run_later_are_not_decorated() -> None:
+    async def coroutine() -> None: ...
+
+    async def generator() -> Any:
+        yield 1
+
+    for mode in (tg.no_grad(), tg.detect_anomaly(), tg.set_grad_enabled(True)):
+        for function in (coroutine, generator):
+            with pytest.raises(TypeError, match="runs after"):
+                mode(function)
+
+
+def test_a_block_that_ends_inside_another_takes_its_own_mode_away() -> None:
+    def suspended() -> Any:
+        with tg.no_grad():
+            yield
+
+    it = suspended()
+    next(it)
+    assert not tg.is_grad_enabled()
+    with tg.enable_grad():
+        it.close()
+        assert tg.is_grad_enabled()
+    assert tg.is_grad_enabled()
+
+
+def test_copies_of_results() -> None:
+    v = Value(2.0)
+    w = copy.copy(v * 3.0)
+    w.backward()
+    assert (w.data, v.grad) == (6.0, 3.0)
+    assert copy.copy(v).data == 2.0

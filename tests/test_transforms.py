@@ -5,6 +5,7 @@ import functools
 import math
 import sys
 import threading
+import weakref
 from collections import Counter, OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -2004,3 +2005,131 @@ def test_out_by_position_is_refused() -> None:
     ):
         with pytest.raises(NotDifferentiableError, match="out"):
             grad(lambda x, f=f: np.sum(f(x)))(X)
+
+
+# --- constants, and who may hold what ------------------------------------------------------------
+
+
+def _refilled(use: Callable[[Any, Any], Any], n: int = 3) -> Callable[[Any], Any]:
+    """Return a function that fills a work array again after each use."""
+
+    def f(x: Any) -> Any:
+        work = np.zeros(n)
+        total = 0.0
+        for k in range(2):
+            work[:] = k + 1.0
+            total = total + np.sum(use(work, x))
+        return total
+
+    return f
+
+
+@pytest.mark.parametrize("use", [
+    lambda work, x: np.broadcast_to(work, (2, 3)) * x,
+    lambda work, x: np.average(x * np.ones(3), weights=work) * np.sum(work),
+    lambda work, x: work[::-1][:2] * x,
+    lambda work, x: work.reshape(3, 1) * x,
+])  # fmt: skip
+def test_a_view_of_a_work_array_is_a_constant_too(use: Any) -> None:
+    f = _refilled(use)
+    close(grad(f)(1.5), numeric(f, np.array(1.5)))
+
+
+def test_the_smallest_change_of_a_large_constant_is_seen() -> None:
+    def swapped(x: Any) -> Any:
+        work = np.arange(10_000.0)
+        y = np.sum(work * x)
+        work[1], work[3] = work[3], work[1]
+        return y
+
+    def one_row(x: Any) -> Any:
+        work = np.ones((512, 512))
+        y = np.sum(work * x)
+        work[1] = 5.0
+        return y
+
+    for f in (swapped, one_row):
+        with pytest.raises(StaleGraphError):
+            grad(f)(1.5)
+
+
+@pytest.mark.parametrize("n", [3, 5000])
+def test_an_argument_that_is_written_to_from_outside(n: int) -> None:
+    x = np.ones(n)
+
+    def f(t: Any) -> Any:
+        y = np.sum(t * t)
+        x[0] = 100.0
+        return y
+
+    try:
+        found = grad(f)(x)
+    except StaleGraphError:
+        assert n > 4096
+    else:
+        assert found[0] == 2.0
+
+
+def test_a_pullback_stays_at_the_point_where_it_was_made() -> None:
+    x = X.copy()
+    _, pullback = vjp(lambda x: np.sum(x**2), x)
+    x[:] = 7.0
+    close(pullback(1.0)[0], 2.0 * X)
+
+
+def test_a_module_that_computes_by_another_way_than_its_attributes() -> None:
+    class Bound(tg.nn.Module):
+        def __init__(self) -> None:
+            self.layer = tg.nn.Linear(2, 1, rng=0)
+            self.f = self.layer.forward
+
+        def forward(self, x: Any) -> Any:
+            return self.f(x)
+
+    model = Bound()
+    x = np.ones((1, 2), np.float32)
+    with pytest.raises(NotDifferentiableError, match=r"layer\.weight.*another way"):
+        grad(lambda m: np.sum(m(x)))(model)
+    # ... but a module may be compared with itself.
+    plain = tg.nn.Linear(2, 1, rng=0)
+    found = grad(lambda m: np.sum((m.weight - 2.0 * plain.weight) ** 2))(plain)
+    assert_allclose(found.weight.data, -2.0 * plain.weight.data, rtol=1e-6)
+
+
+def test_what_is_handed_out_belongs_to_nobody_else() -> None:
+    constant = tensor([1.0, 2.0])
+    _, aux = grad(lambda x: (x * 2.0, constant), has_aux=True)(1.0)
+    aux += 100.0
+    assert_array_equal(constant.data, [1.0, 2.0])
+    y, _ = vjp(lambda x: constant, 1.0)
+    y += 1.0
+    assert_array_equal(constant.data, [1.0, 2.0])
+
+
+def test_a_pullback_does_not_keep_the_auxiliary_result() -> None:
+    class Thing:
+        pass
+
+    _y, pullback, thing = vjp(lambda x: (x * 2.0, Thing()), 1.0, has_aux=True)
+    gone = weakref.ref(thing)
+    del thing
+    assert gone() is None
+    assert pullback(1.0)[0] == 2.0
+
+
+def test_a_module_in_a_container_has_a_gradient_without_the_rest() -> None:
+    model = tg.nn.MLP(2, [3, 1], rng=0)
+    model.layers[0].requires_grad_(False)
+    found = grad(lambda d: np.sum(d["m"](np.ones((1, 2)))))({"m": model})
+    assert found["m"].layers[0].weight is None
+
+
+def test_keys_that_look_alike_are_told_apart() -> None:
+    class Key:
+        def __repr__(self) -> str:
+            return "key"
+
+    a, b = Key(), Key()
+    _, pullback = vjp(lambda x: {a: x, b: 2.0 * x}, 1.0)
+    with pytest.raises(TypeError, match="structure"):
+        pullback({a: 100.0, b: 1.0})

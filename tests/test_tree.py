@@ -1,6 +1,6 @@
 """Containers, taken apart and put together."""
 
-from collections import OrderedDict, defaultdict, namedtuple
+from collections import Counter, OrderedDict, defaultdict, namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,3 +171,14 @@ def test_map_of_several_containers() -> None:
     np.testing.assert_allclose(moved.layers[0].weight.data, 0.8 * model.layers[0].weight.data)
     with pytest.raises(TypeError, match="differ"):
         tree_map(lambda a, b: a, {"a": 1.0}, {"b": 1.0})
+
+
+def test_classes_of_dicts() -> None:
+    counted = Counter({"a": 1.0, "b": 2.0})
+    found = tg.grad(lambda d: d["a"] * d["b"])(counted)
+    assert type(found) is Counter
+    assert found["a"] == 2.0
+    assert tree_map(lambda a, b: a - b, {"a": 5.0, "b": 3.0}, {"b": 1.0, "a": 2.0}) == {
+        "a": 3.0,
+        "b": 2.0,
+    }

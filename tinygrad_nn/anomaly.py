@@ -18,7 +18,7 @@ from weakref import ref
 import numpy as np
 
 from tinygrad_nn.errors import AnomalyError
-from tinygrad_nn.graph import Node, _unusual
+from tinygrad_nn.graph import Node, _unusual, refuse_deferred
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.remedies import BACKWARD, FORWARD, Anomaly, remedy
 from tinygrad_nn.source_line import SourceLine, source_line
@@ -127,12 +127,11 @@ class detect_anomaly(ContextDecorator):  # noqa: N801  # PyTorch's spelling
 
     def __call__(self, function: Any) -> Any:
         """Decorate a function: its body runs in this mode."""
-        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
-            raise TypeError(
-                f"the body of {function.__name__} runs after a call of it has returned: use "
-                f"`with detect_anomaly():` inside it"
-            )
+        refuse_deferred(function, "detect_anomaly")
         return super().__call__(function)
+
+    def _recreate_cm(self) -> detect_anomaly:
+        return detect_anomaly(*self._checks)
 
     def __enter__(self) -> detect_anomaly:
         state = _thread.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import threading
 from contextlib import AbstractContextManager, ContextDecorator, nullcontext
@@ -240,7 +241,19 @@ def is_grad_enabled() -> bool:
     if not _unusual:
         return True
     stack = getattr(_modes, "stack", None)
-    return not stack or stack[-1]
+    return not stack or stack[-1].mode
+
+
+def refuse_deferred(function: Any, mode: str) -> None:
+    """Refuse to decorate a function whose body runs after a call of it has returned."""
+    deferred = (
+        inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction
+    )  # fmt: skip
+    if any(test(function) for test in deferred):
+        raise TypeError(
+            f"the body of {function.__name__} runs after a call of it has returned (it is a "
+            f"generator or coroutine function): use `with {mode}(...):` inside it"
+        )
 
 
 class set_grad_enabled(ContextDecorator):  # noqa: N801  # PyTorch's spelling
@@ -263,30 +276,33 @@ class set_grad_enabled(ContextDecorator):  # noqa: N801  # PyTorch's spelling
 
     def __init__(self, mode: bool) -> None:
         self.mode = mode
-        self._entered: list[list[bool]] = []
+        self._entered: list[list[set_grad_enabled]] = []
 
     def __call__(self, function: Any) -> Any:
         """Decorate a function: its body runs in this mode."""
-        if inspect.isgeneratorfunction(function):
-            raise TypeError(
-                f"{function.__name__} is a generator function, whose body runs after this has "
-                f"ended: use `with {type(self).__name__}(...):` inside it"
-            )
+        refuse_deferred(function, type(self).__name__)
         return super().__call__(function)
+
+    def _recreate_cm(self) -> set_grad_enabled:
+        # Each call of a decorated function has an object of its own: it may run in any thread.
+        twin = copy.copy(self)
+        twin._entered = []
+        return twin
 
     def __enter__(self) -> set_grad_enabled:
         if not hasattr(_modes, "stack"):
             _modes.stack = []
         stack = _modes.stack
-        stack.append(self.mode)
+        stack.append(self)
         self._entered.append(stack)
         _unusual.append(None)
         return self
 
     def __exit__(self, *error: object) -> None:
-        # The stack of the thread that entered, whichever thread leaves (a generator may be closed
-        # by another one).
-        self._entered.pop().pop()
+        # From the stack of the thread that entered, whichever thread leaves, and wherever in it
+        # (a generator may be closed by another thread, or inside another block).
+        stack = self._entered.pop()
+        del stack[max(i for i, mode in enumerate(stack) if mode is self)]
         _unusual.pop()
 
 

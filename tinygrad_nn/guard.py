@@ -9,6 +9,7 @@ constant arrays are copied, and of large ones a fingerprint is kept and compared
 from __future__ import annotations
 
 import threading
+import zlib
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,15 @@ import numpy as np
 from tinygrad_nn.errors import StaleGraphError
 from tinygrad_nn.source_line import SourceLine, source_line
 
-__all__ = ["Guard", "active", "guarded", "transforming"]
+__all__ = ["Guard", "active", "guarded", "is_small", "transforming"]
 
 #: One entry for each transform, of any thread, that is running its function: nearly always empty.
 active: list[None] = []
 
 # Up to so many elements a copy costs less than the operation itself,
 _SMALL = 4096
-# and up to so many all of them are looked at; of more, as many samples as this.
-_WHOLE, _SAMPLES = 2**17, 4096
+# and up to so many all of them are looked at (0.1 ms); of more, as many as this.
+_WHOLE, _SAMPLES = 2**15, 4096
 
 
 class _Thread(threading.local):
@@ -39,7 +40,7 @@ class Guard:
     """Keeps watch over the large constants of one run of a function; a context manager."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Any, bytes, SourceLine | None]] = {}
+        self._known: dict[int, tuple[Any, Any, SourceLine]] = {}
 
     def __enter__(self) -> Guard:
         _thread.guards.append(self)
@@ -63,7 +64,7 @@ class Guard:
                     f"an array of shape {a.shape}, a constant of the function that is being "
                     f"differentiated, was written to after it had been used, and the derivative "
                     f"may need its old values. Use array.copy(), or a new array each time"
-                    + (f"\n{line}" if line else "")
+                    f"\n{line}"
                 )
 
 
@@ -72,24 +73,34 @@ def transforming() -> bool:
     return bool(active and _thread.guards)
 
 
+def is_small(a: Any) -> bool:
+    """Whether to copy an array rather than to watch it."""
+    return a.size <= _SMALL  # type: ignore[no-any-return]
+
+
 def guarded(a: Any) -> Any:
     """Return what a graph shall keep of a constant array."""
-    if not (_thread.guards and a.flags.writeable):
+    if not (_thread.guards and _writable(a)):
         return a
-    if a.size <= _SMALL:
+    if is_small(a):
         return a.copy()
     for guard in _thread.guards:
         guard.note(a)
     return a
 
 
-def _fingerprint(a: Any) -> bytes:
-    """Return some of the elements, and the sum of all unless they are too many."""
-    # Steps along each axis, never a copy of the whole.
-    count = max(1, round(_SAMPLES ** (1.0 / a.ndim)))
-    sample = a[tuple(slice(None, None, max(1, n // count)) for n in a.shape)]
-    if a.size > _WHOLE:
-        return sample.tobytes()  # type: ignore[no-any-return]
-    with np.errstate(all="ignore"):
-        total = np.add.reduce(a, axis=None)
-    return sample.tobytes() + total.tobytes()  # type: ignore[no-any-return]
+def _fingerprint(a: Any) -> Any:
+    """Return a checksum of all elements, or some of the elements if they are too many."""
+    if a.size <= _WHOLE:
+        return zlib.crc32(a if a.flags.c_contiguous else a.tobytes())
+    # An odd step, so that it does not stay in one column.
+    return a.flat[:: (a.size // _SAMPLES) | 1].tobytes()
+
+
+def _writable(a: Any) -> bool:
+    """Whether anybody can write into an array: by itself, or by what it is a view of."""
+    while isinstance(a, np.ndarray):
+        if a.flags.writeable:
+            return True
+        a = a.base
+    return a is not None

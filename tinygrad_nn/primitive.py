@@ -41,10 +41,9 @@ BY_FUNCTION: dict[Callable[..., Any], Primitive] = {}
 COMPOSITES: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
-#: What records a call, by the class of an argument; None for classes that are no nodes.
-_hooks: dict[type, Callable[..., Any] | None] = {}
-
 _NUMBERS: frozenset[type] = frozenset([float, int, bool])
+#: Classes of arguments that are no nodes.
+_ORDINARY: frozenset[type] = _NUMBERS | {np.ndarray, np.float64, np.float32, complex}
 
 
 class Primitive:
@@ -176,11 +175,10 @@ class Primitive:
             return self.forward(*args, **static)
         for a in args:
             kind = a.__class__
-            if kind in _hooks:
-                record = _hooks[kind]
-            else:
-                # A node's class knows how to record; a private hook keeps this file free of both.
-                record = _hooks[kind] = getattr(kind, "__primitive__", None)
+            if kind in _ORDINARY:
+                continue
+            # A node's class knows how to record; a private hook keeps this file free of both.
+            record = getattr(kind, "__primitive__", None)
             if record is not None:
                 return record(self, args, static)
         if self.scalar is not None and not static and _NUMBERS.issuperset(map(type, args)):

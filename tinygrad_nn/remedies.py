@@ -73,9 +73,17 @@ def _is_sum_of_squares(a: Any) -> bool:
     if node is None:
         return False
     name, args = node.primitive.name, node.args  # type: ignore[union-attr]
-    if name in _SUMS:
-        return any(_is_square(b) or (_made_by(b, "add") and _is_sum_of_squares(b)) for b in args)
-    return name == "matmul" and _is_square(a)
+    if name not in _SUMS:
+        return name == "matmul" and _is_square(a)
+    terms, seen = list(args), set()
+    while terms:  # of a sum that may be long: a + b + c + ...
+        b = terms.pop()
+        if _is_square(b):
+            return True
+        if _made_by(b, "add") and id(b) not in seen:
+            seen.add(id(b))
+            terms += _maker(b).args  # type: ignore[union-attr]
+    return False
 
 
 def _is_sum_of_exponentials(a: Any) -> bool:

@@ -7,9 +7,8 @@ leaves, and perhaps one that leaves out what else it holds, as `Module` does wit
 
 from __future__ import annotations
 
-from collections import defaultdict
+import copy
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ class Tree(NamedTuple):
     leaves: list[Any]
     paths: list[str]
     rebuild: Callable[..., Any]
+    owned: list[bool]  # whether a leaf is that of a class with ``__tree__``
 
 
 def flatten(item: Any, path: str = "") -> Tree:
@@ -50,16 +50,13 @@ def flatten(item: Any, path: str = "") -> Tree:
     {'w': [4.0, 5.0], 'b': 6.0}
     """
     if isinstance(item, float | np.ndarray):
-        return Tree([item], [path], _only)
+        return Tree([item], [path], _only, [False])
     if item is None:
-        return Tree([], [], _nothing)
+        return Tree([], [], _nothing, [])
     if isinstance(item, dict):
         keys = list(item)
         parts = [flatten(item[key], f"{path}[{key!r}]") for key in keys]
-        kind: Any = type(item)
-        if isinstance(item, defaultdict):
-            kind = partial(kind, item.default_factory)
-        return _join(parts, lambda values: kind(zip(keys, values, strict=True)))
+        return _join(parts, lambda values: _like_dict(item, dict(zip(keys, values, strict=True))))
     if isinstance(item, tuple | list):
         named = hasattr(item, "_fields")
         fields = getattr(item, "_fields", range(len(item)))
@@ -77,8 +74,17 @@ def flatten(item: Any, path: str = "") -> Tree:
             list(leaves.values()),
             [f"{path}.{name}" for name in leaves],
             lambda leaves, *, blank=False: bare(leaves) if blank else rebuild(leaves),
+            [True] * len(leaves),
         )
-    return Tree([item], [path], _only)
+    return Tree([item], [path], _only, [False])
+
+
+def _like_dict(item: dict[Any, Any], values: dict[Any, Any]) -> dict[Any, Any]:
+    if type(item) is dict:
+        return values
+    twin = copy.copy(item)  # whatever else a class of dicts takes to be made
+    dict.update(twin, values)
+    return twin
 
 
 def _only(leaves: Sequence[Any], *, blank: bool = False) -> Any:
@@ -102,7 +108,8 @@ def _join(parts: list[Tree], make: Callable[[list[Any]], Any]) -> Tree:
         return make(values)
 
     leaves = [leaf for part in parts for leaf in part.leaves]
-    return Tree(leaves, [path for part in parts for path in part.paths], rebuild)
+    paths = [path for part in parts for path in part.paths]
+    return Tree(leaves, paths, rebuild, [owned for part in parts for owned in part.owned])
 
 
 def tree_map(function: Callable[..., Any], item: Any, *others: Any) -> Any:
@@ -133,12 +140,14 @@ def tree_map(function: Callable[..., Any], item: Any, *others: Any) -> Any:
     >>> tg.tree_map(lambda p, g: p - 0.1 * g, {"a": 1.0, "b": (2.0,)}, {"a": 5.0, "b": (-10.0,)})
     {'a': 0.5, 'b': (3.0,)}
     """
-    trees = [flatten(item), *map(flatten, others)]
-    for tree in trees[1:]:
-        if tree.paths != trees[0].paths:
+    first = flatten(item)
+    columns = [first.leaves]
+    for tree in map(flatten, others):
+        found = dict(zip(tree.paths, tree.leaves, strict=True))  # dicts may differ in their order
+        if found.keys() != set(first.paths) or len(tree.paths) != len(first.paths):
             raise TypeError(
-                f"tree_map: the containers differ: one has the leaves {trees[0].paths}, another "
+                f"tree_map: the containers differ: one has the leaves {first.paths}, another "
                 f"{tree.paths}"
             )
-    leaves = zip(*(tree.leaves for tree in trees), strict=True)
-    return trees[0].rebuild([function(*each) for each in leaves])
+        columns.append([found[path] for path in first.paths])
+    return first.rebuild([function(*leaves) for leaves in zip(*columns, strict=True)])

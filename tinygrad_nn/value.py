@@ -387,7 +387,7 @@ class Value(Node, Dispatching):
         return self.primitive is alias
 
     def _copied(self) -> Value:
-        return +self  # type: ignore[no-any-return, operator]
+        return _node(self._value, elementwise.positive, (self,))
 
     def _rebuild_with(self) -> tuple[Any, ...]:
         return _rebuild, (self._value, self.label, self.grad)

@@ -158,7 +158,7 @@ def disconnected(loss: Any, model: Any) -> Disconnected:
     TypeError
         If `loss` is neither a node nor a function, or `model` has no ``parameters()``.
     LossError
-        If the function returns no tensor of floating numbers.
+        If the function returns no node.
 
     Notes
     -----

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,12 +14,10 @@ import numpy as np
 
 from tinygrad_nn.dispatch import dispatch_function
 from tinygrad_nn.graph import Node
+from tinygrad_nn.source_line import source_line
 from tinygrad_nn.tensor import Tensor, apply
 
 __all__ = ["Cut", "Trace", "behind", "watched"]
-
-#: Where no user's code is.
-_OWN = (str(Path(__file__).parents[1]), str(Path(np.__file__).parent))
 
 
 def _code(function: Any) -> CodeType:
@@ -118,25 +115,25 @@ def watched() -> Iterator[Trace | None]:
 
 
 def _watcher(trace: Trace) -> Callable[[FrameType, str, Any], None]:
-    def note(how: str, frame: FrameType, nodes: list[Node]) -> None:
+    def note(how: str, nodes: list[Node]) -> None:
         if nodes:
             trace.used.update(node.serial for node in nodes)
-            trace.cuts.append(Cut(how, _place(frame), tuple(nodes)))
+            trace.cuts.append(Cut(how, _place(), tuple(nodes)))
 
     def watch(frame: FrameType, event: str, result: Any) -> None:
         code = frame.f_code
         if event == "call" and code in _READERS:
-            note(_READERS[code], frame, _live([frame.f_locals["self"]]))
+            note(_READERS[code], _live([frame.f_locals["self"]]))
         elif event == "return" and code is _APPLY:
             nodes = _live(frame.f_locals["args"])
             trace.used.update(node.serial for node in nodes)
             if isinstance(result, Node) and not result.requires_grad:
                 primitive = frame.f_locals["primitive"]
-                note(_constant(primitive, result), frame, nodes)
+                note(_constant(primitive, result), nodes)
         elif event == "return" and code is _DISPATCH and isinstance(result, np.ndarray):
             function = frame.f_locals["function"]
             if function not in _BLANK:
-                note(f"np.{function.__name__}", frame, _live(frame.f_locals["args"]))
+                note(f"np.{function.__name__}", _live(frame.f_locals["args"]))
 
     return watch
 
@@ -152,12 +149,7 @@ def _live(args: Any) -> list[Node]:
     return [a for a in args if isinstance(a, Node) and a.requires_grad]
 
 
-def _place(frame: FrameType | None) -> str:
+def _place() -> str:
     """Return the line that called the package, as file:line and its source."""
-    while frame is not None and frame.f_code.co_filename.startswith(_OWN):
-        frame = frame.f_back
-    if frame is None:
-        return "a line of the package"
-    file, line = frame.f_code.co_filename, frame.f_lineno
-    source = linecache.getline(file, line, frame.f_globals).strip()
-    return f"{Path(file).name}:{line}" + (f" ({source})" if source else "")
+    line = source_line()
+    return f"{Path(line.file).name}:{line.line}" + (f" ({line.text})" if line.text else "")

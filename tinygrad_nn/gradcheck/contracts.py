@@ -99,6 +99,14 @@ def contracts(subject: Subject, report: GradcheckReport, rng: np.random.Generato
                 report.problems.append(
                     "not linear in the incoming gradient: that of a sum is not the sum of those"
                 )
+    v = signs(rng, x.size)
+    forth, back = subject.slope(x, v, w), float(np.sum(g * v))
+    allowed = max(1e-6, 1e3 * eps) * float(np.sum(abs(g)))
+    if forth is not None and np.isfinite(back) and not abs(forth - back) <= allowed:
+        report.problems.append(
+            f"forward and reverse mode disagree: a slope is {forth:.6g} in one and {back:.6g} in "
+            f"the other; is a primitive said to be elementwise or linear that is not?"
+        )
     if subject.modified(nodes, x):
         report.problems.append("the backward pass modifies an input")
     return y

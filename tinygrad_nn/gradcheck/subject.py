@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tinygrad_nn.backward import pull_back, reachable
 from tinygrad_nn.errors import LossError
+from tinygrad_nn.forward import push_forward
 from tinygrad_nn.graph import Node, enable_grad, no_grad
 from tinygrad_nn.nn.module import Module
 from tinygrad_nn.primitive import Primitive
@@ -177,6 +178,21 @@ class Subject:
             c = cotangents.get(node.serial, 0.0)
             result[part] = np.ravel(c._value if isinstance(c, Node) else c)
         return result
+
+    def slope(self, x: Array, v: Array, g: Array) -> float | None:
+        """Return ``<g, J v>`` by forward mode; None where a user's rule does not take tensors."""
+        leaves, outputs = self.run(x)
+        tangents = [
+            (node, _like(node, v[part])) for node, part in zip(leaves, self.slices, strict=True)
+        ]
+        moving = [(node, c) for node, c in _seeds(outputs, g, _like)]
+        try:
+            with np.errstate(all="ignore"):
+                found = push_forward(tangents, [node for node, _ in moving])
+        except Exception:
+            return None
+        pairs = zip(found, moving, strict=True)
+        return float(sum(np.sum(np.multiply(t, c)) for t, (_, c) in pairs if t is not None))
 
     def second_gradients(self, x: Array, g: Array, directions: Array) -> Array:
         """Return the gradient of ``<gradient for g, v>`` for each row v (K, n), shape (K, n)."""

@@ -77,7 +77,10 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         )
 
     y = run.plain(run.output.rebuild(outputs))
-    return (y, pullback, run.plain(run.aux)) if has_aux else (y, pullback)
+    if not has_aux:
+        return y, pullback
+    aux, run.aux = run.plain(run.aux), None  # which the pullback need not keep
+    return y, pullback, aux
 
 
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:

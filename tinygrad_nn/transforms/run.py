@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.backward import pull_back, reachable
-from tinygrad_nn.errors import ShapeError
+from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.forward import push_forward
 from tinygrad_nn.graph import Node, is_grad_enabled, next_serial, recording
-from tinygrad_nn.guard import Guard
+from tinygrad_nn.guard import Guard, is_small
 from tinygrad_nn.rules.shape import astype
 from tinygrad_nn.tensor import Tensor, alias, stand_in
 from tinygrad_nn.tree import Tree, flatten, tree_map
@@ -74,14 +74,15 @@ class Run:
         check_callable(what, f)
         self.what = what
         self.trees = [flatten(args[i]) for i in argnums]
+        self._guard = Guard()
         self.aux: Any = None
         differentiated = is_grad_enabled()
-        start = next_serial()
+        self._start = start = next_serial()
         self.inputs: list[Node] = []
         moved = list(args)
         for i, tree in zip(argnums, self.trees, strict=True):
             nodes = [
-                _input(what, leaf, f"argument {i}{path}", keeps)
+                _input(what, leaf, f"argument {i}{path}", self._guard, keeps)
                 for leaf, path in zip(tree.leaves, tree.paths, strict=True)
             ]
             self.inputs += nodes
@@ -89,7 +90,6 @@ class Run:
                 moved[i] = tree.rebuild(nodes)
         self._keeps = keeps
         self._taken = {id(node._value) for node in self.inputs}
-        self._guard = Guard()
         with recording(), self._guard:
             y = f(*moved, **keywords)
         if has_aux:
@@ -115,6 +115,22 @@ class Run:
             reachable(beside, start, outside)
         outside += [node for node in (*moving, *beside) if node.serial < start]
         self.record = differentiated and bool(outside)
+        self._refuse_bypass()
+
+    def _refuse_bypass(self) -> None:
+        """Refuse a module that computes with a parameter by another way than its attributes."""
+        inputs = {node.serial for node in self.inputs}
+        used = {a.serial for n in self.live.values() if n.serial not in inputs for a in n._parents}
+        rest = iter(self.inputs)
+        for tree in self.trees:
+            for leaf, path, owned in zip(tree.leaves, tree.paths, tree.owned, strict=True):
+                bypassed = next(rest).serial not in used and getattr(leaf, "serial", None) in used
+                if owned and bypassed:
+                    raise NotDifferentiableError(
+                        f"{self.what} replaces the parameters of a module, and {path[1:]} was used "
+                        f"by another way: through a function, bound method or set that the module "
+                        f"keeps. Let it use its attributes (self.layer(x)), or use backward()"
+                    )
 
     @property
     def has_scalars(self) -> bool:
@@ -134,7 +150,9 @@ class Run:
     def _plain(self, item: Any) -> Any:
         if not isinstance(item, Node) or (self.record and item.requires_grad):
             return item
-        return self.own(item._value) if isinstance(item, Tensor) else item._value
+        if not isinstance(item, Tensor):
+            return item._value
+        return self.own(item._value) if item.serial > self._start else item._value.copy()
 
     def own(self, a: Any) -> Any:
         """Return an array that is nobody else's: `a` itself, if this run has made it."""
@@ -200,7 +218,7 @@ def dtype_of(item: Any) -> np.dtype[Any]:
     return item.dtype if hasattr(item, "dtype") else np.asarray(item).dtype
 
 
-def _input(what: str, leaf: Any, path: str, copy: bool) -> Node:
+def _input(what: str, leaf: Any, path: str, guard: Guard, keeps: bool) -> Node:
     """Return a new node that stands for a leaf of an argument."""
     if isinstance(leaf, Node) and leaf.requires_grad:
         with recording():
@@ -221,7 +239,10 @@ def _input(what: str, leaf: Any, path: str, copy: bool) -> Node:
             f"or x.astype(float), choose other arguments with argnums=, or put the numbers into a "
             f"tuple, list, dict or module"
         )
-    return stand_in(array.copy() if copy else array)
+    if keeps or is_small(array):
+        return stand_in(array.copy())
+    guard.note(array)
+    return stand_in(array)
 
 
 def positions(what: str, argnums: Any, count: int) -> list[int]:
@@ -298,7 +319,7 @@ def structured(what: str, item: Any, like: Tree) -> list[Any]:
     """Return the leaves of `item`, which must have the structure and the shapes of `like`."""
     tree = flatten(item)
     given = dict(zip(tree.paths, tree.leaves, strict=True))  # two dicts may differ in their order
-    if given.keys() != set(like.paths):
+    if given.keys() != set(like.paths) or len(given) < len(tree.paths):
         expected, got = (", ".join(f"{what}{p}" for p in t.paths) or "none" for t in (like, tree))
         raise TypeError(
             f"the {what} must have the structure of what it belongs to: expected the leaves "
