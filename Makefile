@@ -55,6 +55,7 @@ format: setup ## Rewrite the code in the project's style
 bench: $(BENCH_STAMP) ## Compare speed with other engines (downloads PyTorch)
 	$(BIN)/python tests/benchmarks/eager_step.py
 	$(BIN)/python tests/benchmarks/scalar_step.py
+	$(BIN)/python tests/benchmarks/engine_overhead.py
 
 clean: ## Remove everything generated except .venv
 	rm -rf build dist demo_out two_circles_out .hypothesis .mypy_cache .pytest_cache .ruff_cache
