@@ -2133,3 +2133,24 @@ def test_keys_that_look_alike_are_told_apart() -> None:
     _, pullback = vjp(lambda x: {a: x, b: 2.0 * x}, 1.0)
     with pytest.raises(TypeError, match="structure"):
         pullback({a: 100.0, b: 1.0})
+
+
+def test_forward_mode_refuses_values_that_are_gone() -> None:
+    w = tensor([2.0, 3.0, 4.0])
+
+    def f(x: Any) -> Any:
+        y = x * w
+        w.data = np.zeros(3)
+        return y
+
+    with pytest.raises(StaleGraphError):
+        jvp(f, (X,), (X,))
+
+
+def test_an_array_that_a_rule_returns_stays_the_rules_own() -> None:
+    kept = np.array([5.0, 6.0, 7.0])
+    mine = tg.Primitive(lambda x: x * kept, [lambda g, y, x: kept], name="mine", elementwise=True)
+    for _ in range(2):
+        for found in (jvp(mine, (X,), (np.ones(3),))[1], vjp(mine, X)[1](np.ones(3))[0]):
+            found += 100.0
+        assert_array_equal(kept, [5.0, 6.0, 7.0])
