@@ -129,8 +129,11 @@ def by_sample(p, t):
     return (p - t) ** 2
 
 
-def noisy(p, t, generator=np.random.default_rng(0)):  # noqa: B008
-    return mse(p + 0.1 * generator.normal(size=p.shape), t)
+GENERATOR = np.random.default_rng(0)
+
+
+def noisy(p, t):
+    return mse(p + 0.1 * GENERATOR.normal(size=p.shape), t)
 
 
 def centres_target(p, t):
@@ -308,7 +311,10 @@ def test_a_loss_that_has_no_sides_is_not_called_upside_down():
 
 
 def test_an_error_in_the_backward_pass_is_a_finding():
-    broken = tg.Primitive(lambda x: x * x, [lambda g, y, x: g * undefined], name="broken")  # noqa: F821
+    def rule(g, y, x):
+        raise NameError("name 'undefined' is not defined")
+
+    broken = tg.Primitive(lambda x: x * x, [rule], name="broken")
     report = check_loss(lambda p, t: np.mean(broken(p)), P, T)
     assert "NameError" in str(report)
     assert not report

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -219,6 +220,17 @@ def _refill(sample: Any) -> Callable[[Any, list[Any]], Any]:
 CASES = _cases()
 
 
+def _weighed(weigh: Any, pick: Any, run: Any, function: Any, x: list[Any]) -> Any:
+    """Return the weighed sum of what is picked from the results of a call."""
+    y = pick(run(function, x))
+    return weigh(y, x) if weigh is _weigh_attached else weigh(y)
+
+
+def _weigh_attached(y: Any, x: list[Any]) -> Any:
+    """Weigh as `weigh`; 0 times the inputs keeps a result that is constant attached to them."""
+    return weigh(y) + np.sum(x[0]) * 0.0
+
+
 COMPARED = sorted(path for path in CASES if path not in SKIPPED and _find(jnp, path) is not None)
 
 
@@ -234,15 +246,11 @@ def test_functions_against_jax(path: str) -> None:
         v = [np.random.default_rng(7).uniform(-1.0, 1.0, a.shape) for a in x]
         with about(label):
             try:
-                expected = _of_jax(lambda x: _jax_weigh(pick(run(theirs, x))), x, v, order)  # noqa: B023
+                expected = _of_jax(partial(_weighed, _jax_weigh, pick, run, theirs), x, v, order)
             except (TypeError, ValueError, IndexError, NotImplementedError) as error:
                 refused.append(f"{label}: {error}")
                 continue
-            # The sum of nothing keeps results that are constant attached to the inputs.
-            found = _derivatives(
-                lambda x: weigh(pick(run(ours, x))) + np.sum(x[0]) * 0.0,  # noqa: B023
-                x, v, order,
-            )  # fmt: skip
+            found = _derivatives(partial(_weighed, _weigh_attached, pick, run, ours), x, v, order)
             _compare(found, expected)
         compared += 1
     assert compared, "\n".join(refused)

@@ -136,14 +136,13 @@ def check_second_order(program: Program) -> None:
         w = weights(program)
         for direction in (u, v):
             expected, error = settled(
-                lambda t: np.sum(w * slope(along(x, t, direction), v)),  # noqa: B023
-                4e-4,
+                lambda t, direction=direction: np.sum(w * slope(along(x, t, direction), v)), 4e-4
             )
             tolerance = 1e-9 * scale + 10.0 * error
             assert_allclose(inner(found, direction), expected, rtol=1e-9, atol=tolerance)
     else:  # the gradients themselves are checked above
         for i, h in enumerate(found):
-            moved, error = settled(lambda t: tg.grad(f)(along(x, t, v))[i], 1e-4)  # noqa: B023
+            moved, error = settled(lambda t, i=i: tg.grad(f)(along(x, t, v))[i], 1e-4)
             assert_allclose(h, moved, rtol=1e-7, atol=1e-7 * scale + 10.0 * error)
 
 

@@ -817,7 +817,8 @@ def test_containers(row: Any) -> None:
     close(pullback(1.0)[0], expected)
     close(jacrev(f)(p), expected)
     close(jacfwd(f)(p), expected)
-    slope = sum(np.sum(g * a) for g, a in zip(flatten(expected).leaves, flatten(p).leaves))  # noqa: B905
+    pairs = zip(flatten(expected).leaves, flatten(p).leaves, strict=True)
+    slope = sum(np.sum(g * a) for g, a in pairs)
     close(jvp(f, (p,), (p,))[1], slope)
     second = hvp(f, p, p)
     assert repr(tree_map(lambda leaf: 0, second)) == repr(tree_map(lambda leaf: 0, p))

@@ -89,10 +89,10 @@ def test_default_dict_keeps_its_factory() -> None:
 
 
 def test_subclasses() -> None:
-    class Settings(dict):  # type: ignore[type-arg]
+    class Settings(dict):
         pass
 
-    class Row(list):  # type: ignore[type-arg]
+    class Row(list):
         pass
 
     assert type(tree_map(abs, Settings(a=-1.0))) is Settings

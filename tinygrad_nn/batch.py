@@ -43,12 +43,12 @@ class Batch(Dispatching):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one."""
-        return self.stack.shape[1:]  # type: ignore[no-any-return]
+        return tuple(self.stack.shape[1:])
 
     @property
     def ndim(self) -> int:
         """Number of axes of one."""
-        return self.stack.ndim - 1  # type: ignore[no-any-return]
+        return int(self.stack.ndim - 1)
 
     @property
     def size(self) -> int:

@@ -24,4 +24,4 @@ def make_callable(module: str, function: Callable[..., Any]) -> None:
     package.__doc__ = f"{package.__doc__}\n\nCalled, it is `{function.__name__}`:\n\n" + (
         inspect.getdoc(function) or ""
     )
-    package.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    package.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # set on purpose

@@ -20,6 +20,7 @@ import numpy as np
 from tinygrad_nn.anomaly import watched_push
 from tinygrad_nn.backward import pull_back, reachable
 from tinygrad_nn.graph import Node, _unusual, recording
+from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.rules.complex import real
 from tinygrad_nn.rules.shape import broadcast_to
 from tinygrad_nn.tensor import Tensor
@@ -87,13 +88,13 @@ def _push(node: Node, moving: dict[int, Any], record: bool) -> Any:
         y = _plain(node)
         inputs = node._raw if isinstance(node, Tensor) else [_plain(a) for a in node.args]
     if primitive.elementwise:
-        t = _diagonal(node, y, inputs, tangents)
+        t = _diagonal(node, primitive, y, inputs, tangents)
     elif primitive.linear is None:
-        t = _transpose(node, y, inputs, tangents, record)
+        t = _transpose(node, primitive, y, inputs, tangents, record)
     elif primitive.linear == "each":
-        t = _multilinear(node, inputs, tangents)
+        t = _multilinear(node, primitive, inputs, tangents)
     else:
-        t = _linear(node, inputs, tangents)
+        t = _linear(node, primitive, inputs, tangents)
     return None if t is None else _like(t, node)
 
 
@@ -102,23 +103,26 @@ def _plain(a: Any) -> Any:
     return np.asarray(a._value) if isinstance(a, Node) else a
 
 
-def _diagonal(node: Node, y: Any, inputs: Sequence[Any], tangents: dict[int, Any]) -> Any:
+def _diagonal(
+    node: Node, primitive: Primitive, y: Any, inputs: Sequence[Any], tangents: dict[int, Any]
+) -> Any:
     shape = node.shape
     total: Any = None
     for i, t in tangents.items():
         if t.shape != shape:
             t = broadcast_to(t, shape=shape)
-        rule = node.primitive.rule(i)  # type: ignore[union-attr]
-        moved = rule(t, y, *inputs, **node.static)  # type: ignore[misc]
-        if isinstance(moved, np.ndarray) and not node.primitive.trusted:  # type: ignore[union-attr]
+        rule = primitive.rule(i)
+        assert rule is not None  # or it would have no tangent here
+        moved = rule(t, y, *inputs, **node.static)
+        if isinstance(moved, np.ndarray) and not primitive.trusted:
             moved = moved.copy()  # which may be an array of the user's own
         total = moved if total is None else total + moved
     return total if total.shape == shape else broadcast_to(total, shape=shape)
 
 
-def _linear(node: Node, inputs: Sequence[Any], tangents: dict[int, Any]) -> Any:
-    primitive = node.primitive
-    assert primitive is not None
+def _linear(
+    node: Node, primitive: Primitive, inputs: Sequence[Any], tangents: dict[int, Any]
+) -> Any:
     count = primitive.linear if isinstance(primitive.linear, int) else len(inputs)
     moved = [
         tangents[i] if i in tangents else a if primitive.rule(i) is None else _zeros(a)
@@ -131,16 +135,23 @@ def _zeros(a: Any) -> Any:
     return np.zeros(np.shape(a), getattr(a, "dtype", float))
 
 
-def _multilinear(node: Node, inputs: Sequence[Any], tangents: dict[int, Any]) -> Any:
+def _multilinear(
+    node: Node, primitive: Primitive, inputs: Sequence[Any], tangents: dict[int, Any]
+) -> Any:
     total: Any = None
     for i, t in tangents.items():
-        moved = node.primitive(*inputs[:i], t, *inputs[i + 1 :], **node.static)  # type: ignore[misc]
+        moved = primitive(*inputs[:i], t, *inputs[i + 1 :], **node.static)
         total = moved if total is None else total + moved
     return total
 
 
 def _transpose(
-    node: Node, y: Any, inputs: Sequence[Any], tangents: dict[int, Any], record: bool
+    node: Node,
+    primitive: Primitive,
+    y: Any,
+    inputs: Sequence[Any],
+    tangents: dict[int, Any],
+    record: bool,
 ) -> Any:
     """Pull the tangents back through the rules, which are linear in the cotangent that they get."""
     # Any cotangent will do: not zero, which a rule may return early for.
@@ -148,8 +159,9 @@ def _transpose(
     seeds = []
     with recording():
         for i, t in tangents.items():
-            rule = node.primitive.rule(i)  # type: ignore[union-attr]
-            c = rule(g, y, *inputs, **node.static)  # type: ignore[misc]
+            rule = primitive.rule(i)
+            assert rule is not None  # or it would have no tangent here
+            c = rule(g, y, *inputs, **node.static)
             c = node.args[i]._receive(c, node, i)
             if isinstance(c, Tensor) and c.requires_grad:
                 seeds.append((c, t))

@@ -311,7 +311,7 @@ def recording() -> AbstractContextManager[Any]:
     return nullcontext() if is_grad_enabled() else enable_grad()
 
 
-class no_grad(set_grad_enabled):  # noqa: N801
+class no_grad(set_grad_enabled):  # noqa: N801  # PyTorch's spelling
     """Context manager and decorator: operations in this thread are not recorded.
 
     Other threads are not affected. Whatever else runs in this thread before the block ends is:
@@ -331,7 +331,7 @@ class no_grad(set_grad_enabled):  # noqa: N801
         super().__init__(False)
 
 
-class enable_grad(set_grad_enabled):  # noqa: N801
+class enable_grad(set_grad_enabled):  # noqa: N801  # PyTorch's spelling
     """Context manager and decorator: record operations again inside a `no_grad` block.
 
     Examples

@@ -75,7 +75,7 @@ def transforming() -> bool:
 
 def is_small(a: Any) -> bool:
     """Whether to copy an array rather than to watch it."""
-    return a.size <= _SMALL  # type: ignore[no-any-return]
+    return bool(a.size <= _SMALL)
 
 
 def guarded(a: Any) -> Any:

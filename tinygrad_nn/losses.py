@@ -213,7 +213,7 @@ def _class_indices(name: str, scores: Any, target: Any) -> npt.NDArray[np.intp]:
             f"{name}: scores of shape {shape} (classes last) need labels of shape {shape[:-1]}, "
             f"got {indices.shape}"
         )
-    return indices  # type: ignore[no-any-return]
+    return indices  # type: ignore[no-any-return]  # Any to mypy
 
 
 def _ignored(

@@ -43,25 +43,21 @@ _CARRIERS = frozenset(
 _SUMS = frozenset(["sum", "mean", "add", "add_n"])
 
 
-def _maker(a: Any) -> Node | None:
-    """Return the node whose numbers `a` carries, None if no primitive has made them."""
+def _made(a: Any) -> tuple[str, Sequence[Any]]:
+    """Return the primitive that made the numbers that `a` carries, and its arguments, if any."""
     while isinstance(a, Node) and a.primitive is not None:
         if a.primitive.name not in _CARRIERS:
-            return a
+            return a.primitive.name, a.args
         a = a.args[0]
-    return None
+    return "", ()
 
 
 def _made_by(a: Any, *names: str) -> bool:
-    node = _maker(a)
-    return node is not None and node.primitive.name in names  # type: ignore[union-attr]
+    return _made(a)[0] in names
 
 
 def _is_square(a: Any) -> bool:
-    node = _maker(a)
-    if node is None:
-        return False
-    name, args = node.primitive.name, node.args  # type: ignore[union-attr]
+    name, args = _made(a)
     twice = len(args) == 2 and args[0] is args[1]
     return name == "square" or (name in ("multiply", "matmul") and twice) or (
         name == "power" and np.ndim(args[1]) == 0 and not isinstance(args[1], Node) and args[1] == 2
@@ -69,10 +65,7 @@ def _is_square(a: Any) -> bool:
 
 
 def _is_sum_of_squares(a: Any) -> bool:
-    node = _maker(a)
-    if node is None:
-        return False
-    name, args = node.primitive.name, node.args  # type: ignore[union-attr]
+    name, args = _made(a)
     if name not in _SUMS:
         return name == "matmul" and _is_square(a)
     terms, seen = list(args), set()
@@ -82,17 +75,13 @@ def _is_sum_of_squares(a: Any) -> bool:
             return True
         if _made_by(b, "add") and id(b) not in seen:
             seen.add(id(b))
-            terms += _maker(b).args  # type: ignore[union-attr]
+            terms += _made(b)[1]
     return False
 
 
 def _is_sum_of_exponentials(a: Any) -> bool:
-    node = _maker(a)
-    return (
-        node is not None
-        and node.primitive.name in _SUMS  # type: ignore[union-attr]
-        and any(_made_by(b, "exp") for b in node.args)
-    )
+    name, args = _made(a)
+    return name in _SUMS and any(_made_by(b, "exp") for b in args)
 
 
 def _any(condition: Any) -> bool:

@@ -127,7 +127,7 @@ class Neuron(Module):
             raise ShapeError(f"{self!r} takes {len(self.w)} inputs, got {len(x)}")
         act: Value = add_n([self.b, *(wi * xi for wi, xi in zip(self.w, x, strict=True))])
         if self.activation is not None:
-            return self.activation(act)  # type: ignore[no-any-return]
+            return self.activation(act)  # type: ignore[no-any-return]  # Any to mypy
         return act.relu() if self.nonlin else act
 
     def parameters(self) -> list[Value]:

@@ -105,7 +105,7 @@ def _method(
                     f"{primitive.name}() has no keyword {', '.join(sorted(unknown))}; NumPy's are "
                     f"{', '.join(list(defaults(function))[1:])}"
                 )
-            return function(self, *args, **keywords)  # type: ignore[no-any-return]
+            return function(self, *args, **keywords)  # type: ignore[no-any-return]  # Any to mypy
         keywords.update(zip(static, args, strict=False))
         return apply(primitive, (self,), keywords)
 
@@ -220,7 +220,7 @@ class Tensor(Node, Dispatching):
     @property
     def data(self) -> npt.NDArray[Any]:
         """The numbers."""
-        return self._value  # type: ignore[no-any-return]
+        return self._value  # type: ignore[no-any-return]  # Any to mypy
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
@@ -329,7 +329,7 @@ class Tensor(Node, Dispatching):
         """
         if active:
             self._check_leaving("item()")
-        return self._value.item(*index)  # type: ignore[no-any-return]
+        return self._value.item(*index)  # type: ignore[no-any-return]  # Any to mypy
 
     def tolist(self) -> Any:
         """Return the elements as nested lists of Python numbers; see `item`."""
@@ -407,7 +407,7 @@ class Tensor(Node, Dispatching):
         return complex(self._value.item())
 
     def __index__(self) -> int:
-        return self._value.__index__()  # type: ignore[no-any-return]
+        return self._value.__index__()  # type: ignore[no-any-return]  # Any to mypy
 
     def __bool__(self) -> bool:
         return bool(self._value)
@@ -596,7 +596,7 @@ class Tensor(Node, Dispatching):
     @property
     def mT(self) -> Tensor:  # noqa: N802  # NumPy's name
         """The last two axes exchanged."""
-        return np.matrix_transpose(self)  # type: ignore[return-value]
+        return np.matrix_transpose(self)  # type: ignore[return-value]  # NumPy's stubs say ndarray
 
     @property
     def real(self) -> Tensor:
@@ -611,7 +611,7 @@ class Tensor(Node, Dispatching):
     def reshape(self, *lengths: Any, **keywords: Any) -> Tensor:
         """Give the same elements another shape; one length may be -1."""
         if keywords:
-            return np.reshape(self, _sequence(lengths), **keywords)  # type: ignore[return-value]
+            return np.reshape(self, _sequence(lengths), **keywords)  # type: ignore[return-value]  # NumPy's stubs say ndarray
         return apply(shaping.reshape, (self,), {"shape": _sequence(lengths)})
 
     def transpose(self, *axes: Any) -> Tensor:
@@ -625,7 +625,7 @@ class Tensor(Node, Dispatching):
 
     def compress(self, condition: Any, axis: int | None = None) -> Tensor:
         """Take the slices along `axis` for which the condition holds."""
-        return np.compress(condition, self, axis=axis)  # type: ignore[return-value]
+        return np.compress(condition, self, axis=axis)  # type: ignore[return-value]  # NumPy's stubs say ndarray
 
     def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
         return self // other, self % other
@@ -634,11 +634,11 @@ class Tensor(Node, Dispatching):
         return other // self, other % self
 
     def __round__(self, digits: int = 0) -> Tensor:
-        return np.round(self, digits)  # type: ignore[return-value]
+        return np.round(self, digits)  # type: ignore[return-value]  # NumPy's stubs say ndarray
 
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
         """Limit the elements to [min, max]."""
-        return np.clip(self, min, max)  # type: ignore[return-value]
+        return np.clip(self, min, max)  # type: ignore[return-value]  # NumPy's stubs say ndarray
 
     def astype(self, dtype: npt.DTypeLike, *, copy: bool = True) -> Tensor:
         """Convert to another dtype; a conversion to integers is constant.
@@ -723,7 +723,7 @@ def _rebuild(data: Any, requires_grad: bool, label: str | None, grad: Any, froze
 def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Tensor:
     """Compute a primitive of tensors, numbers and arrays, and record it if a gradient is needed."""
     if _unusual and watching(args):
-        return watch(apply, primitive, args, static)  # type: ignore[no-any-return]
+        return watch(apply, primitive, args, static)  # type: ignore[no-any-return]  # Any to mypy
     raw: list[Any] = []
     parents: list[Node] = []
     positions = []
@@ -752,7 +752,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
         else:
             record = getattr(kind, "__primitive__", None)
             if record is not None:
-                return record(primitive, args, static)  # type: ignore[no-any-return]
+                return record(primitive, args, static)  # type: ignore[no-any-return]  # Any to mypy
             raw.append(a)
     if static and static.get("out") is not None:
         raise no_out(primitive.name)

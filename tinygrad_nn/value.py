@@ -33,7 +33,7 @@ _IN_LEFT = _InLeft()
 
 
 def _number(other: Any) -> float:
-    return other._value if isinstance(other, Value) else other  # type: ignore[no-any-return]
+    return other._value if isinstance(other, Value) else other  # type: ignore[no-any-return]  # Any to mypy
 
 
 def _real(data: Any) -> float:
@@ -178,9 +178,9 @@ class Value(Node, Dispatching):
     _right: Any
 
     keeps_gradients: ClassVar[bool] = True
-    requires_grad: ClassVar[bool] = True  # type: ignore[misc]
-    static: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
-    shape: ClassVar[tuple[int, ...]] = ()  # type: ignore[misc]
+    requires_grad: ClassVar[bool] = True  # type: ignore[misc]  # narrower than in Node
+    static: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # narrower than in Node
+    shape: ClassVar[tuple[int, ...]] = ()  # type: ignore[misc]  # narrower than in Node
     ndim: ClassVar[int] = 0
     size: ClassVar[int] = 1
     dtype: ClassVar[np.dtype[Any]] = np.dtype(float)
@@ -215,10 +215,10 @@ class Value(Node, Dispatching):
     data = property(attrgetter("_value"), _set_data, doc="The number.")
 
     @property
-    def args(self) -> tuple[Any, ...]:  # type: ignore[override]
+    def args(self) -> tuple[Any, ...]:  # type: ignore[override]  # derived, where Node has a slot
         """The arguments that the primitive was applied to."""
         if self._right is _IN_LEFT:
-            return self._left  # type: ignore[no-any-return]
+            return self._left  # type: ignore[no-any-return]  # Any to mypy
         if self._right is None:
             return () if self._left is None else (self._left,)
         return (self._left, self._right)
@@ -254,7 +254,7 @@ class Value(Node, Dispatching):
         """Return the number; this leaves the graph, as asked (see `Tensor.item`)."""
         if active:
             self._check_leaving("item()")
-        return self._value  # type: ignore[no-any-return]
+        return self._value  # type: ignore[no-any-return]  # Any to mypy
 
     def __repr__(self) -> str:
         label = f", label={self.label!r}" if self.label else ""
@@ -267,7 +267,7 @@ class Value(Node, Dispatching):
         self._check_readable(
             "float()", "Use v.data to read it, and v.exp() (not math.exp(v)) to compute."
         )
-        return self._value  # type: ignore[no-any-return]
+        return self._value  # type: ignore[no-any-return]  # Any to mypy
 
     def __int__(self) -> int:
         self._check_readable("int()", "Use int(v.data) to read it.")
@@ -275,7 +275,7 @@ class Value(Node, Dispatching):
 
     def __round__(self, digits: int | None = None) -> float:
         self._check_readable("round()", "Use round(v.data, digits) to read it.")
-        return round(self._value, digits)  # type: ignore[no-any-return]
+        return round(self._value, digits)  # type: ignore[no-any-return]  # Any to mypy
 
     def __bool__(self) -> bool:
         return bool(self._value)
@@ -288,7 +288,7 @@ class Value(Node, Dispatching):
     # --- derivative of one node ----------------------------------------------------------------
 
     @property
-    def _parents(self) -> list[Node]:  # type: ignore[override]
+    def _parents(self) -> list[Node]:  # type: ignore[override]  # derived, where Node has a slot
         a = self._left
         b = self._right
         if b.__class__ is Value and a.__class__ is Value:

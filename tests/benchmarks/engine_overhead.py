@@ -28,8 +28,8 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402  # the number of threads is read on import
 
-import tinygrad_nn as tg  # noqa: E402
-from tinygrad_nn.backward import pull_back, reachable  # noqa: E402
+import tinygrad_nn as tg  # noqa: E402  # it imports NumPy
+from tinygrad_nn.backward import pull_back, reachable  # noqa: E402  # it imports NumPy
 
 SIZES = (1, 16, 256)
 NODES = 200

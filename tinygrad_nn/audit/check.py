@@ -53,7 +53,7 @@ class _Run:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.output.shape  # type: ignore[no-any-return]
+        return self.output.shape  # type: ignore[no-any-return]  # Any to mypy
 
     @cached_property
     def gradient(self) -> Array:

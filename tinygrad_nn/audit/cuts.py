@@ -21,7 +21,8 @@ __all__ = ["Cut", "Trace", "behind", "watched"]
 
 
 def _code(function: Any) -> CodeType:
-    return function.__code__  # type: ignore[no-any-return]
+    code: CodeType = function.__code__
+    return code
 
 
 #: What reads the numbers of a tensor, and how a reader would know it.

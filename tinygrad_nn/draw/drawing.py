@@ -230,7 +230,7 @@ def _run_dot(source: str, format: str) -> bytes:
             f"drawing pictures needs the Python package graphviz: pip install graphviz. {_WITHOUT}"
         ) from error
     try:
-        return graphviz.pipe("dot", format, source.encode("utf-8"), quiet=True)  # type: ignore[no-any-return]
+        return graphviz.pipe("dot", format, source.encode("utf-8"), quiet=True)  # type: ignore[no-any-return]  # Any to mypy
     except graphviz.ExecutableNotFound as error:
         raise GraphvizMissingError(
             "drawing a picture needs the program `dot` of Graphviz, which is not on the PATH. "

@@ -146,7 +146,7 @@ class Subject:
             return None
         try:
             with np.errstate(all="ignore"), no_grad():
-                parts = flatten(self._call(arrays)).leaves  # type: ignore[arg-type]
+                parts = flatten(self._call(arrays)).leaves  # type: ignore[arg-type]  # arrays in place of nodes
             return np.concatenate([np.ravel(np.asarray(p, np.float64)) for p in parts])
         except Exception:
             return None  # it wants tensors, and has been called with them already
@@ -512,6 +512,6 @@ def _setter(parameter: Any) -> Callable[[Array], Node]:
 
     def put(array: Array) -> Node:
         parameter.data = array if isinstance(parameter, Tensor) else array.item()
-        return parameter  # type: ignore[no-any-return]
+        return parameter  # type: ignore[no-any-return]  # Any to mypy
 
     return put

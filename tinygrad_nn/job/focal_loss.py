@@ -12,7 +12,7 @@ import numpy as np
 import tinygrad_nn as tg
 
 
-def focal_loss(prediction, target, gamma=2.0):  # type: ignore[no-untyped-def]
+def focal_loss(prediction, target, gamma=2.0):  # type: ignore[no-untyped-def]  # written as a user would
     """Cross-entropy that hardly counts samples which are right already.
 
     A sample whose true class has probability p costs ``-(1 - p)^gamma log(p)``, in nats.
@@ -38,5 +38,5 @@ def focal_loss(prediction, target, gamma=2.0):  # type: ignore[no-untyped-def]
 
 
 # Read by the command line: what the loss is measured in, and inputs to check and draw it with.
-focal_loss.unit = "nats"  # type: ignore[attr-defined]
-focal_loss.shapes = "8,10; int:8:10"  # type: ignore[attr-defined]
+focal_loss.unit = "nats"  # type: ignore[attr-defined]  # set on purpose
+focal_loss.shapes = "8,10; int:8:10"  # type: ignore[attr-defined]  # set on purpose

@@ -112,7 +112,7 @@ class _Real(click.FloatRange):
         return number
 
 
-class _Sizes(click.ParamType):  # type: ignore[type-arg]
+class _Sizes(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs alone
     """Layer sizes: ``32``, ``64,32``, or ``none`` for a linear model."""
 
     name = "sizes"

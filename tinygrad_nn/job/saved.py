@@ -85,7 +85,7 @@ class SavedModel:
         with no_grad():
             out = self.network(self.scale.apply(rows)).data
             if self.classes:
-                return softmax(out)  # type: ignore[no-any-return]
+                return softmax(out)  # type: ignore[no-any-return]  # Any to mypy
         return self.target_scale.undo(out[:, 0].astype(float))
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[Any]:

@@ -207,7 +207,7 @@ class Module:
         def rebuild(leaves: Sequence[Any], rest: dict[int, Any] | None = None) -> Module:
             others = map(_as_parameter, leaves)
             new = {id(old): other for old, other in zip(own.values(), others, strict=True)}
-            return _replaced(self, (rest or {}) | new)  # type: ignore[no-any-return]
+            return _replaced(self, (rest or {}) | new)  # type: ignore[no-any-return]  # Any to mypy
 
         def bare(leaves: Sequence[Any]) -> Module:
             return rebuild(leaves, {id(tensor): None for tensor in every.values()})

@@ -361,7 +361,7 @@ def _np_cholesky(a: Any, /, *, upper: bool = False) -> Any:
     return _H(y) if upper else y
 
 
-def _eigh_rule(g: Any, y: Any, x: Any, *, UPLO: str = "L") -> Any:  # noqa: N803
+def _eigh_rule(g: Any, y: Any, x: Any, *, UPLO: str = "L") -> Any:  # noqa: N803  # NumPy's name
     w, v = y[..., 0], y[..., 1:]
     m = _T(v) @ g[..., 1:]
     inner = 0.5 * _over(_gaps(w), m, _H(m)) + keep(_eye(x.shape[-1]), _rows(_real_part(g[..., 0])))
@@ -398,13 +398,13 @@ def _from_triangle(a: Any, UPLO: str) -> Any:  # noqa: N803  # NumPy's name
 
 
 @implements(np.linalg.eigh)
-def _np_eigh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803
+def _np_eigh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803  # NumPy's name
     y = eigh(_from_triangle(a, UPLO), UPLO=UPLO)
     return _EighResult(_real_part(y[..., 0]), y[..., 1:])
 
 
 @implements(np.linalg.eigvalsh)
-def _np_eigvalsh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803
+def _np_eigvalsh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803  # NumPy's name
     return eigvalsh(_from_triangle(a, UPLO))
 
 
@@ -637,7 +637,7 @@ _SPECTRAL: dict[Any, Any] = {2: _largest, -2: np.min, "nuc": np.sum}
 
 
 def _matrix(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -> Any:
-    axes = tuple(np.lib.array_utils.normalize_axis_tuple(axes, x.ndim))  # type: ignore[assignment]
+    axes = tuple(np.lib.array_utils.normalize_axis_tuple(axes, x.ndim))  # type: ignore[assignment]  # one axis becomes a tuple
     if ord in (None, "fro", "f"):
         return vector_norm(x, axis=axes, keepdims=keepdims)
     x = np.moveaxis(x, axes, (-2, -1))

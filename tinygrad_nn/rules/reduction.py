@@ -663,7 +663,7 @@ def _degrees(ddof: float, correction: Any) -> float:
         return ddof
     if ddof != 0:
         raise ValueError("give one of ddof and correction, which mean the same")
-    return correction  # type: ignore[no-any-return]
+    return correction  # type: ignore[no-any-return]  # Any to mypy
 
 
 def _root(v: Any) -> Any:

@@ -337,7 +337,7 @@ def _polyint(p: Any, m: Any = 1, k: Any = None) -> Any:
 
 
 @implements(np.vander)
-def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
+def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803  # NumPy's name
     if x.ndim != 1:
         raise ValueError("x must be a one-dimensional array or sequence.")
     dtype = np.promote_types(x.dtype, int)

@@ -67,7 +67,7 @@ def value_and_grad(
         value = run.plain(y)
         return ((value, run.plain(run.aux)) if has_aux else value), gradient
 
-    return transformed  # type: ignore[no-any-return]
+    return transformed
 
 
 def grad(
@@ -119,7 +119,7 @@ def grad(
         return (gradient, value[1]) if has_aux else gradient
 
     value_and_gradient = value_and_grad(f, argnums, has_aux)
-    return transformed  # type: ignore[no-any-return]
+    return transformed
 
 
 def elementwise_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -155,7 +155,7 @@ def elementwise_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) ->
             )
         return np.sum(y)
 
-    return called(f, "elementwise_grad")(grad(total, argnums))  # type: ignore[no-any-return]
+    return called(f, "elementwise_grad")(grad(total, argnums))
 
 
 def stop_gradient(x: Any) -> Any:

@@ -69,7 +69,7 @@ def jacrev(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
             rows.append(run.gather(jacobians, single=single))
         return run.output.rebuild(rows)
 
-    return transformed  # type: ignore[no-any-return]
+    return transformed
 
 
 def jacfwd(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -116,7 +116,7 @@ def jacfwd(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
                 column.append(np.moveaxis(matrix, range(ndim), range(-ndim, 0)) if ndim else matrix)
         return run.output.rebuild([run.gather(column, single=single) for column in columns])
 
-    return transformed  # type: ignore[no-any-return]
+    return transformed
 
 
 jacobian = jacrev
@@ -155,7 +155,7 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
     array([[6., 2.],
            [2., 0.]])
     """
-    return called(f, "hessian")(jacrev(jacrev(f, argnums), argnums))  # type: ignore[no-any-return]
+    return called(f, "hessian")(jacrev(jacrev(f, argnums), argnums))
 
 
 def _check_real(run: Run) -> None:

@@ -71,7 +71,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         ]
         # Nothing but the cotangents moves, unless the run is recorded itself.
         found = run.pull(seeds, record=record and (run.record or run.has_scalars))
-        return run.gather(  # type: ignore[no-any-return]
+        return run.gather(  # type: ignore[no-any-return]  # Any to mypy
             [received(c, x, cotangent=True) for c, x in zip(found, run.inputs, strict=True)],
             single=False,
         )

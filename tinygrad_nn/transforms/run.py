@@ -222,7 +222,7 @@ def _input(what: str, leaf: Any, path: str, guard: Guard, keeps: bool) -> Node:
     """Return a new node that stands for a leaf of an argument."""
     if isinstance(leaf, Node) and leaf.requires_grad:
         with recording():
-            return alias(leaf)  # type: ignore[no-any-return]
+            return alias(leaf)  # type: ignore[no-any-return]  # Any to mypy
     if hasattr(leaf, "mask"):
         raise TypeError(f"{what}: {path} is a masked array; fill it, or select with np.where")
     if isinstance(leaf, np.matrix):
@@ -281,7 +281,9 @@ def received(c: Any, node: Any, *, cotangent: bool, own: Callable[[Any], Any] = 
     return own(c) if isinstance(c, np.ndarray) else np.array(c)
 
 
-def called(f: Callable[..., Any], transform: str) -> Callable[[Callable[..., Any]], Any]:
+def called(
+    f: Callable[..., Any], transform: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Name a transformed function after the function that it was made of."""
 
     def name(g: Callable[..., Any]) -> Callable[..., Any]:
