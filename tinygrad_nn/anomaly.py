@@ -6,10 +6,9 @@ thread. They find out by `graph._unusual`, which they test for `no_grad` anyway.
 
 from __future__ import annotations
 
-import inspect
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,10 +16,19 @@ from weakref import ref
 
 import numpy as np
 
+from tinygrad_nn.anomaly_report import (
+    array_of,
+    backward_report,
+    forward_report,
+    input_lines,
+    input_names,
+    is_given,
+    line_text,
+    place_of,
+)
 from tinygrad_nn.errors import AnomalyError
 from tinygrad_nn.graph import Node, _unusual, refuse_deferred
 from tinygrad_nn.primitive import Primitive
-from tinygrad_nn.remedies import BACKWARD, FORWARD, Anomaly, remedy
 from tinygrad_nn.source_line import SourceLine, source_line
 
 __all__ = ["detect_anomaly", "note", "quiet", "set_detect_anomaly", "watch", "watched_pull",
@@ -225,10 +233,10 @@ def note(node: Node, primitive: Primitive, args: Sequence[Any], static: dict[str
     if checks is None:
         return
     if state.source is None:  # else a rule computes it, and may use nan on its way
-        y = _array(node)
+        y = array_of(node)
         bad = checks.bad(y)
-        if bad.any() and (np.isnan(y[bad]).any() or not _is_given(args, static)):
-            raise AnomalyError(_forward_report(primitive, args, static, y, bad))
+        if bad.any() and (np.isnan(y[bad]).any() or not is_given(args, static)):
+            raise AnomalyError(forward_report(primitive, args, static, y, bad))
     if node.primitive is not None:
         serial = node.serial
         source = state.source or source_line()
@@ -255,10 +263,11 @@ def watched_pull(live: dict[int, Node]) -> Callable[..., None] | None:
         source = known.source if known else None
         if known is not None:
             _verify(node, known)
-        if checks.bad(_array(g)).any():
+        if checks.bad(array_of(g)).any():
             raise AnomalyError(
                 f"the cotangent that the backward pass of {node.name} was given holds "
-                f"{_at(_array(g), checks.bad(_array(g)))}: look at how `gradient` was computed"
+                f"{place_of(array_of(g), checks.bad(array_of(g)))}: look at how `gradient` was "
+                f"computed"
             )
         outer, state.source = state.source, source or source_line()
         try:
@@ -268,10 +277,10 @@ def watched_pull(live: dict[int, Node]) -> Callable[..., None] | None:
             state.source = outer
         for a in node._parents:
             c = cotangents.get(a.serial)
-            if c is not None and checks.bad(_array(c)).any():
+            if c is not None and checks.bad(array_of(c)).any():
                 with quiet():
-                    report = _backward_report(node, a, g, _array(c), live, checks)
-                raise AnomalyError(f"{report[0]}\n{_where(source)}{report[1]}")
+                    report = backward_report(node, a, g, array_of(c), live, checks.bad)
+                raise AnomalyError(f"{report[0]}\n{line_text(source)}{report[1]}")
 
     return pull
 
@@ -286,15 +295,15 @@ def watched_push() -> Callable[[Node, Any], None] | None:
         known = _records.get(node.serial)
         if known is not None:
             _verify(node, known)
-        bad = checks.bad(_array(t))
+        bad = checks.bad(array_of(t))
         if bad.any():
             assert node.primitive is not None
             args = [a._value if isinstance(a, Node) else a for a in node.args]
-            lines = "\n".join(_lines(node.primitive, node.args, args))
+            lines = "\n".join(input_lines(node.primitive, node.args, args))
             raise AnomalyError(
-                f"the tangent of {node.name}, in forward mode, holds {_at(_array(t), bad)}: the "
-                f"derivative of {node.primitive.name} is not finite here, or its arguments move "
-                f"without bound\n{_where(known.source if known else None)}{lines}"
+                f"the tangent of {node.name}, in forward mode, holds "
+                f"{place_of(array_of(t), bad)}: the derivative of {node.primitive.name} is not "
+                f"finite here, or its arguments move without bound\n{line_text(known.source if known else None)}{lines}"
             )
 
     return check
@@ -334,213 +343,19 @@ def _verify(node: Node, known: _Record) -> None:
                 "assignment, `t.data = ...`, is noticed without this mode too."
             )
         else:
-            what = f"the array given as `{_names(primitive, len(node.args))[i]}`"
+            what = f"the array given as `{input_names(primitive, len(node.args))[i]}`"
             help_ = "Give the computation a copy, `array.copy()`, or change it after backward()."
         raise AnomalyError(
             f"{what} was changed in place after primitive {primitive.name!r} had computed "
-            f"{node.name} from it, so the derivative would be wrong.\n{_where(known.source)}{help_}"
+            f"{node.name} from it, so the derivative would be wrong.\n"
+            f"{line_text(known.source)}{help_}"
         )
 
 
 def _owner(node: Node) -> Node:
     """Return the node that `node` is a view of, or itself."""
     while node.args and isinstance(node.args[0], Node):
-        if not np.may_share_memory(_array(node), _array(node.args[0])):
+        if not np.may_share_memory(array_of(node), array_of(node.args[0])):
             break
         node = node.args[0]
     return node
-
-
-# --- reports -------------------------------------------------------------------------------------
-
-
-def _array(x: Any) -> Any:
-    """Return the array of a node, a batch or a constant."""
-    if isinstance(x, Node):
-        x = x._value
-    elif hasattr(x, "stack"):
-        return _array(x.stack)
-    return np.asarray(x)
-
-
-def _is_given(args: Sequence[Any], static: dict[str, Any]) -> bool:
-    """Whether an infinity is among the inputs that is none of a parameter."""
-    given = (a for a in args if not (isinstance(a, Node) and a.is_leaf and a.requires_grad))
-    return any(_holds(np.isinf, a) for a in (*given, *static.values()))
-
-
-def _holds(test: Callable[[Any], Any], x: Any) -> bool:
-    if not isinstance(x, Node | np.ndarray | np.generic | float | complex):
-        return False
-    x = _array(x)
-    return x.dtype.kind in "fc" and bool(test(x).any())
-
-
-def _names(primitive: Primitive, count: int) -> list[str]:
-    """Return what the array inputs of a primitive are called."""
-    if isinstance(primitive.forward, np.ufunc):
-        names = ["x"] if count == 1 else ["a", "b"]
-    else:
-        parameters = inspect.signature(primitive.forward).parameters.values()
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        names = [p.name for p in parameters if p.kind in kinds]
-        if primitive.elementwise and len(names) == count <= 2:
-            names = ["x"] if count == 1 else ["a", "b"]
-    names = names[:count]
-    return names + [f"input {i}" for i in range(len(names), count)]
-
-
-def _first(bad: Any) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
-
-
-def _place(index: tuple[int, ...]) -> str:
-    return f"[{', '.join(map(str, index))}]"
-
-
-def _number(x: Any) -> str:
-    x = x.item()
-    return f"{x:.6g}" if isinstance(x, float) else str(x)
-
-
-def _at(y: Any, bad: Any) -> str:
-    """Say what is wrong with `y`, where, and how much of it."""
-    index = _first(bad)
-    what = _number(y[index])
-    if y.size == 1:
-        return what
-    return f"{what} at {_place(index)} ({int(bad.sum())} of {y.size} elements)"
-
-
-def _brief(x: Any) -> str:
-    """Describe a number or an array in one line."""
-    if x.ndim == 0:
-        return _number(x)
-    text = f"{x.dtype} of shape {x.shape}"
-    if x.dtype.kind not in "fiu" or not x.size:
-        return text
-    finite = x[np.isfinite(x)]
-    if finite.size:
-        text += f", from {_number(finite.min())} to {_number(finite.max())}"
-    for name, bad in (("nan", np.isnan(x)), ("infinite", np.isinf(x))):
-        if bad.any():
-            text += f", {bad.sum()} {name} from {_place(_first(bad))} on"
-    return text
-
-
-def _numbers(
-    primitive: Primitive, args: Sequence[Any], shape: tuple[int, ...], index: tuple[int, ...]
-) -> list[Any]:
-    """Return the inputs: at `index` of a result of `shape`, if the primitive is elementwise."""
-    arrays = [_array(a) for a in args]
-    if not primitive.elementwise:
-        return arrays
-    return [np.broadcast_to(a, shape)[index] for a in arrays]
-
-
-def _known(primitive: Primitive) -> str:
-    """Return the name by which the table of remedies knows a primitive of this package."""
-    return primitive.name if primitive.trusted else ""
-
-
-def _lines(primitive: Primitive, args: Sequence[Any], numbers: Sequence[Any]) -> Iterator[str]:
-    """Yield a line for each input."""
-    for name, a, number in zip(_names(primitive, len(args)), args, numbers, strict=True):
-        yield f"  {name} = {_brief(number)}" + (
-            f", which is {a.name}" if isinstance(a, Node) else ""
-        )
-
-
-def _where(source: SourceLine | None) -> str:
-    if source is None:
-        return "computed outside detect_anomaly(): put the forward pass inside to see the line\n"
-    return f"{source}\n"
-
-
-def _origin(primitive: Primitive, args: Sequence[Any], test: Callable[[Any], Any]) -> str | None:
-    """Follow what is not finite to where it came in; None if it did not come in."""
-    culprit = None
-    while True:
-        i = next((i for i, a in enumerate(args) if _holds(test, a)), None)
-        if i is None:
-            return culprit
-        a = args[i]
-        if not isinstance(a, Node):
-            return f"the constant `{_names(primitive, len(args))[i]}` of {primitive.name}"
-        culprit = a.name
-        if a.primitive is None:
-            return culprit
-        primitive, args = a.primitive, a.args
-
-
-def _forward_report(
-    primitive: Primitive,
-    args: Sequence[Any],
-    static: dict[str, Any],
-    y: Any,
-    bad: Any,
-) -> str:
-    index = _first(bad)
-    numbers = _numbers(primitive, args, y.shape, index)
-    lines = [f"{primitive.name} gave {_at(y, bad)}", *_lines(primitive, args, numbers)]
-    lines += [f"  {key} = {value!r}" for key, value in static.items() if value is not None]
-    lines.append(str(source_line()))
-    result = y[index] if primitive.elementwise else y
-    help_ = remedy(FORWARD, Anomaly(_known(primitive), args, numbers, result))
-    origin = _origin(primitive, args, lambda x: ~np.isfinite(x))
-    if origin is not None:
-        lines.append(f"{origin} holds what is not finite: look at where it comes from.")
-    if help_ is not None:
-        lines.append(help_)
-    return "\n".join(lines)
-
-
-def _backward_report(
-    node: Node, a: Node, g: Any, c: Any, live: dict[int, Node], checks: _Checks
-) -> tuple[str, str]:
-    """Say which rule of `node` made the cotangent `c` of `a`, and what helps."""
-    primitive = node.primitive
-    assert primitive is not None
-    g = _array(g)
-    y = _array(node)
-    bad = checks.bad(c)
-    if c.ndim > len(a.shape):  # a batch of cotangents: the first that shows it
-        k = _first(bad)[0]
-        g, c, bad = g[k], c[k], bad[k]
-    head = f"the cotangent of {a.name} became {_at(c, bad)}"
-    inputs = [_array(b) if isinstance(b, Node) else b for b in node.args]
-    for i, b in enumerate(node.args):
-        rule = primitive.rule(i) if b is a else None
-        if rule is None:
-            continue
-        part = np.asarray(rule(g, y, *inputs, **node.static))
-        wrong = checks.bad(part)
-        if not wrong.any():
-            continue
-        pointwise = primitive.elementwise
-        index = _first(np.broadcast_to(wrong, y.shape)) if pointwise else ()
-        numbers = _numbers(primitive, node.args, y.shape, index)
-        name = _names(primitive, len(node.args))[i]
-        g, y = (x[index] if pointwise else x for x in (g, y))
-        discarded = pointwise and g == 0 and _goes_into_where(node, live)
-        lines = [
-            f"{head}, by rule {i} of primitive {primitive.name!r}, towards its input `{name}`:",
-            f"  g = {_brief(g)}, the cotangent that came in",
-            f"  y = {_brief(y)}, which is {node.name}",
-            *_lines(primitive, node.args, numbers),
-        ]
-        anomaly = Anomaly(_known(primitive), node.args, numbers, y, discarded)
-        return "\n".join(lines), remedy(BACKWARD, anomaly) or ""
-    return f"{head}, as the sum of several cotangents that are finite", ""
-
-
-def _goes_into_where(node: Node, live: dict[int, Node]) -> bool:
-    """Whether `node`, or what is computed from it, goes into a np.where."""
-    behind = {node.serial}
-    for serial in sorted(s for s in live if s > node.serial):
-        later = live[serial]
-        if any(a.serial in behind for a in later._parents):
-            behind.add(serial)
-            if later.primitive is not None and later.primitive.name in ("where", "keep"):
-                return True
-    return False
