@@ -303,7 +303,8 @@ def watched_push() -> Callable[[Node, Any], None] | None:
             raise AnomalyError(
                 f"the tangent of {node.name}, in forward mode, holds "
                 f"{place_of(array_of(t), bad)}: the derivative of {node.primitive.name} is not "
-                f"finite here, or its arguments move without bound\n{line_text(known.source if known else None)}{lines}"
+                f"finite here, or its arguments move without bound\n"
+                f"{line_text(known.source if known else None)}{lines}"
             )
 
     return check
