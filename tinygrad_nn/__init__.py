@@ -31,6 +31,7 @@ from tinygrad_nn.activations import (
 from tinygrad_nn.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_nn.errors import (
     AnomalyError,
+    CaptureError,
     GradcheckError,
     LossError,
     MissingExtraError,
@@ -65,14 +66,15 @@ if TYPE_CHECKING:
     from tinygrad_nn.audit import check_loss, disconnected
     from tinygrad_nn.draw import Drawing, draw, draw_dot, make_dot, trace
     from tinygrad_nn.gradcheck import GradcheckReport, check_grads, gradcheck
+    from tinygrad_nn.plan.compiled import compile  # noqa: A004  # PyTorch's name
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACTIVATIONS", "AnomalyError", "Drawing", "GradcheckError", "GradcheckReport", "LossError",
+    "ACTIVATIONS", "AnomalyError", "CaptureError", "Drawing", "GradcheckError", "GradcheckReport", "LossError",
     "MissingExtraError", "Node", "NotDifferentiableError", "Primitive", "ShapeError",
     "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "autograd", "check_grads",
-    "check_loss", "detect_anomaly", "disconnected", "draw", "draw_dot", "elementwise_grad",
+    "check_loss", "compile", "detect_anomaly", "disconnected", "draw", "draw_dot", "elementwise_grad",
     "elu", "enable_grad", "entr", "erf", "erfc", "gelu", "gelu_tanh", "grad", "gradcheck",
     "hard_tanh", "hessian", "hvp", "is_grad_enabled", "jacfwd", "jacobian", "jacrev", "jvp",
     "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses", "make_dot", "nn",
@@ -86,7 +88,8 @@ __all__ = [
 _LAZY = {
     "Drawing": "draw", "draw": "draw", "draw_dot": "draw", "make_dot": "draw", "trace": "draw",
     "GradcheckReport": "gradcheck", "check_grads": "gradcheck", "gradcheck": "gradcheck",
-    "check_loss": "audit", "disconnected": "audit",
+    "check_loss": "audit", "disconnected": "audit", "compile": "plan.compiled",
+    "doctor": "doctor",
 }  # fmt: skip
 
 

@@ -115,4 +115,4 @@ def accumulate(output: Node, seed: Any) -> None:
         if node.primitive is None:
             node._store(g)
         elif node.keeps_gradients:
-            node.grad = g
+            node._grad = g

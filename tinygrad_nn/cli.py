@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from tinygrad_nn.doctor.restart import restart
+
 __all__ = ["main"]
 
 _EXTRA = {"click", "rich"}
@@ -12,6 +14,7 @@ _EXTRA = {"click", "rich"}
 
 def main() -> None:
     """Run the program on the arguments of this process, and end the process."""
+    restart(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding lacks must not end the program.
         reconfigure: Any = getattr(stream, "reconfigure", None)

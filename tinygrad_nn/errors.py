@@ -6,6 +6,7 @@ place, so that code written for arrays (``except ValueError``) keeps working.
 
 __all__ = [
     "AnomalyError",
+    "CaptureError",
     "GradcheckError",
     "LossError",
     "MissingExtraError",
@@ -34,6 +35,10 @@ class StaleGraphError(TinygradError, RuntimeError):
 
 class AnomalyError(TinygradError, ArithmeticError):
     """Under `detect_anomaly`: a number became nan or infinite, or a saved array was changed."""
+
+
+class CaptureError(TinygradError, RuntimeError):
+    """A step that `compile` captures does what a replay could not do again."""
 
 
 class LossError(TinygradError, ValueError):

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tinygrad_nn.primitive import Primitive
 
 __all__ = [
-    "Node", "Scope", "enable_grad", "is_grad_enabled", "mark_scope", "next_serial", "no_grad",
-    "recording", "set_grad_enabled",
+    "Node", "Pending", "Scope", "capturing", "enable_grad", "is_grad_enabled", "mark_scope",
+    "next_serial", "no_grad", "recording", "set_capture", "set_grad_enabled",
 ]  # fmt: skip
 
 #: Numbers the nodes of the whole process. Inputs are numbered before what is computed from them,
@@ -32,6 +32,31 @@ next_serial = count(1).__next__
 # stands in the path of every operation.
 _modes = threading.local()
 _unusual: list[None] = []
+
+
+def capturing() -> Any:
+    """Return what captures the operations of this thread (see `plan.capture`), or None."""
+    return getattr(_modes, "capture", None)
+
+
+def set_capture(capture: Any) -> Any:
+    """Let `capture` see the operations of this thread, None for nobody; return what did before."""
+    before = capturing()
+    _modes.capture = capture
+    if capture is not None:
+        _unusual.append(None)
+    if before is not None:
+        _unusual.pop()
+    return before
+
+
+class Pending:
+    """A gradient that lies in a buffer which the next replay overwrites: copied when it is read."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
 
 
 class Scope(NamedTuple):
@@ -83,9 +108,9 @@ class Node:
     __slots__ = (
         "__weakref__",
         "_changed",
+        "_grad",
         "_scopes",
         "_value",
-        "grad",
         "label",
         "primitive",
         "serial",
@@ -94,9 +119,9 @@ class Node:
     _value: Any
     _changed: int  # serial number at the time of the last assignment to .data, 0 for never
     _scopes: tuple[Any, ...]  # the fields of `scopes` in a row: one container, not many, to collect
+    _grad: Any  # what `grad` holds, or a Pending
     primitive: Primitive | None
     serial: int
-    grad: Any
     label: str | None
 
     # Provided by the two kinds of node.
@@ -117,6 +142,29 @@ class Node:
         Arguments numbered below `since` may be left out.
         """
         raise NotImplementedError
+
+    @property
+    def grad(self) -> Any:
+        """The accumulated gradient."""
+        if _unusual and capturing() is not None:
+            return capturing().read_grad(self)
+        g = self._grad
+        if g.__class__ is Pending:
+            g = self._grad = g.array.copy()
+        return g
+
+    @grad.setter
+    def grad(self, g: Any) -> None:
+        if _unusual and capturing() is not None:
+            capturing().write_grad(self, g)
+        else:
+            self._grad = g
+
+    def _seen(self) -> Any:
+        """Return the numbers, or what stands for them while this thread's step is captured."""
+        if _unusual and capturing() is not None:
+            return capturing().read(self)
+        return self._value
 
     @property
     def scopes(self) -> list[Scope]:
@@ -193,6 +241,8 @@ class Node:
 
     def _check_readable(self, asked: str, remedy: str) -> None:
         """Refuse a conversion that would drop the gradient without a word."""
+        if _unusual and capturing() is not None:
+            return  # what stands for the numbers refuses it, and says why
         if not self.requires_grad or not is_grad_enabled():
             return
         self._check_leaving(asked)
@@ -206,6 +256,8 @@ class Node:
         ``item()`` is how one leaves the graph on purpose; but a function that is being transformed
         may have been written for arrays, and then its derivative would be wrong without a word.
         """
+        if capturing() is not None:
+            return
         if self.requires_grad and transforming() and is_grad_enabled():
             raise NotDifferentiableError(
                 f"{asked} inside a function that is being differentiated would drop the derivative "

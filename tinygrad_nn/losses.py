@@ -17,13 +17,14 @@ from tinygrad_nn.graph import Node
 from tinygrad_nn.rules.elementwise import cross_entropy_of_probability, relu, where
 from tinygrad_nn.rules.indexing import pick
 from tinygrad_nn.rules.reduction import log_softmax, nll
+from tinygrad_nn.traced import Traced, assume
 from tinygrad_nn.value import Value
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
            "hinge_loss", "huber_loss", "l1_loss", "mse_loss", "nll_loss"]  # fmt: skip
 
 
-_ARRAYS = (Node, np.ndarray)  # made once: `Node | np.ndarray` would be made at each call
+_ARRAYS = (Node, np.ndarray, Traced)  # made once: ``Node | np.ndarray`` would be at each call
 
 
 def _array(x: Any) -> Any:
@@ -192,14 +193,14 @@ def hinge_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
     tensor([0.5, 3. ])
     """
     prediction, target = _pair("hinge_loss", prediction, target)
-    labels = target._value if isinstance(target, Node) else target
-    if not np.all(np.abs(labels) == 1):
+    labels = target._seen() if isinstance(target, Node) else target
+    if not assume(np.all(np.abs(labels) == 1)):
         raise LossError("hinge_loss: labels must be -1 or 1")
     return _reduce(relu(1.0 - prediction * target), reduction)
 
 
 def _class_indices(name: str, scores: Any, target: Any) -> npt.NDArray[np.intp]:
-    indices = target._value if isinstance(target, Node) else target
+    indices = target._seen() if isinstance(target, Node) else target
     shape = scores.shape
     if not shape:
         raise ShapeError(f"{name}: scores need an axis of classes, got shape ()")
@@ -221,12 +222,12 @@ def _ignored(
 ) -> npt.NDArray[Any] | None:
     """Return which labels are to be ignored (None for none of them); refuse those of no class."""
     # Labels that are too large are found by the indexing that follows, at no cost.
-    if not indices.size or (ignore_index < 0 and indices.min() >= 0):
+    if not indices.size or (ignore_index < 0 and assume(indices.min() >= 0)):
         return None
     ignored: npt.NDArray[Any] = indices == ignore_index
-    if ((indices < 0) & ~ignored).any():
+    if assume(((indices < 0) & ~ignored).any()):
         raise _no_class(name, indices[~ignored], n_classes)
-    return ignored if ignored.any() else None
+    return ignored if assume(ignored.any()) else None
 
 
 def _no_class(name: str, indices: npt.NDArray[Any], n_classes: int) -> IndexError:
@@ -290,13 +291,13 @@ def nll_loss(
 def _weights(name: str, weight: npt.ArrayLike, scores: Any) -> npt.NDArray[Any]:
     if isinstance(weight, Node):
         raise LossError(f"{name}: weight takes plain numbers, which get no gradient: weight.data")
-    weights = np.asarray(weight, dtype=scores.dtype)
+    weights = _array(weight).astype(scores.dtype, copy=False)
     if weights.shape != scores.shape[-1:]:
         raise ShapeError(
             f"{name}: weight must have a factor for each class, shape {scores.shape[-1:]}, got "
             f"{weights.shape}"
         )
-    if not (weights >= 0).all():
+    if not assume((weights >= 0).all()):
         raise LossError(f"{name}: weights must not be negative or nan, got {weights.tolist()}")
     return weights
 
@@ -417,8 +418,9 @@ def cross_entropy(
 
 
 def _check_distribution(target: Any) -> None:
-    numbers = target._value if isinstance(target, Node) else target
-    if (numbers < 0).any() or (abs(numbers.sum(axis=-1, dtype=float) - 1.0) > 1e-2).any():
+    numbers = target._seen() if isinstance(target, Node) else target
+    off = abs(numbers.sum(axis=-1, dtype=float) - 1.0) > 1e-2
+    if assume((numbers < 0).any()) or assume(off.any()):
         raise LossError(
             "cross_entropy: soft targets must be probabilities that sum to 1 over the last axis"
         )
@@ -447,9 +449,9 @@ def _smoothed(
 
 
 def _check_probabilities(message: str, x: Any) -> None:
-    numbers = np.asarray(x._value if isinstance(x, Node) else x)
+    numbers = _array(x._seen() if isinstance(x, Node) else x)
     # nan passes: it is the computation's, and shows in the loss.
-    if numbers.size and (np.any(numbers < 0) or np.any(numbers > 1)):
+    if numbers.size and (assume(np.any(numbers < 0)) or assume(np.any(numbers > 1))):
         raise LossError(f"{message}, got {numbers.min():.6g} to {numbers.max():.6g}")
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_nn.dispatch import Dispatching
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.flat import Run, runs
-from tinygrad_nn.graph import next_serial
+from tinygrad_nn.graph import capturing, next_serial
 from tinygrad_nn.tensor import Tensor
 
 __all__ = ["SGD", "Optimizer", "sgd_rule"]
@@ -61,6 +62,25 @@ class _Part:
             pieces[p] = tuple(s[start : start + p.size] for s in self.state)
             start += p.size
         return pieces
+
+
+def _number(x: Any) -> Any:
+    return x if isinstance(x, Dispatching) else float(x)
+
+
+class _Options(dict[str, Any]):
+    """The options of a group while a step is captured: the learning rate may differ at each."""
+
+    def __init__(self, group: Group, capture: Any) -> None:
+        super().__init__(group)
+        self._group = group
+        self._capture = capture
+
+    def of(self, dtype: Any) -> _Options:
+        """Return these, the learning rate as a number of `dtype`."""
+        if "lr" in self:
+            self["lr"] = self._capture.option(self._group, "lr", dtype)
+        return self
 
 
 class Optimizer:
@@ -194,6 +214,9 @@ class Optimizer:
         The closure's result, or None.
         """
         loss = closure() if closure is not None else None
+        if capturing() is not None:
+            self._record_step(capturing())
+            return loss
         for i, group in enumerate(self.param_groups):
             gathered = self._gather(i)
             if gathered is None:
@@ -202,6 +225,26 @@ class Optimizer:
             for part, g in gathered:
                 self._update(part, g, group)
         return loss
+
+    def _record_step(self, capture: Any) -> None:
+        """Do a step while it is captured: the same rule, on what stands for the arrays."""
+        for i, group in enumerate(self.param_groups):
+            gradients = {id(p): p.grad for p in group["params"]}
+            self._arrange(i, lambda p, g=gradients: g[id(p)] is not None)
+            options = _Options(group, capture)
+            for part in self._parts[i]:
+                parts = part.parameters
+                p = np.concatenate([np.ravel(p.data) for p in parts])
+                g = np.concatenate([np.ravel(gradients[id(p)]) for p in parts])
+                new_p, state = self.rule(p, g, capture.kept(part), options.of(p.dtype))
+                capture.keep(part, state)
+                start = 0
+                for parameter in parts:
+                    stop = start + parameter.size
+                    parameter.data = np.reshape(new_p[start:stop], parameter.shape)
+                    start = stop
+            capture.depends_on(self._parts, i)
+            capture.depends_on_options(group)
 
     def _gather(self, i: int) -> list[tuple[_Part, Array]] | None:
         """Return the parts of group `i` with their gradients; None if they must be made anew."""
@@ -216,15 +259,20 @@ class Optimizer:
             gathered.append((part, g))
         return gathered
 
-    def _arrange(self, i: int) -> None:
-        """Make the parts of group `i` anew, and carry over what was kept for each parameter."""
+    def _arrange(
+        self, i: int, moves: Callable[[Tensor], bool] = lambda p: p.grad is not None
+    ) -> None:
+        """Make the parts of group `i` anew, and carry over what was kept for each parameter.
+
+        `moves` tells which parameters have a gradient.
+        """
         for part in self._parts[i]:
             self._pieces.update(part.split())
         params = self.param_groups[i]["params"]
-        self._idle[i] = [p for p in params if p.grad is None]
+        self._idle[i] = [p for p in params if not moves(p)]
         kinds: dict[Any, list[Tensor]] = {}
         for p in params:  # what has another dtype, or has not been updated yet, goes by itself
-            if p.grad is not None:
+            if moves(p):
                 kinds.setdefault((p.dtype, bool(self._pieces.get(p))), []).append(p)
         parts = self._parts[i] = []
         for (_, started), members in kinds.items():
@@ -473,7 +521,7 @@ class SGD(Optimizer):
             p,
             g,
             # Python floats, whatever a schedule computed: a NumPy scalar would widen float32.
-            float(group["lr"]),
+            _number(group["lr"]),
             *state,
             momentum=float(group["momentum"]),
             dampening=float(group["dampening"]),

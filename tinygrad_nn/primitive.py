@@ -121,6 +121,7 @@ class Primitive:
         self.__qualname__ = getattr(forward, "__qualname__", self.name)
         self.arity, self.static_names = _signature(forward, variadic)
         self.rules: tuple[Rule | None, ...] = ()
+        self.is_python = not is_ufunc  # whether the forward is code of several calls
         #: ``rule(i)`` is the rule for input `i`, None where the primitive is constant in it.
         self.rule: Callable[[int], Rule | None] = partial(_no_rule, self.name)
         self.differentiable = True  # until the rules say otherwise

@@ -15,12 +15,13 @@ from tinygrad_nn.backward import accumulate
 from tinygrad_nn.dispatch import Dispatching, no_out
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.functional_update import At
-from tinygrad_nn.graph import Node, _unusual, is_grad_enabled, next_serial
+from tinygrad_nn.graph import Node, _unusual, capturing, is_grad_enabled, next_serial
 from tinygrad_nn.guard import active, guarded
 from tinygrad_nn.primitive import Primitive, defaults, primitive
 from tinygrad_nn.rules import elementwise, indexing, linalg, reduction
 from tinygrad_nn.rules import shape as shaping
 from tinygrad_nn.rules.complex import imag, real
+from tinygrad_nn.traced import Traced
 
 __all__ = ["Tensor", "apply", "tensor"]
 
@@ -32,7 +33,7 @@ _NO_STATIC: dict[str, Any] = {}
 
 def _operand(other: Any) -> Any:
     """Return what an operator can work on, or NotImplemented."""
-    if isinstance(other, Node | ndarray | np.generic | float | int | complex):
+    if isinstance(other, Node | ndarray | np.generic | float | int | complex | Traced):
         return other
     if isinstance(other, list | tuple):
         return np.asarray(other)
@@ -210,7 +211,7 @@ class Tensor(Node, Dispatching):
         self.static: dict[str, Any] = _NO_STATIC
         self._raw = self._parents = self._positions = ()
         self.serial = next_serial()
-        self.grad: npt.NDArray[Any] | None = None
+        self._grad = None
         self.label = label
         self._changed = 0
         self._scopes = ()
@@ -220,10 +221,13 @@ class Tensor(Node, Dispatching):
     @property
     def data(self) -> npt.NDArray[Any]:
         """The numbers."""
-        return self._value  # type: ignore[no-any-return]  # Any to mypy
+        return self._seen() if _unusual else self._value  # type: ignore[no-any-return]  # Any to mypy
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
+        if _unusual and capturing() is not None:
+            capturing().write(self, value)
+            return
         if value is not self._value:  # `t.data -= x` changes the array in place and hands it back
             array = np.asarray(value)
             if not np.can_cast(array.dtype, self._value.dtype, "same_kind"):
@@ -329,13 +333,13 @@ class Tensor(Node, Dispatching):
         """
         if active:
             self._check_leaving("item()")
-        return self._value.item(*index)  # type: ignore[no-any-return]  # Any to mypy
+        return self._seen().item(*index)  # type: ignore[no-any-return]  # Any to mypy
 
     def tolist(self) -> Any:
         """Return the elements as nested lists of Python numbers; see `item`."""
         if active:
             self._check_leaving("tolist()")
-        return self._value.tolist()
+        return self._seen().tolist()
 
     @property
     def frozen(self) -> bool:
@@ -375,13 +379,15 @@ class Tensor(Node, Dispatching):
         return f"tensor({text}{dtype}{grad}{label})"
 
     def __format__(self, spec: str) -> str:
-        return format(self._value.item(), spec) if spec and self._value.size == 1 else str(self)
+        return format(self._seen().item(), spec) if spec and self._value.size == 1 else str(self)
 
     # --- conversions: those that would drop a gradient refuse to -------------------------------
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
     ) -> npt.NDArray[Any]:
+        if self._seen().__class__ is Traced:
+            return np.asarray(self._seen())  # which says what to do
         if self.requires_grad and is_grad_enabled():
             raise NotDifferentiableError(
                 f"turning {self.name} into an array would drop its gradient. To join tensors use "
@@ -396,21 +402,21 @@ class Tensor(Node, Dispatching):
             "float()",
             "Use t.item() to read it, and NumPy's functions (np.exp, not math.exp) to compute.",
         )
-        return float(self._value.item())
+        return float(self._seen().item())
 
     def __int__(self) -> int:
         self._check_readable("int()", "Use int(t.item()) to read it.")
-        return int(self._value.item())
+        return int(self._seen().item())
 
     def __complex__(self) -> complex:
         self._check_readable("complex()", "Use complex(t.item()) to read it.")
-        return complex(self._value.item())
+        return complex(self._seen().item())
 
     def __index__(self) -> int:
-        return self._value.__index__()  # type: ignore[no-any-return]  # Any to mypy
+        return self._seen().__index__()  # type: ignore[no-any-return]  # Any to mypy
 
     def __bool__(self) -> bool:
-        return bool(self._value)
+        return bool(self._seen())
 
     # --- derivative of one node ----------------------------------------------------------------
 
@@ -496,7 +502,9 @@ class Tensor(Node, Dispatching):
             g = np.conj(g)  # as PyTorch: the direction of steepest ascent
         if self.grad is not None:
             g = self.grad + g
-        self.grad = g if g.__class__ is ndarray else np.asarray(g)  # sums of 0-d arrays are scalars
+        if g.__class__ is not ndarray and g.__class__ is not Traced:
+            g = np.asarray(g)  # sums of 0-d arrays are scalars
+        self.grad = g
 
     def _clone(self, args: tuple[Any, ...]) -> Tensor:
         node = _constant(self._value.copy())
@@ -507,7 +515,7 @@ class Tensor(Node, Dispatching):
         node._parents = [args[i] for i in self._positions]
         node._positions = self._positions
         node.requires_grad = self.requires_grad
-        node.grad = None if self.grad is None else self.grad.copy()
+        node._grad = None if self.grad is None else self.grad.copy()
         node.frozen = self.frozen
         node.label = self.label
         return node
@@ -706,7 +714,7 @@ def _constant(data: Any) -> Tensor:
     node._raw = node._parents = node._positions = ()
     node.requires_grad = False
     node.serial = next_serial()
-    node.grad = None
+    node._grad = None
     node.label = None
     node._changed = 0
     node._scopes = ()
@@ -715,7 +723,7 @@ def _constant(data: Any) -> Tensor:
 
 def _rebuild(data: Any, requires_grad: bool, label: str | None, grad: Any, frozen: bool) -> Tensor:
     node = Tensor(data, requires_grad, label=label)
-    node.grad = grad
+    node._grad = grad
     node.frozen = frozen
     return node
 
@@ -749,6 +757,8 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
             needs = True
         elif isinstance(a, list | tuple | ndarray):
             return apply(primitive, tuple(map(_as_array, args)), static)
+        elif kind is Traced:
+            raw.append(a)
         else:
             record = getattr(kind, "__primitive__", None)
             if record is not None:
@@ -756,8 +766,11 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
             raw.append(a)
     if static and static.get("out") is not None:
         raise no_out(primitive.name)
-    data = primitive.forward(*raw, **static) if static else primitive.forward(*raw)
-    if data.__class__ is not ndarray:
+    if _unusual and capturing() is not None:
+        data = capturing().forward(primitive, args, raw, static)
+    else:
+        data = primitive.forward(*raw, **static) if static else primitive.forward(*raw)
+    if data.__class__ is not ndarray and data.__class__ is not Traced:
         data = _result(primitive, data)
     kind = data.dtype.kind
     if kind != "f" and kind not in "iubc":
@@ -777,7 +790,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     node._positions = positions
     node.requires_grad = kind == "f" or kind == "c"
     node.serial = next_serial()
-    node.grad = None
+    node._grad = None
     node.label = None
     node._changed = 0
     node._scopes = ()

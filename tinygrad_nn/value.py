@@ -85,7 +85,7 @@ def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., A
         node._left = self
         node._right = other
         node.serial = next_serial()
-        node.grad = 0.0
+        node._grad = 0.0
         node.label = None
         node._changed = 0
         node._scopes = ()
@@ -203,7 +203,7 @@ class Value(Node, Dispatching):
         self.primitive = None
         self._left = self._right = None
         self.serial = next_serial()
-        self.grad = 0.0
+        self._grad = 0.0
         self.label = label
         self._changed = 0
         self._scopes = ()
@@ -379,7 +379,7 @@ class Value(Node, Dispatching):
         node = Value(self._value, label=self.label)
         node.primitive = self.primitive
         _set_args(node, args)
-        node.grad = self.grad
+        node._grad = self.grad
         return node
 
     @property
@@ -454,7 +454,7 @@ def _set_args(node: Value, args: tuple[Any, ...]) -> None:
 
 def _rebuild(data: float, label: str | None, grad: float) -> Value:
     node = Value(data, label=label)
-    node.grad = grad
+    node._grad = grad
     return node
 
 
@@ -464,7 +464,7 @@ def _node(data: float, primitive: Primitive, args: tuple[Any, ...]) -> Value:
     node.primitive = primitive
     _set_args(node, args)
     node.serial = next_serial()
-    node.grad = 0.0
+    node._grad = 0.0
     node.label = None
     node._changed = 0
     node._scopes = ()

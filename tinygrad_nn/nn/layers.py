@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tinygrad_nn.activations import ACTIVATIONS, Activation
 from tinygrad_nn.activations import activation as named_activation
+from tinygrad_nn.dispatch import Dispatching
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.flat import flatten
 from tinygrad_nn.graph import Node
@@ -104,7 +105,7 @@ class _Dense(Module):
 
 def _plain(x: Any, dtype: Any) -> Any:
     """Make an array of plain data; a list of nodes is joined, so that no gradient is lost."""
-    if x.__class__ is np.ndarray:
+    if x.__class__ is np.ndarray or isinstance(x, Dispatching):
         return x if x.dtype is dtype else x.astype(dtype, copy=False)
     if isinstance(x, list | tuple) and any(isinstance(item, Node) for item in x):
         return np.stack(x)

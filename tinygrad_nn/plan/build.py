@@ -1,0 +1,269 @@
+"""From a tape to a plan: arrays for its variables, and Python source that fills them."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.graph import Node, Pending, next_serial
+from tinygrad_nn.plan.capture import Captured
+from tinygrad_nn.plan.cells import ArgumentData, ArgumentGradient, Data, Gradient, Kept, Option
+from tinygrad_nn.plan.emit import lines
+from tinygrad_nn.plan.memory import Memory, arrange
+from tinygrad_nn.plan.tape import Cell, Instruction, Parameter, Tape, Var
+from tinygrad_nn.tensor import Tensor
+
+__all__ = ["MISS", "Plan", "build"]
+
+
+class _Miss:
+    def __repr__(self) -> str:
+        return "MISS"
+
+
+#: What a replay returns where it does not serve the call.
+MISS = _Miss()
+
+
+class Plan:
+    """A step that has been captured, and the program that does it again.
+
+    Attributes
+    ----------
+    captured, tape : Tape
+        What the step did, before and after the passes.
+    source : str
+        The program.
+    call : callable
+        Takes the arguments of the compiled function; MISS where they are of another kind.
+    run : callable
+        Takes the leaves of the arguments, whose kinds are known to be right.
+    """
+
+    def __init__(self, captured: Tape, tape: Tape, source: str, names: dict[str, Any]) -> None:
+        self.captured = captured
+        self.tape = tape
+        self.source = source
+        self.names = names
+        code = compile(source, f"<plan {id(self):x}>", "exec")
+        exec(code, names)
+        self.call: Callable[..., Any] = names["call"]
+        self.run: Callable[..., Any] = names["run"]
+        self.n_args = names["n_args"]
+        self._file = code.co_filename
+        rows = source.splitlines()
+        self._first_write = next((n for n, row in enumerate(rows, 1) if row == _WRITES), len(rows))
+
+    def has_written(self, error: BaseException) -> bool:
+        """Whether an error came after the replay had begun to change what is outside."""
+        frames = traceback.walk_tb(error.__traceback__)
+        return any(
+            line > self._first_write
+            for frame, line in frames
+            if frame.f_code.co_filename == self._file
+        )
+
+
+_WRITES = "    # what the step leaves behind"
+
+
+class _Program:
+    """The source under construction; see `emit.Names`."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.names: dict[str, Any] = {"MISS": MISS}
+        self.by_id: dict[int, str] = {}
+        self.local: dict[Var, str] = {}  # variables that differ from call to call
+
+    def __call__(self, item: Any, prefix: str = "") -> str:
+        name = self.by_id.get(id(item))
+        if name is None:
+            prefix = prefix or getattr(item, "__name__", "o")
+            name = prefix if prefix not in self.names and prefix.isidentifier() else ""
+            if not name or prefix in ("k", "s", "v", "c", "b", "o", "p"):
+                name = f"{prefix}{len(self.names)}"
+            self.names[name] = item
+            self.by_id[id(item)] = name
+        return name
+
+    def array(self, v: Var) -> Any:
+        return self.memory.arrays.get(v)
+
+    def of(self, a: Any) -> str:
+        if a.__class__ is Var:
+            return self.local.get(a) or self(self.memory.arrays[a], _PREFIX.get(type(a.origin), "b"))
+        return self(a, "k") if a.__class__ not in (float, int, bool) else repr(a)
+
+    def scratch(self, shape: Any, dtype: Any) -> Any:
+        return self.memory.scratch(shape, dtype)
+
+
+_PREFIX = {Data: "p", Kept: "state", Option: "option"}
+
+
+def build(captured: Captured, tape: Tape, leaves: list[Any], flat: bool) -> Plan:
+    """Lay out the memory of a tape and write the program that replays it.
+
+    Parameters
+    ----------
+    captured : Captured
+        What the capture found out.
+    tape : Tape
+        Its tape after the passes.
+    leaves : list
+        The arrays and nodes among the arguments.
+    flat : bool
+        Whether each argument is a leaf.
+    """
+    memory = arrange(tape)
+    p = _Program(memory)
+    for k, leaf in enumerate(leaves):
+        p.names[f"K{k}"] = leaf.__class__
+    body: list[str] = []
+    for k, leaf in enumerate(leaves):
+        if isinstance(leaf, Node):
+            body.append(f"a{k} = x{k}._value")
+        else:
+            p.names.setdefault("ndarray", np.ndarray)
+    for v in memory.parameters:
+        assert isinstance(v.origin, Parameter)
+        k = v.origin.position
+        p.local[v] = f"a{k}" if isinstance(leaves[k], Node) else f"x{k}"
+    body += _entry(p, captured, tape)
+    for i in tape.instructions:
+        body += _instruction(p, i)
+    for a in tape.assumptions:
+        body.append(f"if {'not ' if a.truth else ''}{p.of(a.var)}: return MISS")
+    body.append(_WRITES.strip())
+    body += _writes(p, tape)
+    body.append(f"return {_returned(p, captured, tape)}")
+    xs = [f"x{k}" for k in range(len(leaves))]
+    guard = _kinds(p, leaves) if flat else "True"
+    text = "\n".join("    " + row for row in body)
+    unpacked = f"    {', '.join(xs)}, = leaves\n" if xs else ""
+    source = f"def call({', '.join(xs)}):\n    if {guard}: return MISS\n{text}\n"
+    source += f"\n\ndef run(leaves):\n{unpacked}{text}\n"
+    p.names["n_args"] = len(leaves) if flat else -1
+    return Plan(captured.tape, tape, source, p.names)
+
+
+def _kinds(p: _Program, leaves: list[Any]) -> str:
+    """Return the condition that arguments are not of the kinds that the plan is for."""
+    conditions = []
+    for k, leaf in enumerate(leaves):
+        conditions.append(f"x{k}.__class__ is not K{k}")
+        shape = p.names.setdefault(f"shape{k}", leaf.shape)
+        dtype = p.names.setdefault(f"dtype{k}", leaf.dtype)
+        assert shape is not dtype
+        conditions += [f"x{k}.shape != shape{k}", f"x{k}.dtype is not dtype{k}"]
+        if isinstance(leaf, Tensor):
+            conditions.append(f"x{k}.requires_grad is not {leaf.requires_grad}")
+            conditions.append(f"x{k}.primitive is not None")
+    return " or ".join(conditions) or "False"
+
+
+def _entry(p: _Program, captured: Captured, tape: Tape) -> list[str]:
+    """Return the rows that see to it that everything outside is where the program expects it."""
+    capture = captured.capture
+    rows = []
+    for owner, key, item in capture.objects:
+        rows.append(f"if {p(owner, 'o')}[{key!r}] is not {p(item, 'o')}: return MISS")
+    for group, key, value in capture.options:
+        rows.append(f"if {p(group, 'group')}[{key!r}] != {value!r}: return MISS")
+    for cell in capture.absent:
+        there = f"{_place(p, cell)} is not None"
+        if isinstance(cell, Kept):
+            there = f"len({p(cell.part, 'part')}.state) > {cell.k}"
+        rows.append(f"if {there}: return MISS")
+    for cell, array in p.memory.cells.items():
+        name = p(array, _PREFIX.get(type(cell), "b"))
+        if isinstance(cell, ArgumentData):
+            continue
+        if isinstance(cell, Option):
+            rows.append(f"{name}[...] = {p(cell.group, 'group')}[{cell.key!r}]")
+        elif isinstance(cell, Gradient):
+            rows.append(f"if {_place(p, cell)} is None: return MISS")
+            rows.append(f"{p(np.copyto)}({name}, {_place(p, cell, read=True)})")
+        elif isinstance(cell, Data | Kept):
+            adopt = p(_adopt)
+            rows.append(f"if {_place(p, cell)} is not {name}: {adopt}({p(cell, 'cell')}, {name})")
+        else:
+            rows.append(f"{p(np.copyto)}({name}, {p(cell, 'cell')}.get())")
+    return rows
+
+
+def _place(p: _Program, cell: Cell, read: bool = False) -> str:
+    """Return the expression for what is in a cell."""
+    if isinstance(cell, ArgumentGradient):
+        return f"x{cell.position}.grad" if read else f"x{cell.position}._grad"
+    if isinstance(cell, Gradient):
+        return f"{p(cell.tensor, 'p')}.grad" if read else f"{p(cell.tensor, 'p')}._grad"
+    if isinstance(cell, Data):
+        return f"{p(cell.tensor, 'p')}._value"
+    assert isinstance(cell, Kept)
+    return f"{p(cell.part, 'part')}.state[{cell.k}]"
+
+
+def _adopt(cell: Cell, array: Any) -> None:
+    """Take over what was put into a cell from outside, in the array that the program uses."""
+    np.copyto(array, cell.get())
+    cell.set(array)
+
+
+def _instruction(p: _Program, i: Instruction) -> list[str]:
+    if p.array(i.out) is not None:
+        if i.view:
+            return []  # it was made when memory was laid out
+        return lines(i, p.of(i.out), p)
+    args = ", ".join(p.of(a) for a in i.args)
+    static = "".join(f", {key}={p(value, 's')}" for key, value in i.static.items())
+    name = p.local[i.out] = f"t{len(p.local)}"
+    return [f"{name} = {p(i.primitive.forward, i.primitive.name)}({args}{static})"]
+
+
+def _writes(p: _Program, tape: Tape) -> list[str]:
+    rows = []
+    changed = []
+    for cell, var in tape.writes:
+        if isinstance(cell, Gradient):
+            target = _place(p, cell)
+            if var is None:
+                rows.append(f"{target} = None")
+            elif isinstance(cell, ArgumentGradient) or p.array(var) is None:
+                rows.append(f"{target} = {p.of(var)}.copy()")
+            else:
+                rows.append(f"{target} = {p(Pending(p.array(var)), 'pending')}")
+            continue
+        assert var is not None
+        if isinstance(cell, ArgumentData):
+            rows.append(f"{p(np.copyto)}(x{cell.position}._value, {p.of(var)})")
+            changed.append(f"x{cell.position}")
+        elif cell in p.memory.cells or isinstance(cell, Data):
+            array = p.memory.cells.get(cell)
+            array = cell.get() if array is None else array
+            if array is not p.array(var):
+                rows.append(f"{p(np.copyto)}({p(array, 'b')}, {p.of(var)})")
+            if isinstance(cell, Data):
+                changed.append(p(cell.tensor, "p"))
+        else:
+            rows.append(f"{p(cell, 'cell')}.set({p.of(var)}.copy())")
+    if changed:
+        rows.append(f"{' = '.join(f'{name}._changed' for name in changed)} = {p(next_serial)}()")
+    return rows
+
+
+def _returned(p: _Program, captured: Captured, tape: Tape) -> str:
+    """Return the expression for the result of the function."""
+    values = []
+    for output, var in zip(captured.outputs, tape.outputs, strict=True):
+        values.append(f"{p(output.make, output.make.__name__.lstrip('_'))}({p.of(var)}.copy())")
+    if captured.rebuild is next:
+        return values[0]
+    results = f"iter(({''.join(f'{v}, ' for v in values)}))"
+    return f"{p(captured.rebuild, 'rebuild')}({results})"
+
+
