@@ -64,6 +64,7 @@ from tinygrad_nn.value import Value, add_n
 
 if TYPE_CHECKING:
     from tinygrad_nn.audit import check_loss, disconnected
+    from tinygrad_nn.doctor import doctor
     from tinygrad_nn.draw import Drawing, draw, draw_dot, make_dot, trace
     from tinygrad_nn.gradcheck import GradcheckReport, check_grads, gradcheck
     from tinygrad_nn.plan.compiled import compile  # noqa: A004  # PyTorch's name
@@ -74,7 +75,7 @@ __all__ = [
     "ACTIVATIONS", "AnomalyError", "CaptureError", "Drawing", "GradcheckError", "GradcheckReport", "LossError",
     "MissingExtraError", "Node", "NotDifferentiableError", "Primitive", "ShapeError",
     "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "autograd", "check_grads",
-    "check_loss", "compile", "detect_anomaly", "disconnected", "draw", "draw_dot", "elementwise_grad",
+    "check_loss", "compile", "detect_anomaly", "disconnected", "doctor", "draw", "draw_dot", "elementwise_grad",
     "elu", "enable_grad", "entr", "erf", "erfc", "gelu", "gelu_tanh", "grad", "gradcheck",
     "hard_tanh", "hessian", "hvp", "is_grad_enabled", "jacfwd", "jacobian", "jacrev", "jvp",
     "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses", "make_dot", "nn",

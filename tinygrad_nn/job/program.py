@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import tinygrad_nn
 from tinygrad_nn.activations import ACTIVATIONS
+from tinygrad_nn.doctor import doctor as examine
+from tinygrad_nn.doctor.restart import FLAG
 from tinygrad_nn.errors import TinygradError
 from tinygrad_nn.files import write_together
 from tinygrad_nn.job import demo as digits
@@ -160,6 +163,12 @@ _inputs = _options(
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(tinygrad_nn.__version__, prog_name="tinygrad-nn")
+@click.option(
+    FLAG,
+    is_flag=True,
+    expose_value=False,  # `restart` has read it before there was a program
+    help="Keep to the kernels that OpenBLAS chose, even where the processor has faster ones.",
+)
 def program() -> None:
     """Train networks on tables, check the gradients of losses, draw computation graphs.
 
@@ -449,6 +458,17 @@ def demo(out: str, seed: int) -> None:
     _say(f"the data: {digits.DIGITS}\nthe loss: {digits.LOSS}")
     if not all(reports.values()):
         sys.exit(1)
+
+
+# --- doctor --------------------------------------------------------------------------------------
+
+
+@program.command(short_help="Report what NumPy does on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def doctor(as_json: bool) -> None:
+    """Report which matrix kernels NumPy uses here, how fast they are, and what is faster."""
+    report = examine()
+    _say(json.dumps(report.to_dict(), indent=2) if as_json else str(report))
 
 
 # --- saying things -------------------------------------------------------------------------------
