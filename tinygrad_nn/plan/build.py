@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from tinygrad_nn.graph import Node, Pending, next_serial
 from tinygrad_nn.plan.capture import Captured
 from tinygrad_nn.plan.cells import ArgumentData, ArgumentGradient, Data, Gradient, Kept, Option
 from tinygrad_nn.plan.emit import lines
-from tinygrad_nn.plan.memory import Memory, arrange
+from tinygrad_nn.plan.memory import Memory, same_place, arrange
 from tinygrad_nn.plan.tape import Cell, Instruction, Parameter, Tape, Var
 from tinygrad_nn.tensor import Tensor
 
@@ -96,10 +97,11 @@ class _Program:
     def of(self, a: Any) -> str:
         if a.__class__ is Var:
             return self.local.get(a) or self(self.memory.arrays[a], _PREFIX.get(type(a.origin), "b"))
-        return self(a, "k") if a.__class__ not in (float, int, bool) else repr(a)
+        plain = a.__class__ in (int, bool) or (a.__class__ is float and math.isfinite(a))
+        return repr(a) if plain else self(a, "k")
 
-    def scratch(self, shape: Any, dtype: Any) -> Any:
-        return self.memory.scratch(shape, dtype)
+    def scratch(self, like: Any, dtype: Any) -> Any:
+        return self.memory.scratch(like, dtype)
 
 
 _PREFIX = {Data: "p", Kept: "state", Option: "option"}
@@ -134,11 +136,15 @@ def build(captured: Captured, tape: Tape, leaves: list[Any], flat: bool) -> Plan
         k = v.origin.position
         p.local[v] = f"a{k}" if isinstance(leaves[k], Node) else f"x{k}"
     body += _entry(p, captured, tape)
-    for i in tape.instructions:
+    assumed = {a.var: a.truth for a in tape.assumptions}
+    for k, i in enumerate(memory.tape.instructions):
+        if k == memory.written:
+            body.append(_WRITES.strip())
         body += _instruction(p, i)
-    for a in tape.assumptions:
-        body.append(f"if {'not ' if a.truth else ''}{p.of(a.var)}: return MISS")
-    body.append(_WRITES.strip())
+        if i.out in assumed:
+            body.append(f"if {'not ' if assumed[i.out] else ''}{p.of(i.out)}: return MISS")
+    if memory.written == len(memory.tape.instructions):
+        body.append(_WRITES.strip())
     body += _writes(p, tape)
     body.append(f"return {_returned(p, captured, tape)}")
     xs = [f"x{k}" for k in range(len(leaves))]
@@ -215,6 +221,8 @@ def _adopt(cell: Cell, array: Any) -> None:
 
 
 def _instruction(p: _Program, i: Instruction) -> list[str]:
+    if i.out in p.memory.copies:
+        return [f"{p(np.copyto)}({p(target, 'b')}, {p.of(v)})" for target, v in p.memory.copies[i.out]]
     if p.array(i.out) is not None:
         if i.view:
             return []  # it was made when memory was laid out
@@ -245,7 +253,7 @@ def _writes(p: _Program, tape: Tape) -> list[str]:
         elif cell in p.memory.cells or isinstance(cell, Data):
             array = p.memory.cells.get(cell)
             array = cell.get() if array is None else array
-            if array is not p.array(var):
+            if p.array(var) is None or not same_place(array, p.array(var)):
                 rows.append(f"{p(np.copyto)}({p(array, 'b')}, {p.of(var)})")
             if isinstance(cell, Data):
                 changed.append(p(cell.tensor, "p"))

@@ -5,12 +5,14 @@ Everything that has no entry in `EMITTERS` is written ``forward(*args, **static,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
-from tinygrad_nn.plan.tape import Instruction, Var
+from tinygrad_nn.plan.tape import Constant, Instruction, Var
+from tinygrad_nn.rules.elementwise import clip_ufunc
 
 __all__ = ["Names", "lines"]
 
@@ -27,8 +29,8 @@ class Names(Protocol):
     def of(self, a: Any) -> str:
         """Return what stands for an argument: a variable, or a number."""
 
-    def scratch(self, shape: Any, dtype: Any) -> Any:
-        """Return an array to work in."""
+    def scratch(self, like: Any, dtype: Any) -> Any:
+        """Return an array to work in while an instruction runs, of the layout of another."""
 
 
 Emitter = Callable[[Instruction, str, Names], list[str]]
@@ -120,7 +122,74 @@ def _negative(i: Instruction, out: str, names: Names) -> list[str]:
     return [f"{names(np.multiply)}({names.of(x)}, {number(-1, [x], names)}, {out})"]
 
 
+def _limited(x: Any, lo: Any, hi: Any, i: Instruction, out: str, names: Names) -> list[str]:
+    """Write a limit to [lo, hi] as NumPy's own ufunc, of which np.clip is a slow wrapper.
+
+    So is np.maximum of an array and a number: three times as slow.
+    """
+    lo, hi = (_operand(a, i, names) for a in (lo, hi))
+    return [f"{names(clip_ufunc, 'clip')}({names.of(x)}, {lo}, {hi}, {out})"]
+
+
+def _relu(i: Instruction, out: str, names: Names) -> list[str]:
+    return _limited(i.args[0], 0.0, math.inf, i, out, names)
+
+
+def _clip(i: Instruction, out: str, names: Names) -> list[str]:
+    return _limited(*i.args, i, out, names)
+
+
+def _maximum(i: Instruction, out: str, names: Names) -> list[str]:
+    return _one_limit(i, out, names, lambda x, n: (x, n, math.inf))
+
+
+def _minimum(i: Instruction, out: str, names: Names) -> list[str]:
+    return _one_limit(i, out, names, lambda x, n: (x, -math.inf, n))
+
+
+def _one_limit(i: Instruction, out: str, names: Names, limits: Callable[..., Any]) -> list[str]:
+    for x, n in (i.args, i.args[::-1]):
+        number = constant_number(n)
+        if number is not None and number == number and x.__class__ is Var:
+            if x.dtype.kind == "f" and (x.dtype, x.shape) == (i.out.dtype, i.out.shape):
+                return _limited(*limits(x, n), i, out, names)
+    return _call(i, out, names)
+
+
+def constant_number(a: Any) -> Any:
+    """Return a number that is the same at every call, None for anything else."""
+    if a.__class__ is Var:
+        a = a.origin.array if isinstance(a.origin, Constant) else None
+    return a if a is not None and np.ndim(a) == 0 else None
+
+
+def _keep(i: Instruction, out: str, names: Names) -> list[str]:
+    """Write a selection as a bitwise AND with a mask of all bits or none.
+
+    A product with the mask would make nan of infinity where it is 0, and is slower too.
+    """
+    c, x = i.args
+    fits = c.__class__ is x.__class__ is Var and c.shape == x.shape == i.out.shape
+    if not fits or c.dtype != bool or x.dtype.kind != "f" or x.dtype != i.out.dtype:
+        return _call(i, out, names)
+    arrays = [names.array(v) for v in (c, x, i.out)]
+    integer = np.dtype(f"i{x.dtype.itemsize}")
+    if x.dtype.itemsize > 8 or any(a is None for a in arrays):
+        return _call(i, out, names)
+    bits = names.scratch(arrays[2], integer)
+    mask, numbers, target = arrays[0].view(np.int8), arrays[1].view(integer), arrays[2].view(integer)
+    return [
+        f"{names(np.negative)}({names(mask, 'v')}, {names(bits, 'bits')})",
+        f"{names(np.bitwise_and)}({names(numbers, 'v')}, {names(bits)}, {names(target, 'v')})",
+    ]
+
+
 EMITTERS: dict[str, Emitter] = {
+    "relu": _relu,
+    "clip": _clip,
+    "maximum": _maximum,
+    "minimum": _minimum,
+    "keep": _keep,
     "sum": _add_reduce,
     "max": _maximum_reduce,
     "min": _minimum_reduce,

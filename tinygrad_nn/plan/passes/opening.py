@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinygrad_nn.errors import TinygradError
 from tinygrad_nn.graph import set_capture
 from tinygrad_nn.plan.capture import Capture
+from tinygrad_nn.plan.emit import EMITTERS
 from tinygrad_nn.plan.tape import Instruction, Tape, Var
 from tinygrad_nn.traced import Traced
 
@@ -35,7 +36,7 @@ def opened(tape: Tape) -> Tape:
 
 def _inside(instruction: Instruction) -> tuple[list[Instruction], Var] | None:
     """Return the instructions that a primitive's forward consists of, and the result's variable."""
-    if not instruction.primitive.is_python:
+    if not instruction.primitive.is_python or instruction.primitive.name in EMITTERS:
         return None
     capture = Capture()
     args = [capture.stand_in(a) if a.__class__ is Var else a for a in instruction.args]

@@ -1,0 +1,159 @@
+"""Put biases into the matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.plan.cells import Data
+from tinygrad_nn.plan.tape import Constant, Instruction, Parameter, Tape, Var
+from tinygrad_nn.rules import TABLE
+
+__all__ = ["biases_joined"]
+
+# Up to so many bytes an argument is copied, to have a column of ones at its side.
+_SMALL = 1 << 14
+
+_matmul, _add, _concatenate = TABLE["matmul"], TABLE["add"], TABLE["concatenate"]
+_getitem, _transpose = TABLE["getitem"], TABLE["transpose"]
+_COLUMN = (slice(None), None)
+_ROW = (None, slice(None))
+
+
+def biases_joined(tape: Tape) -> Tape:
+    """Replace ``h @ W + b`` by ``[h 1] @ [W; b]``, and the gradients by ``[h 1].T @ g``.
+
+    That takes no sum of its own for a bias, forward or backward. It is done where a bias lies
+    behind its weight in memory, as in the flat array that a model's parameters are views of, so
+    that the joined matrix costs nothing; and where the column of ones does not either, because
+    what computes ``h`` can write beside it.
+    """
+    made = {i.out: i for i in tape.instructions}
+    products = {i.args: i for i in tape.instructions if i.primitive is _matmul}
+    sums = _sums_of_rows(tape)
+    new: dict[Var, Var] = {}
+    replaced: dict[Instruction, list[Instruction]] = {}
+    joined: dict[Var, Var] = {}
+    for i in tape.instructions:
+        found = _affine(i, made)
+        if found is None:
+            continue
+        product, h, weight, bias = found
+        parts: list[Instruction] = []
+        wide = joined.get(h)
+        if wide is None:
+            wide = joined[h] = _apply(parts, _concatenate, (h, _ones(h)), axis=1)
+        row = _apply(parts, _getitem, (bias,), template=_ROW)
+        tall = _apply(parts, _concatenate, (weight, row), axis=0)
+        parts.append(Instruction(_matmul, (wide, tall), {}, i.out, i.line))
+        replaced[i] = parts
+        replaced.setdefault(product, [])
+        turned = next((t.out for t in made.values() if _is_transposed(t, h)), None)
+        for g, total in sums.items():
+            gradient = products.get((turned, g)) if turned is not None else None
+            if gradient is None or total.out.shape != bias.shape:
+                continue
+            parts = []
+            wide_turned = _apply(parts, _transpose, (wide,))
+            both = _apply(parts, _matmul, (wide_turned, g), line=gradient.line)
+            of_weight = _apply(parts, _getitem, (both,), template=(slice(0, len(weight.example)),))
+            of_bias = _apply(parts, _getitem, (both,), template=(len(weight.example),))
+            new[gradient.out], new[total.out] = of_weight, of_bias
+            later = max(gradient, total, key=tape.instructions.index)
+            replaced[gradient] = replaced[total] = []
+            replaced[later] = parts
+    if not replaced:
+        return tape
+    # A product that somebody else looks at, too, stays.
+    used = {v for i in tape.instructions if i not in replaced for v in i.inputs} | set(tape.results)
+    instructions = []
+    for i in tape.instructions:
+        parts = replaced.get(i, [i])
+        if not parts and i.out in used and i.out not in new:
+            parts = [i]
+        instructions += parts
+    return tape.with_instructions(_ordered(instructions)).substituted(new)
+
+
+def _affine(i: Instruction, made: dict[Var, Instruction]) -> Any:
+    """Return product, h, weight and bias where `i` is ``h @ weight + bias``."""
+    if i.primitive is not _add or len(i.inputs) != 2 or i.out.example.ndim != 2:
+        return None
+    for y, bias in (i.inputs, i.inputs[::-1]):
+        product = made.get(y)
+        if product is None or product.primitive is not _matmul:
+            continue
+        h, weight = product.args
+        if (
+            h.example.ndim == 2
+            and h.dtype == i.out.dtype
+            and (h.is_result or (isinstance(h.origin, Parameter) and h.nbytes <= _SMALL))
+            and not (h.is_result and made[h].view)
+            and _adjacent(weight, bias)
+        ):
+            return product, h, weight, bias
+    return None
+
+
+def _adjacent(weight: Var, bias: Var) -> bool:
+    """Whether a bias lies right behind its weight matrix in memory."""
+    if not (type(weight.origin) is type(bias.origin) is Data) or weight.example.ndim != 2:
+        return False
+    w, b = weight.origin.get(), bias.origin.get()
+    return bool(
+        b.shape == w.shape[1:]
+        and w.dtype == b.dtype
+        and w.flags.c_contiguous
+        and b.flags.c_contiguous
+        and w.base is b.base is not None
+        and w.ctypes.data + w.nbytes == b.ctypes.data
+    )
+
+
+def _sums_of_rows(tape: Tape) -> dict[Var, Instruction]:
+    """Return the instructions that sum the rows of a matrix, by the matrix."""
+    found = {}
+    for i in tape.instructions:
+        if i.primitive is _matmul and isinstance(getattr(i.args[0], "origin", None), Constant):
+            ones = i.args[0].origin.array
+            if ones.ndim == 1 and i.args[1].example.ndim == 2 and (ones == 1).all():
+                found[i.args[1]] = i
+        elif i.primitive.name == "sum" and i.args[0].example.ndim == 2:
+            if i.static.get("axis") in (0, (0,)) and not i.static.get("keepdims"):
+                found[i.args[0]] = i
+    return found
+
+
+def _is_transposed(i: Instruction, h: Var) -> bool:
+    return i.primitive.name in ("transpose", "swapaxes") and i.args[0] is h
+
+
+def _ones(h: Var) -> Var:
+    array = np.ones((h.shape[0], 1), h.dtype)
+    return Var(array, Constant(array))
+
+
+def _apply(parts: list[Instruction], primitive: Any, args: Any, line: Any = None, **static: Any) -> Var:
+    """Append the application of a primitive, and return its result."""
+    example = primitive.forward(*(a.example for a in args), **static)
+    view = primitive in (_getitem, _transpose)
+    out = Var(np.asarray(example))
+    parts.append(Instruction(primitive, tuple(args), static, out, line, view))
+    return out
+
+
+def _ordered(instructions: list[Instruction]) -> list[Instruction]:
+    """Return instructions so that each comes after those that compute its arguments."""
+    made = {i.out: i for i in instructions}
+    placed: dict[Instruction, None] = {}
+    for i in instructions:
+        stack = [i]
+        while stack:
+            top = stack[-1]
+            waiting = [made[v] for v in top.inputs if v in made and made[v] not in placed]
+            if waiting and top not in placed:
+                stack += waiting
+            else:
+                placed.setdefault(stack.pop())
+    return list(placed)

@@ -1,0 +1,102 @@
+"""Replace what is written one way by what costs less."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.plan.tape import Constant, Instruction, Tape, Var
+from tinygrad_nn.rules import TABLE
+
+__all__ = ["rewritten"]
+
+Made = dict[Var, Instruction]
+
+
+def rewritten(tape: Tape) -> Tape:
+    """Apply the rewrites of `REWRITES`, each to the instructions of its primitive."""
+    made: Made = {}
+    new: dict[Var, Var] = {}
+    kept: list[Instruction] = []
+    for instruction in tape.instructions:
+        i = instruction.with_args(new.get(a, a) if a.__class__ is Var else a for a in instruction.args)
+        rewrite = REWRITES.get(i.primitive.name)
+        found = rewrite(i, made) if rewrite else None
+        parts, result = found if found is not None else ([i], i.out)
+        if result is not i.out:
+            new[i.out] = result
+        for part in parts:
+            made[part.out] = part
+            kept.append(part)
+    return tape.with_instructions(kept).substituted(new)
+
+
+def _number(a: Any) -> Any:
+    """Return a constant number, None for anything else."""
+    if a.__class__ is Var:
+        a = a.origin.array if isinstance(a.origin, Constant) else None
+    return a if a is not None and np.ndim(a) == 0 else None
+
+
+def _by(made: Made, a: Any, name: str) -> Instruction | None:
+    """Return the instruction that made `a`, if it is of the primitive `name`."""
+    i = made.get(a) if a.__class__ is Var else None
+    return i if i is not None and i.primitive.name == name else None
+
+
+def _scaled_one_hot(i: Instruction, made: Made) -> Any:
+    """number * one_hot(value) -> one_hot(number * value)."""
+    for number, other in (i.args, i.args[::-1]):
+        factor, hot = _number(number), _by(made, other, "one_hot")
+        if factor is not None and hot is not None and hot.out.dtype == i.out.dtype:
+            value = float(factor) * hot.static.get("value", 1.0)
+            return [replace(hot, static=hot.static | {"value": value}, out=i.out)], i.out
+    return None
+
+
+def _sum_of_one_hot(i: Instruction, made: Made) -> Any:
+    """one_hot(value) @ ones -> value, for each row."""
+    hot = _by(made, i.args[0], "one_hot")
+    ones = i.args[1]
+    if hot is None or not isinstance(ones.origin, Constant):
+        return None
+    if ones.shape != (hot.static["length"],) or not (ones.origin.array == 1).all():
+        return None
+    array = np.full(i.out.shape, hot.static.get("value", 1.0), i.out.dtype)
+    return [], Var(array, Constant(array))
+
+
+def _exp_of_logarithm(i: Instruction, made: Made) -> Any:
+    """exp(a - log(b)) -> exp(a) / b."""
+    difference = _by(made, i.args[0], "subtract")
+    if difference is None:
+        return None
+    a, log = difference.args[0], _by(made, difference.args[1], "log")
+    if log is None or a.__class__ is not Var or a.shape != i.out.shape or a.dtype != i.out.dtype:
+        return None
+    e = replace(i, args=(a,), out=Var(np.exp(a.example)))
+    return [e, replace(i, primitive=TABLE["divide"], args=(e.out, log.args[0]))], i.out
+
+
+def _power(i: Instruction, made: Made) -> Any:
+    """x**2 -> x * x, x**0.5 -> sqrt(x), 1 / x."""
+    x, exponent = i.args[0], _number(i.args[1])
+    name = None if exponent is None else _POWERS.get(float(np.real(exponent)))
+    if name is None or x.__class__ is not Var or x.dtype != i.out.dtype or x.dtype.kind != "f":
+        return None
+    return [replace(i, primitive=TABLE[name], args=(x,))], i.out
+
+
+_POWERS = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal"}
+
+#: By the primitive's name. Each returns the instructions to put in the place, and the variable
+#: that has the result; or None where it does not apply.
+REWRITES: dict[str, Callable[[Instruction, Made], Any]] = {
+    "multiply": _scaled_one_hot,
+    "matmul": _sum_of_one_hot,
+    "exp": _exp_of_logarithm,
+    "power": _power,
+}
