@@ -194,7 +194,10 @@ class Tensor(Node, Dispatching):
         dtype: npt.DTypeLike | None = None,
         label: str | None = None,
     ) -> None:
-        array = np.array(_as_array(data) if isinstance(data, ndarray) else data, dtype=dtype)
+        if data.__class__ is Traced:
+            array = data.copy() if dtype is None else data.astype(dtype)
+        else:
+            array = np.array(_as_array(data) if isinstance(data, ndarray) else data, dtype=dtype)
         if array.dtype.kind not in "fiubc":
             raise TypeError(
                 f"a tensor holds numbers, got {type(data).__name__} of dtype {array.dtype}"
@@ -320,7 +323,7 @@ class Tensor(Node, Dispatching):
 
     def detach(self) -> Tensor:
         """Return a constant tensor of the same numbers, copied, outside the graph."""
-        return _constant(self._value.copy())
+        return _constant(self._seen().copy())
 
     def numpy(self) -> npt.NDArray[Any]:
         """Return the data as an array; a tensor that is part of a graph must be detached first."""
@@ -571,6 +574,9 @@ class Tensor(Node, Dispatching):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if self.primitive is None and not (self.requires_grad and is_grad_enabled()):
+            if _unusual and capturing() is not None:
+                capturing().read(self)[index] = value
+                return
             self._value[index] = np.asarray(value)  # which refuses what has a gradient
             self._changed = next_serial()
             return

@@ -7,7 +7,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from tinygrad_nn.rules.elementwise import _clip_ufunc
+from tinygrad_nn.rules.elementwise import clip_ufunc
 
 from .rows import Call, Row, call, r, row
 
@@ -90,7 +90,7 @@ _BETWEEN = (0.2, 0.8)  # where a small step changes no integer part
 CALLS: list[Call] = [
     call(np.clip, r(2, 3), -1.0, 1.0),
     call(np.clip, r(2, 3), None, r(3)),
-    call(_clip_ufunc, r(2, 3), -1.0, r(3)),
+    call(clip_ufunc, r(2, 3), -1.0, r(3)),
     call(np.clip, r(2, 3), min=r(2, 1), max=5.0),
     call(np.where, _MASK, r(2, 3), r(3)),
     call(np.where, _MASK[0], r(), 0.5),

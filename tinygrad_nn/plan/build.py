@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.graph import Node, Pending, next_serial
+from tinygrad_nn.plan.blocks import Chain, blocks, chains
 from tinygrad_nn.plan.capture import Captured
 from tinygrad_nn.plan.cells import ArgumentData, ArgumentGradient, Data, Gradient, Kept, Option
 from tinygrad_nn.plan.emit import lines
@@ -56,7 +57,7 @@ class Plan:
         self.n_args = names["n_args"]
         self._file = code.co_filename
         rows = source.splitlines()
-        self._first_write = next((n for n, row in enumerate(rows, 1) if row == _WRITES), len(rows))
+        self._first_write = next((n for n, row in enumerate(rows, 1) if row.strip() == _WRITES), len(rows))
 
     def has_written(self, error: BaseException) -> bool:
         """Whether an error came after the replay had begun to change what is outside."""
@@ -68,7 +69,7 @@ class Plan:
         )
 
 
-_WRITES = "    # what the step leaves behind"
+_WRITES = "# what the step leaves behind"
 
 
 class _Program:
@@ -137,14 +138,18 @@ def build(captured: Captured, tape: Tape, leaves: list[Any], flat: bool) -> Plan
         p.local[v] = f"a{k}" if isinstance(leaves[k], Node) else f"x{k}"
     body += _entry(p, captured, tape)
     assumed = {a.var: a.truth for a in tape.assumptions}
-    for k, i in enumerate(memory.tape.instructions):
-        if k == memory.written:
-            body.append(_WRITES.strip())
+    for chain in chains(memory.tape, memory.arrays):
+        if _WRITES not in body and any(i in memory.writers for i in chain):
+            body.append(_WRITES)
+        if len(chain) > 1:
+            body += _in_blocks(p, chain, memory)
+            continue
+        (i,) = chain
         body += _instruction(p, i)
         if i.out in assumed:
             body.append(f"if {'not ' if assumed[i.out] else ''}{p.of(i.out)}: return MISS")
-    if memory.written == len(memory.tape.instructions):
-        body.append(_WRITES.strip())
+    if _WRITES not in body:
+        body.append(_WRITES)
     body += _writes(p, tape)
     body.append(f"return {_returned(p, captured, tape)}")
     xs = [f"x{k}" for k in range(len(leaves))]
@@ -231,6 +236,20 @@ def _instruction(p: _Program, i: Instruction) -> list[str]:
     static = "".join(f", {key}={p(value, 's')}" for key, value in i.static.items())
     name = p.local[i.out] = f"t{len(p.local)}"
     return [f"{name} = {p(i.primitive.forward, i.primitive.name)}({args}{static})"]
+
+
+def _in_blocks(p: _Program, chain: Chain, memory: Memory) -> list[str]:
+    """Return the loop that does a chain of instructions block by block."""
+    inside = set(chain)
+    kept = {v for i in memory.tape.instructions if i not in inside for v in i.inputs}
+    kept |= {memory.base(v) for v in kept | set(memory.tape.results)} | set(memory.in_place)
+    variables, rows = blocks(chain, memory.arrays, kept)
+    before = p.local
+    p.local = before | {v: f"q{k}" for k, v in enumerate(variables)}
+    body = [row for i in chain for row in lines(i, p.of(i.out), p)]
+    names = ", ".join(p.local[v] for v in variables)
+    p.local = before
+    return [f"for {names} in {p(rows, 'blocks')}:", *(f"    {row}" for row in body)]
 
 
 def _writes(p: _Program, tape: Tape) -> list[str]:

@@ -9,7 +9,7 @@ the end is computed in the cell's own memory, where nothing reads the old number
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +40,10 @@ class Memory:
         The variables that are arguments, wherever these lie.
     copies : dict of Var to list of (ndarray, Var)
         For a concatenation, the pieces that must be copied to their places.
-    written : int
-        The number of instructions before the first that writes into a cell.
+    writers : set of Instruction
+        Those that change what is outside, and those that come after them.
+    in_place : set of Var
+        Results that are computed in the memory of a cell.
     """
 
     tape: Tape
@@ -49,7 +51,9 @@ class Memory:
     cells: dict[Cell, Any] = field(default_factory=dict)
     parameters: list[Var] = field(default_factory=list)
     copies: dict[Var, list[tuple[Any, Var]]] = field(default_factory=dict)
-    written: int = 0
+    writers: set[Instruction] = field(default_factory=set)
+    in_place: set[Var] = field(default_factory=set)
+    base: Callable[[Var], Var] = lambda v: v
     _work: dict[Any, Any] = field(default_factory=dict)
 
     def scratch(self, like: Any, dtype: Any) -> Any:
@@ -96,7 +100,7 @@ def same_place(a: Any, b: Any) -> bool:
 class _Layout:
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self.memory = Memory(tape, written=len(tape.instructions))
+        self.memory = Memory(tape, base=lambda v: self._base(v)[0])
         self.made = {i.out: i for i in tape.instructions}
         self.position = {i.out: k for k, i in enumerate(tape.instructions)}
         self.column_major = column_major(tape)
@@ -279,7 +283,8 @@ class _Layout:
             return
         self.tape = self.tape.with_instructions(early_part + late_part)
         self.memory.tape = self.tape
-        self.memory.written = len(early_part)
+        self.memory.writers = set(late_part)
+        self.memory.in_place = set(placed)
         self.position = {i.out: k for k, i in enumerate(self.tape.instructions)}
 
     def _in_line(self, old: Var, new: Var) -> bool:

@@ -87,7 +87,7 @@ def _unchanged(i: Instruction) -> Var | None:
             and (other.shape, other.dtype) == (i.out.shape, i.out.dtype)
         ):
             return other  # type: ignore[no-any-return]  # Any to mypy
-    if i.primitive.name in ("astype", "broadcast_to", "reshape"):
+    if i.primitive.name in ("astype", "broadcast_to", "copy", "reshape"):
         x = i.args[0]
         if (x.shape, x.dtype) == (i.out.shape, i.out.dtype):
             return x  # type: ignore[no-any-return]  # Any to mypy
