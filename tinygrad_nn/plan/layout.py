@@ -14,6 +14,10 @@ from tinygrad_nn.plan.tape import Constant, Tape, Var
 __all__ = ["column_major"]
 
 
+#: Rows of so many elements are short.
+_SHORT = 32
+
+
 def column_major(tape: Tape) -> set[Var]:
     """Return the variables of the tape that are better stored column by column."""
     parent: dict[Var, Var] = {}
@@ -34,7 +38,7 @@ def column_major(tape: Tape) -> set[Var]:
                 parent[root(v)] = root(i.out)
                 if not (v.is_result or isinstance(v.origin, Constant)) or v in views:
                     refused.add(v)
-        short = [v for v in i.inputs if len(v.shape) == 2 and 1 < v.shape[1] <= v.shape[0]]
+        short = [v for v in i.inputs if len(v.shape) == 2 and 1 < v.shape[1] <= _SHORT]
         if i.primitive.name in ("max", "min", "sum") and i.static.get("axis") in (1, -1, (1,)):
             wanted.update(short)
         if i.primitive.name == "concatenate" and i.static.get("axis") == 1:

@@ -332,7 +332,7 @@ class _Layout:
                 continue
             dying = [v for v in owned if last[v] == k]
             if i.primitive.elementwise and (not i.primitive.is_python or i.primitive.name in _SAFE):
-                through_views = {self._base(v)[0] for v in i.inputs if v in self.made} - set(i.inputs)
+                through_views = {self._base(v)[0] for v in i.inputs if self._base(v)[1]}
                 self._free([v for v in dying if v not in through_views], owned, pool, i.out)
             if i.out not in self.arrays:
                 raw = _fitting(pool, i.out.nbytes)

@@ -12,8 +12,10 @@ from tinygrad_nn.rules import TABLE
 
 __all__ = ["biases_joined"]
 
-# Up to so many bytes an argument is copied, to have a column of ones at its side.
+# Up to so many bytes an argument is copied, to have a column of ones at its side; and up to so many
+# columns it is worth while: products of wider matrices are slower in the layout that it takes.
 _SMALL = 1 << 14
+_NARROW = 64
 
 _matmul, _add, _concatenate = TABLE["matmul"], TABLE["add"], TABLE["concatenate"]
 _getitem, _transpose = TABLE["getitem"], TABLE["transpose"]
@@ -30,7 +32,7 @@ def biases_joined(tape: Tape) -> Tape:
     what computes ``h`` can write beside it.
     """
     made = {i.out: i for i in tape.instructions}
-    products = {i.args: i for i in tape.instructions if i.primitive is _matmul}
+    products = {i.args: i for i in tape.instructions if _is_product(i)}
     sums = _sums_of_rows(tape)
     new: dict[Var, Var] = {}
     replaced: dict[Instruction, list[Instruction]] = {}
@@ -82,11 +84,12 @@ def _affine(i: Instruction, made: dict[Var, Instruction]) -> Any:
         return None
     for y, bias in (i.inputs, i.inputs[::-1]):
         product = made.get(y)
-        if product is None or product.primitive is not _matmul:
+        if product is None or not _is_product(product):
             continue
         h, weight = product.args
         if (
             h.example.ndim == 2
+            and h.shape[1] <= _NARROW
             and h.dtype == i.out.dtype
             and (h.is_result or (isinstance(h.origin, Parameter) and h.nbytes <= _SMALL))
             and not (h.is_result and made[h].view)
@@ -94,6 +97,10 @@ def _affine(i: Instruction, made: dict[Var, Instruction]) -> Any:
         ):
             return product, h, weight, bias
     return None
+
+
+def _is_product(i: Instruction) -> bool:
+    return i.primitive is _matmul and len(i.inputs) == 2
 
 
 def _adjacent(weight: Var, bias: Var) -> bool:
@@ -115,7 +122,7 @@ def _sums_of_rows(tape: Tape) -> dict[Var, Instruction]:
     """Return the instructions that sum the rows of a matrix, by the matrix."""
     found = {}
     for i in tape.instructions:
-        if i.primitive is _matmul and isinstance(getattr(i.args[0], "origin", None), Constant):
+        if _is_product(i) and isinstance(i.args[0].origin, Constant):
             ones = i.args[0].origin.array
             if ones.ndim == 1 and i.args[1].example.ndim == 2 and (ones == 1).all():
                 found[i.args[1]] = i

@@ -36,7 +36,8 @@ def opened(tape: Tape) -> Tape:
 
 def _inside(instruction: Instruction) -> tuple[list[Instruction], Var] | None:
     """Return the instructions that a primitive's forward consists of, and the result's variable."""
-    if not instruction.primitive.is_python or instruction.primitive.name in EMITTERS:
+    primitive = instruction.primitive
+    if not primitive.is_python or primitive.name in EMITTERS or instruction.has_effect:
         return None
     capture = Capture()
     args = [capture.stand_in(a) if a.__class__ is Var else a for a in instruction.args]
