@@ -52,7 +52,8 @@ format: setup ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix --exit-zero .
 	$(BIN)/ruff format .
 
-bench: $(BENCH_STAMP) ## Compare speed with other engines (downloads PyTorch)
+bench: $(BENCH_STAMP) ## Compare speed with other engines (downloads PyTorch, JAX and more)
+	$(BIN)/python tests/benchmarks/compiled_step.py --target
 	$(BIN)/python tests/benchmarks/eager_step.py
 	$(BIN)/python tests/benchmarks/scalar_step.py
 	$(BIN)/python tests/benchmarks/engine_overhead.py

@@ -21,6 +21,7 @@ from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.rules import TABLE
 from tinygrad_nn.rules.indexing import split_index
+from tinygrad_nn.rules.shape import shaped
 
 __all__ = ["Batch"]
 
@@ -305,14 +306,14 @@ def _to_the_end(template: tuple[Any, ...]) -> tuple[Any, ...]:
 def _along_axis(p: Primitive, x: Any, indices: Any, *, axis: int = -1, **static: Any) -> Any:
     if isinstance(indices, Batch) or axis is None:
         return None
-    return p(x.stack, np.asarray(indices)[None], axis=_shifted(axis), **static)
+    return p(x.stack, shaped(indices)[None], axis=_shifted(axis), **static)
 
 
 @_rule("pick", "unpick")
 def _pick(p: Primitive, x: Any, indices: Any, **static: Any) -> Any:
     if isinstance(indices, Batch):
         return None
-    indices = np.asarray(indices)
+    indices = shaped(indices)
     return p(x.stack, np.broadcast_to(indices, (x.stack.shape[0], *indices.shape)), **static)
 
 

@@ -151,7 +151,7 @@ def _place_of_out(composite: Callable[..., Any]) -> int:
 
 def _raw(value: Any) -> Any:
     if isinstance(value, Node):
-        return value._value
+        return value._seen()
     if isinstance(value, tuple | list):
         return type(value)(map(_raw, value))
     if isinstance(value, dict):

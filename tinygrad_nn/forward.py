@@ -100,6 +100,8 @@ def _push(node: Node, moving: dict[int, Any], record: bool) -> Any:
 
 def _plain(a: Any) -> Any:
     # Not a Python number, whose arithmetic raises where NumPy's gives inf or nan.
+    if isinstance(a, Tensor):
+        return a._value
     return np.asarray(a._value) if isinstance(a, Node) else a
 
 

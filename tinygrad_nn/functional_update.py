@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_index
 
 from tinygrad_nn.errors import ShapeError
+from tinygrad_nn.graph import Node
 from tinygrad_nn.rules.indexing import (
     ARRAY,
     getitem,
@@ -25,6 +26,7 @@ from tinygrad_nn.rules.indexing import (
     split_index,
 )
 from tinygrad_nn.rules.shape import as_kept, broadcast_to, ravel, reshape, shaped
+from tinygrad_nn.traced import Traced
 
 __all__ = ["At", "Place", "put_along_axis"]
 
@@ -112,7 +114,10 @@ class Place:
 
     def set(self, v: Any) -> Any:
         """Return the array with `v` there."""
-        return index_set(self._x, self._fitted(v), *self._arrays, template=self._template)
+        v = as_kept(v, self._x.dtype, "at[...]")
+        if v.shape:
+            v = self._fitted(v)
+        return index_set(self._x, v, *self._arrays, template=self._template)
 
     def add(self, v: Any) -> Any:
         """Return the array with `v` added there."""
@@ -154,7 +159,7 @@ class Place:
     def _fitted(self, v: Any) -> Any:
         """Give `v` the dtype of the array and the shape of what is selected."""
         v = as_kept(v, self._x.dtype, "at[...]")
-        arrays = tuple(map(np.asarray, self._arrays))
+        arrays = tuple(map(_positions_like, self._arrays))
         # An array that takes no memory, where no index array makes a copy of it.
         every = np.broadcast_to(np.zeros((), bool), self._x.shape)
         selected = np.shape(every[join_index(self._template, arrays)])
@@ -179,6 +184,13 @@ class Place:
             place = Place(y, positions.ravel()[now])
             y = place.set(f(place.get(), getitem(v, now, template=(ARRAY,))))
         return reshape(y, shape=self._x.shape)
+
+
+def _positions_like(a: Any) -> Any:
+    """Return an array that selects as many elements as `a`, whose numbers may be unknown yet."""
+    a = a._seen() if isinstance(a, Node) else a
+    fixed = isinstance(a, Traced) and a.dtype != bool  # as many as it has elements itself
+    return np.zeros(a.shape, a.dtype) if fixed else np.asarray(a)
 
 
 def _occurrences(numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.activations import log_sigmoid
+from tinygrad_nn.assumption import assume
 from tinygrad_nn.errors import LossError, ShapeError
 from tinygrad_nn.graph import Node
 from tinygrad_nn.rules.elementwise import cross_entropy_of_probability, relu, where
 from tinygrad_nn.rules.indexing import pick
 from tinygrad_nn.rules.reduction import log_softmax, nll
-from tinygrad_nn.traced import Traced, assume
+from tinygrad_nn.traced import Traced
 from tinygrad_nn.value import Value
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",

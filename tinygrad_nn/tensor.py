@@ -299,7 +299,8 @@ class Tensor(Node, Dispatching):
             if self._value.ndim:
                 seed = seed.reshape(self._value.shape)
         else:
-            seed = np.array(gradient)
+            seed = gradient._seen() if isinstance(gradient, Node) else gradient
+            seed = np.copy(seed) if seed.__class__ is Traced else np.array(gradient)
             if seed.dtype.kind == "c" and self._value.dtype.kind != "c":
                 raise TypeError(f"gradient is complex, the tensor is of dtype {self.dtype}")
             seed = seed.astype(self._value.dtype, copy=False)
@@ -510,7 +511,7 @@ class Tensor(Node, Dispatching):
         self.grad = g
 
     def _clone(self, args: tuple[Any, ...]) -> Tensor:
-        node = _constant(self._value.copy())
+        node = _constant(self._seen().copy())
         node.primitive = self.primitive
         node.args = args
         node.static = self.static
@@ -531,7 +532,7 @@ class Tensor(Node, Dispatching):
         return apply(shaping.copy, (self,), {})
 
     def _rebuild_with(self) -> tuple[Any, ...]:
-        return _rebuild, (self._value, self.requires_grad, self.label, self.grad, self.frozen)
+        return _rebuild, (self._seen(), self.requires_grad, self.label, self.grad, self.frozen)
 
     # --- operators -----------------------------------------------------------------------------
 

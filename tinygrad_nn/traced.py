@@ -17,12 +17,12 @@ import numpy as np
 from tinygrad_nn.dispatch import PLAIN, Dispatching, dispatch_function, dispatch_ufunc
 from tinygrad_nn.errors import CaptureError
 from tinygrad_nn.graph import capturing
-from tinygrad_nn.primitive import Primitive
+from tinygrad_nn.primitive import COMPOSITES, Primitive
 from tinygrad_nn.rules import complex as complex_parts
 from tinygrad_nn.rules import indexing, shape
 from tinygrad_nn.source_line import source_line
 
-__all__ = ["Traced", "assume", "refusal"]
+__all__ = ["Traced", "check_fixed", "refusal"]
 
 #: Functions whose answer is known from shapes and types alone.
 _OF_SHAPES: frozenset[Callable[..., Any]] = frozenset(
@@ -45,15 +45,40 @@ def refusal(what: str, remedy: str) -> CaptureError:
     return CaptureError(f"{what}. {remedy}\n{source_line()}")
 
 
-def assume(condition: Any) -> bool:
-    """Return whether a condition on numbers holds; a replay for which it does not, starts over.
+def _is_mask(a: Any) -> bool:
+    return a.__class__ is Traced and a.dtype == bool
 
-    For the engine's own checks of what it is given: while a step is captured, the answer becomes a
-    condition of the plan, and a call that meets another answer runs the Python code again.
-    """
-    if condition.__class__ is Traced:
-        return capturing().assume(condition)  # type: ignore[no-any-return]  # Any to mypy
-    return bool(condition)
+
+#: Primitives whose result has a shape or a type that depends on numbers: for which arguments, what
+#: depends on them, and what to do.
+_NOT_FIXED: dict[str, tuple[Callable[..., bool], str, str]] = {
+    "getitem": (
+        lambda x, *arrays, **static: any(map(_is_mask, arrays)),
+        "the shape of x[mask] depends on the numbers of the mask",
+        "Use np.where(mask, x, 0.0), or weights of fixed shape",
+    ),
+    "unique_part": (
+        lambda x, *, part, **static: part != "inverse",
+        "how many distinct values there are depends on the numbers",
+        "Find them outside the compiled function, and pass them as an argument",
+    ),
+    **dict.fromkeys(
+        ("eig", "eigvals"),
+        (
+            lambda x: x.dtype.kind != "c",
+            "whether the eigenvalues of a real matrix are complex depends on its numbers",
+            "Convert it first: x.astype(complex); or use np.linalg.eigh if it is symmetric",
+        ),
+    ),
+}
+
+
+def check_fixed(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> None:
+    """Refuse a primitive whose result may be of another shape or type at another call."""
+    if primitive.name in _NOT_FIXED:
+        depends, what, remedy = _NOT_FIXED[primitive.name]
+        if depends(*args, **static):
+            raise refusal(what, remedy)
 
 
 @final
@@ -68,7 +93,7 @@ class Traced(Dispatching):
         Its numbers in the run that is captured.
     """
 
-    __slots__ = ("__weakref__", "example", "owner", "variable", "viewed")
+    __slots__ = ("__weakref__", "example", "owner", "scalar", "variable", "viewed", "weak")
 
     __array_priority__: ClassVar[float] = 900.0  # below Tensor, which takes it for an array
 
@@ -77,6 +102,8 @@ class Traced(Dispatching):
         self.example = example
         self.owner = owner  # the tensor whose data this is, for operators in place
         self.viewed = False  # whether another one shares its memory
+        self.scalar = False  # whether it stands for a NumPy scalar
+        self.weak = False  # whether it stands for a Python number
 
     @staticmethod
     def __primitive__(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
@@ -106,7 +133,7 @@ class Traced(Dispatching):
             return _RECORDED[function](*args, **keywords)
         if function is np.copyto:
             return _written(*args)
-        if function in PLAIN:
+        if function in PLAIN and function not in COMPOSITES:
             raise refusal(
                 f"np.{function.__name__} depends on numbers that are known only in a replay",
                 "Leave it outside the compiled function, or use a mask (np.where) of fixed shape",
@@ -130,7 +157,9 @@ class Traced(Dispatching):
     ndim = property(lambda self: len(self.variable.shape), doc="Number of axes.")
     size = property(lambda self: self.example.size, doc="Number of elements.")
     nbytes = property(lambda self: self.example.nbytes, doc="Bytes that the elements take.")
-    itemsize = property(lambda self: self.variable.dtype.itemsize, doc="Bytes that an element takes.")
+    itemsize = property(
+        lambda self: self.variable.dtype.itemsize, doc="Bytes that an element takes."
+    )
     base = None
 
     def __len__(self) -> int:
@@ -146,11 +175,6 @@ class Traced(Dispatching):
 
     def __getitem__(self, index: Any) -> Any:
         template, arrays = indexing.split_index(index)
-        if any(a.__class__ is Traced and a.dtype == bool for a in arrays):
-            raise refusal(
-                "the shape of x[mask] depends on the numbers of the mask",
-                "Use np.where(mask, x, 0.0), or weights of fixed shape",
-            )
         return indexing.getitem(self, *arrays, template=template)
 
     def __setitem__(self, index: Any, value: Any) -> None:

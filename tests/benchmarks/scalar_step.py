@@ -1,81 +1,150 @@
 """Time micrograd's demo, a training step of a network of scalars, against micrograd itself.
 
-A hundred points on two moons, MLP(2, [16, 16, 1]), hinge loss and weight decay, loss, backward and
-update: the script of micrograd's demo, once with each library's imports. Each runs in a process of
-its own, in turn. Prints the median time of a step and the ratio.
+A hundred points on two moons, MLP(2, [16, 16, 1]), hinge loss and weight decay; loss, backward and
+update, in float64. micrograd and tinygrad_nn run the same text with their own imports, tinygrad_nn
+also compiled, with the points as arguments; a step vectorised by hand shows what NumPy can do. Each
+has a process of its own, and they are asked in turn (see `turns`).
 
     python tests/benchmarks/scalar_step.py --rounds 5       (micrograd comes with the test extra)
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import itertools
 import random
-import statistics
-import subprocess
-import sys
-import time
+from collections.abc import Callable
+from typing import Any
 
-IMPORTS = {
-    "micrograd": "from micrograd.engine import Value\nfrom micrograd.nn import MLP",
-    "tinygrad_nn": "from tinygrad_nn.scalar import MLP, Value",
+import numpy as np
+import turns
+
+Array = Any
+Step = Callable[[Array, Array], Any]
+
+LR, DECAY = 0.1, 1e-4
+WIDTHS = (2, 16, 16, 1)
+#: The step whose losses are compared, and how far they may be apart, relatively, in float64.
+COMPARED, TOLERANCE = 5, 1e-10
+
+CASE = "two moons"
+NAMES = MICROGRAD, EAGER, COMPILED, NUMPY = (
+    "micrograd",
+    "tinygrad_nn eager",
+    "tinygrad_nn compiled",
+    "NumPy by hand",
+)
+#: What the first one's time should be, divided by the second's.
+TARGETS = {
+    (EAGER, MICROGRAD): {CASE: 1 / 12},
+    (COMPILED, MICROGRAD): {CASE: 1 / 3000},
+    (COMPILED, NUMPY): {CASE: 1.3},
 }
 
 
-def moons(n: int, noise: float):
+def moons(n: int, noise: float) -> tuple[Array, Array]:
     """Two interleaved half circles and their labels -1 and 1."""
-    import numpy as np
-
     rng = np.random.default_rng(1337)
     angle = np.linspace(0.0, np.pi, n // 2)
     upper = np.column_stack([np.cos(angle), np.sin(angle)])
     lower = np.column_stack([1.0 - np.cos(angle), 0.5 - np.sin(angle)])
     x = np.concatenate([upper, lower]) + noise * rng.standard_normal((n, 2))
-    return x, np.repeat([-1, 1], n // 2)
+    return x, np.repeat([-1.0, 1.0], n // 2)
 
 
-def run(engine: str, steps: int) -> None:
-    """Print the seconds that each step took, and the loss at the end."""
-    names: dict = {}
-    exec(IMPORTS[engine], names)
-    Value, MLP = names["Value"], names["MLP"]  # noqa: N806  # they are classes
-    random.seed(1337)
-    x, y = moons(100, 0.1)
-    model = MLP(2, [16, 16, 1])
-    seconds = []
-    for k in range(steps):
-        start = time.perf_counter()
+def demo(Value: Any, model: Any) -> Step:  # noqa: N803  # it is a class
+    """Return the step of micrograd's demo, for either library."""
+
+    def step(x: Array, y: Array) -> Any:
         inputs = [list(map(Value, row)) for row in x]
         scores = list(map(model, inputs))
         losses = [(1 + -yi * score).relu() for yi, score in zip(y, scores, strict=True)]
-        loss = sum(losses) * (1.0 / len(losses)) + 1e-4 * sum(p * p for p in model.parameters())
+        loss = sum(losses) * (1.0 / len(losses)) + DECAY * sum(p * p for p in model.parameters())
         model.zero_grad()
         loss.backward()
         for p in model.parameters():
-            p.data -= (1.0 - 0.9 * k / 100) * p.grad
-        seconds.append(time.perf_counter() - start)
-    print(json.dumps([seconds, float(loss.data)]))
+            p.data -= LR * p.grad
+        return loss
+
+    return step
+
+
+def micrograd() -> Step:
+    from micrograd.engine import Value
+    from micrograd.nn import MLP
+
+    return demo(Value, MLP(WIDTHS[0], list(WIDTHS[1:])))
+
+
+def eager() -> Step:
+    from tinygrad_nn.scalar import MLP, Value
+
+    return demo(Value, MLP(WIDTHS[0], list(WIDTHS[1:])))
+
+
+def compiled() -> Step:
+    import tinygrad_nn
+
+    if not hasattr(tinygrad_nn, "compile"):
+        raise NotImplementedError("this version of tinygrad_nn has no `compile`")
+    return tinygrad_nn.compile(eager())
+
+
+def by_hand() -> Step:
+    """Vectorise the same step, weight decay included; weights are (n_in, n_out)."""
+    # What micrograd's MLP draws: unit by unit.
+    weights = [
+        np.array([[random.uniform(-1, 1) for _ in range(a)] for _ in range(b)]).T.copy()
+        for a, b in itertools.pairwise(WIDTHS)
+    ]
+    biases = [np.zeros(b) for b in WIDTHS[1:]]
+    (w1, w2, w3), (b1, b2, b3) = weights, biases
+    params = [*weights, *biases]
+
+    def step(x: Array, y: Array) -> Any:
+        h1 = np.maximum(x @ w1 + b1, 0.0)
+        h2 = np.maximum(h1 @ w2 + b2, 0.0)
+        margins = 1.0 - y * (h2 @ w3 + b3)[:, 0]
+        loss = np.maximum(margins, 0.0).sum() / len(y)
+        loss += DECAY * sum(np.vdot(p, p) for p in params)
+        g3 = ((margins > 0.0) * y * (-1.0 / len(y)))[:, None]
+        g2 = (g3 @ w3.T) * (h2 > 0.0)
+        g1 = (g2 @ w2.T) * (h1 > 0.0)
+        gradients = [x.T @ g1, h1.T @ g2, h2.T @ g3, g1.sum(0), g2.sum(0), g3.sum(0)]
+        for p, g in zip(params, gradients, strict=True):
+            p -= LR * (g + 2 * DECAY * p)
+        return loss
+
+    return step
+
+
+MAKERS = dict(zip(NAMES, (micrograd, eager, compiled, by_hand), strict=True))
+
+
+def contender(name: str) -> turns.Contender:
+    def prepare(case: str) -> Callable[[], Any]:
+        random.seed(1337)  # both libraries draw their weights from the module `random`
+        step = MAKERS[name]()
+        x, y = moons(100, 0.1)
+        return lambda: step(x, y)
+
+    return prepare
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--run", choices=IMPORTS, help=argparse.SUPPRESS)
+    parser = turns.arguments(__doc__, NAMES, rounds=5)
+    parser.set_defaults(target=True)
     options = parser.parse_args()
-    if options.run:
-        run(options.run, options.steps)
+    if options.serve:
+        turns.serve(contender(options.serve), options.threads, COMPARED)
         return
-    times: dict[str, list[float]] = {engine: [] for engine in IMPORTS}
-    for _ in range(options.rounds):
-        for engine in IMPORTS:
-            command = [sys.executable, __file__, "--run", engine, "--steps", str(options.steps)]
-            seconds, loss = json.loads(subprocess.check_output(command))
-            times[engine].append(statistics.mean(seconds))
-            print(f"{engine:12} {times[engine][-1] * 1e3:8.1f} ms a step, final loss {loss:.9f}")
-    ratios = [a / b for a, b in zip(times["micrograd"], times["tinygrad_nn"], strict=True)]
-    print(f"micrograd takes {statistics.median(ratios):.1f} times as long (target: 12)")
+    turns.report(
+        options,
+        turns.take_turns(__file__, [CASE], options),
+        title="time of a step",
+        targets=TARGETS,
+        tolerance=TOLERANCE,
+        packages=("numpy", "micrograd"),
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,7 @@ from tinygrad_nn.draw.clusters import Call, calls_around
 from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex
 from tinygrad_nn.draw.figures import figures
 from tinygrad_nn.graph import Node
-from tinygrad_nn.primitive import Primitive
-from tinygrad_nn.rules.indexing import getitem, index_set, scatter_add
+from tinygrad_nn.notation import settings
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.value import Value
 
@@ -162,7 +160,7 @@ def _describe(
                 _role(node, outputs, names),
                 _label(node, outputs, names),
                 primitive.name if primitive is not None else "",
-                _settings(primitive, node.static) if primitive and node.static else "",
+                settings(primitive, node.static) if primitive and node.static else "",
                 shape,
                 dtype,
                 figures(node._value),
@@ -254,48 +252,3 @@ def _constant(a: Any, cluster: int) -> Vertex:
         return Vertex("constant", "", "", "", "", "", figures(array), None, cluster)
     shape, dtype = str(array.shape), str(array.dtype)
     return Vertex("data", "", "", "", shape, dtype, figures(array), None, -1)
-
-
-# --- keywords ------------------------------------------------------------------------------------
-
-_LONG = 60
-
-
-def _settings(primitive: Primitive, static: Mapping[str, Any]) -> str:
-    parts = [
-        _index(x) if primitive in _INDEXED and name == "template" else f"{name}={_setting(x)}"
-        for name, x in static.items()
-        if x is not None
-    ]
-    text = ", ".join(parts)
-    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
-
-
-_INDEXED = (getitem, index_set, scatter_add)
-
-
-def _index(template: tuple[Any, ...]) -> str:
-    """Write an index as it stands in a program, with `array` for each array in it."""
-    return f"[{', '.join(map(_setting, template)) or '()'}]"
-
-
-def _setting(x: Any) -> str:
-    """Write a keyword's value; never with an address in memory, which no two runs share."""
-    if isinstance(x, np.ndarray | Tensor):
-        return f"array{x.shape}"
-    if isinstance(x, slice):
-        ends = ("" if end is None else str(end) for end in (x.start, x.stop, x.step))
-        return ":".join(ends).removesuffix(":") or ":"
-    if isinstance(x, list | tuple):
-        inner = ", ".join(map(_setting, x[:_LONG]))
-        end = "," if len(x) == 1 else ""
-        return f"[{inner}]" if isinstance(x, list) else f"({inner}{end})"
-    if isinstance(x, EllipsisType):
-        return "..."
-    if isinstance(x, np.generic):
-        return str(x.item())
-    if isinstance(x, str | bool | int | float | complex | None):
-        return repr(x)
-    if isinstance(x, np.dtype):
-        return str(x)
-    return getattr(x, "__name__", type(x).__name__)

@@ -29,6 +29,8 @@ class Vertex:
     value, grad : Figures or None
     cluster : int
         Index of the innermost cluster that it stands in; -1 for none.
+    target : str
+        Where the result is left, in a plan; else empty.
     """
 
     role: str
@@ -40,6 +42,7 @@ class Vertex:
     value: Figures | None
     grad: Figures | None
     cluster: int
+    target: str = ""
 
     @property
     def is_finite(self) -> bool:

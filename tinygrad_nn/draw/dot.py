@@ -129,6 +129,8 @@ def _label(vertex: Vertex) -> str:
         rows.append(_row(f'<TD COLSPAN="4">{_small(small)}</TD>'))
     if vertex.settings:
         rows.append(_row(f'<TD COLSPAN="4">{_small(plain(vertex.settings))}</TD>'))
+    if vertex.target:
+        rows.append(_row(f'<TD COLSPAN="4">{_small("→ " + plain(vertex.target))}</TD>'))
     given = [(n, f) for n, f in (("value", vertex.value), ("grad", vertex.grad)) if f is not None]
     if given:
         rows.append("<HR/>")

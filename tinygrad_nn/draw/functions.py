@@ -9,8 +9,10 @@ import numpy as np
 
 from tinygrad_nn.draw.describe import GRADIENTS, NUMBERS, collect, describe, outputs_of
 from tinygrad_nn.draw.drawing import Drawing
+from tinygrad_nn.draw.plans import describe_plan
 from tinygrad_nn.graph import Node
 from tinygrad_nn.nn.module import Module
+from tinygrad_nn.plan.compiled import Compiled
 from tinygrad_nn.scalar import Module as ScalarModule
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.value import Value
@@ -22,19 +24,22 @@ def draw(
     output: Any,
     model: Module | ScalarModule | Mapping[str, Node] | None = None,
     *,
-    rankdir: str = "LR",
+    rankdir: str | None = None,
     gradients: str = "output",
 ) -> Drawing:
     """Draw what `output` was computed from. Nothing is changed by it, no ``.grad`` either.
 
     Parameters
     ----------
-    output : Tensor, Value, or a list, tuple or dict of them
-        What the graph leads to.
+    output : Tensor, Value, or a list, tuple or dict of them; or a compiled function
+        What the graph leads to. Of a function that `compile` has made, the plan that served its
+        last call: a box for each instruction, with the arguments written out, in a frame for each
+        line of the program; `model` and `gradients` then mean nothing.
     model : Module, or mapping of str to Tensor or Value, optional
         Gives parameters and modules their qualified names; all other leaves are then data.
-    rankdir : {"LR", "TB", "RL", "BT"}
-        The direction in which numbers flow: from left to right, from top to bottom...
+    rankdir : {"LR", "TB", "RL", "BT"}, optional
+        The direction in which numbers flow: from left to right (so are graphs drawn by default),
+        from top to bottom (so are plans)...
     gradients : {"output", "stored", "none"}
         Show the derivative of the output with respect to every node; what stands in ``.grad``;
         or no gradients. Where the first is impossible (more than one number as output, data
@@ -50,6 +55,8 @@ def draw(
         If `output` or `model` is something else.
     ValueError
         If there is no node in `output`, or for an unknown `rankdir` or `gradients`.
+    CaptureError
+        If `output` is a compiled function that has no plan.
 
     Examples
     --------
@@ -65,9 +72,11 @@ def draw(
     """
     if gradients not in GRADIENTS:
         raise ValueError(f"gradients must be one of {', '.join(GRADIENTS)}, got {gradients!r}")
+    if isinstance(output, Compiled):
+        return Drawing(describe_plan(output.plan), rankdir or "TB")
     names = None if model is None else _names(model)
     modules = {id(module): name for name, module in _modules(model) if name}
-    return Drawing(describe(output, names, modules, gradients), rankdir)
+    return Drawing(describe(output, names, modules, gradients), rankdir or "LR")
 
 
 def _names(model: Any) -> dict[int, str]:

@@ -69,12 +69,14 @@ def cluster_title(cluster: Cluster) -> str:
 
 
 def facts(vertex: Vertex) -> list[tuple[str, str]]:
-    """Return (name, text) of what is known of a node: shape, settings, value, gradient."""
+    """Return (name, text) of what is known of a node: shape, settings, target, value, gradient."""
     found = []
     if vertex.shape:
         found.append(("shape", f"{vertex.shape} {vertex.dtype}"))
     if vertex.settings:
         found.append(("with", plain(vertex.settings)))
+    if vertex.target:
+        found.append(("to", _shortened(plain(vertex.target))))
     if vertex.value is not None and not is_inline(vertex):
         found.append(("value", figures_text(vertex.value)))
     if vertex.grad is not None:

@@ -14,7 +14,11 @@ from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.graph import Node, mark_scope, next_serial
 from tinygrad_nn.tensor import Tensor, alias
 
-__all__ = ["Module"]
+__all__ = ["Module", "changes"]
+
+#: How often an attribute of any module has been set: what stands here is all that a compiled
+#: function has to look at to know that no module has changed.
+changes = [0]
 
 
 class Module:
@@ -50,6 +54,14 @@ class Module:
 
     #: Attributes that `repr` shows, in order; by default the parts are shown alone.
     _shown: ClassVar[tuple[str, ...]] = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        changes[0] += 1
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        changes[0] += 1
+        object.__delattr__(self, name)
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
         """Compute the output; called by ``module(...)``."""

@@ -8,51 +8,103 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_nn.graph import Node
+from tinygrad_nn.plan.draws import is_generator
+from tinygrad_nn.plan.surroundings import differs
 from tinygrad_nn.tensor import Tensor
+from tinygrad_nn.traced import Traced
 
-__all__ = ["Taken", "take_apart"]
+__all__ = ["Taken", "positional", "take_apart", "with_others"]
 
 
 class Taken(NamedTuple):
     """Arguments taken apart."""
 
-    key: Any  # equal for calls that the same plan serves
-    leaves: list[Any]  # arrays and nodes
+    key: Any  # equal for calls that the same plan may serve
+    leaves: list[Any]  # arrays and nodes, and generators of random numbers
     rebuild: Callable[[Any], Any]  # takes an iterator of what to put in place of the leaves
+    others: list[Any] = []  # noqa: RUF012  # never written to; objects that are in the key by identity
 
 
-def take_apart(item: Any) -> Taken:
+def take_apart(item: Any, keep: Callable[[Any], bool] | None = None) -> Taken:
     """Take arguments apart into arrays and nodes, and a key of everything else.
 
     Tuples, lists and dicts are containers. Whatever is no array is part of the key: numbers,
-    strings and None by value, other objects by identity.
+    strings and None by value, other objects by identity. So is an array for which `keep` holds.
     """
     kind = item.__class__
     if kind is np.ndarray:
         return Taken((item.shape, item.dtype), [item], next)
-    if kind is Tensor:
+    if kind is Tensor and not (keep and keep(item)):
         return Taken((item.shape, item.dtype, item.requires_grad, "tensor"), [item], next)
-    if isinstance(item, Node):
+    if kind is Traced:
+        return Taken((item.shape, item.dtype), [item], next)
+    if isinstance(item, Node) and not (keep and keep(item)):
         return Taken((kind,), [item], next)
-    if isinstance(item, np.floating | np.complexfloating | np.ndarray):
+    if isinstance(item, np.floating | np.complexfloating | np.ndarray) and not _is_odd(item):
         array = np.asarray(item)
         return Taken((array.shape, array.dtype), [array], next)
+    if is_generator(item):
+        return Taken((kind, id(item)), [item], next)
     if isinstance(item, dict):
         names = tuple(item)
-        return _container(names, item.values(), lambda v: dict(zip(names, v, strict=True)))
+        return _container(names, item.values(), lambda v: dict(zip(names, v, strict=True)), keep)
     if isinstance(item, tuple | list):
         named = hasattr(item, "_fields")
         make = (lambda values: kind(*values)) if named else kind
-        return _container((), item, make)
-    return Taken((kind, item if _is_plain(item) else id(item)), [], lambda _: item)
+        return _container(kind, item, make, keep)
+    if isinstance(item, _PLAIN):
+        text = repr(item) if isinstance(item, float | complex) else item  # 0.0 and -0.0
+        return Taken((kind, text), [], lambda _: item)
+    return Taken((kind, id(item)), [], lambda _: item, [item])
 
 
-def _is_plain(item: Any) -> bool:
-    return item is None or isinstance(item, bool | int | float | complex | str | bytes | np.generic)
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)
 
 
-def _container(names: Any, items: Any, make: Callable[[list[Any]], Any]) -> Taken:
-    parts = [take_apart(item) for item in items]
-    key = (names, tuple(part.key for part in parts), len(parts))
+def _is_odd(item: Any) -> bool:
+    """Whether this is an array with an arithmetic of its own, or of what is no number."""
+    return isinstance(item, np.ma.MaskedArray | np.matrix) or item.dtype.kind not in "fiubc"
+
+
+def _container(
+    names: Any,
+    items: Any,
+    make: Callable[[list[Any]], Any],
+    keep: Callable[[Any], bool] | None,
+) -> Taken:
+    parts = [take_apart(item, keep) for item in items]
+    rebuilds = [part.rebuild for part in parts]  # the parts themselves hold the leaves
+    key = (names, tuple(part.key for part in parts))
     leaves = [leaf for part in parts for leaf in part.leaves]
-    return Taken(key, leaves, lambda new: make([part.rebuild(new) for part in parts]))
+    others = [other for part in parts for other in part.others]
+    return Taken(key, leaves, lambda new: make([f(new) for f in rebuilds]), others)
+
+
+def positional(args: tuple[Any, ...]) -> list[Any] | None:
+    """Return which arguments are leaves: `LEAF` in their places, and the others as they are.
+
+    None if there are containers, which a call cannot check quickly.
+    """
+    taken = [take_apart(a) for a in args]
+    if any(t.rebuild is not next and (t.leaves or t.key[0] in (tuple, list)) for t in taken):
+        return None
+    if any(isinstance(a, dict | np.generic) for a in args):
+        return None
+    return [LEAF if t.rebuild is next else a for t, a in zip(taken, args, strict=True)]
+
+
+LEAF = object()
+
+
+def with_others(call: Callable[..., Any], places: list[Any], miss: Any) -> Callable[..., Any]:
+    """Return a replay that takes, beside the leaves, arguments that must be what they were."""
+    others = [k for k, place in enumerate(places) if place is not LEAF]
+    if not others:
+        return call
+    every = ", ".join(f"a{k}" for k in range(len(places)))
+    leaves = ", ".join(f"a{k}" for k, place in enumerate(places) if place is LEAF)
+    tests = " or ".join(f"a{k} is not was{k} and differs(a{k}, was{k})" for k in others)
+    names = {"call": call, "miss": miss, "differs": differs}
+    names |= {f"was{k}": places[k] for k in others}
+    exec(f"def replay({every}):\n    return miss if {tests} else call({leaves})", names)
+    return names["replay"]  # type: ignore[return-value]  # which exec has put there

@@ -50,7 +50,9 @@ def _closed(run: Chain) -> list[Chain]:
 def _fits(i: Instruction, arrays: dict[Var, Any]) -> bool:
     """Whether an instruction can be done block by block along its elements in memory."""
     out = arrays.get(i.out)
-    if i.primitive.is_python or not i.primitive.elementwise or out is None or out.nbytes < _LARGE:
+    if i.primitive.is_python or i.errors or not i.primitive.elementwise:
+        return False
+    if out is None or out.nbytes < _LARGE:
         return False
     order = "C" if out.flags.c_contiguous else "F"
     if not out.flags[f"{order}_CONTIGUOUS"]:

@@ -12,8 +12,16 @@ import numpy as np
 from tinygrad_nn.graph import Node, Pending, next_serial
 from tinygrad_nn.plan.blocks import Chain, blocks, chains
 from tinygrad_nn.plan.capture import Captured
-from tinygrad_nn.plan.cells import ArgumentData, ArgumentGradient, Data, Gradient, Kept, Option
-from tinygrad_nn.plan.emit import lines
+from tinygrad_nn.plan.cells import (
+    ArgumentData,
+    ArgumentGradient,
+    Data,
+    Gradient,
+    Kept,
+    Option,
+    Variable,
+)
+from tinygrad_nn.plan.emit import condition, lines
 from tinygrad_nn.plan.memory import Memory, same_place, arrange
 from tinygrad_nn.plan.tape import Cell, Instruction, Parameter, Tape, Var
 from tinygrad_nn.tensor import Tensor
@@ -43,13 +51,33 @@ class Plan:
         Takes the arguments of the compiled function; MISS where they are of another kind.
     run : callable
         Takes the leaves of the arguments, whose kinds are known to be right.
+    rows : list of (str, Chain)
+        The rows of the program, each with the instructions that it is there for.
+    memory : Memory
+        The arrays of the program.
+    about : About
+        What a reader may want to know of the capture; see `explain`.
+    around : Surroundings
+        What the function refers to, as it was.
     """
 
-    def __init__(self, captured: Tape, tape: Tape, source: str, names: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        captured: Tape,
+        tape: Tape,
+        source: str,
+        names: dict[str, Any],
+        rows: list[tuple[str, Chain]],
+        memory: Memory,
+    ) -> None:
         self.captured = captured
         self.tape = tape
         self.source = source
         self.names = names
+        self.rows = rows
+        self.memory = memory
+        self.about: Any = None
+        self.around: Any = None
         code = compile(source, f"<plan {id(self):x}>", "exec")
         exec(code, names)
         self.call: Callable[..., Any] = names["call"]
@@ -79,6 +107,7 @@ class _Program:
         self.memory = memory
         self.names: dict[str, Any] = {"MISS": MISS}
         self.by_id: dict[int, str] = {}
+        self.known: dict[Any, Any] = {}
         self.local: dict[Var, str] = {}  # variables that differ from call to call
 
     def __call__(self, item: Any, prefix: str = "") -> str:
@@ -101,8 +130,14 @@ class _Program:
         plain = a.__class__ in (int, bool) or (a.__class__ is float and math.isfinite(a))
         return repr(a) if plain else self(a, "k")
 
-    def scratch(self, like: Any, dtype: Any) -> Any:
-        return self.memory.scratch(like, dtype)
+    def shared(self, key: Any, shape: Any, dtype: Any) -> tuple[Any, bool]:
+        if key in self.known:
+            return self.known[key], False
+        self.known[key] = np.empty(shape, dtype)
+        return self.known[key], True
+
+    def scratch(self, like: Any, dtype: Any, k: int = 0) -> Any:
+        return self.memory.scratch(like, dtype, k)
 
 
 _PREFIX = {Data: "p", Kept: "state", Option: "option"}
@@ -138,16 +173,22 @@ def build(captured: Captured, tape: Tape, leaves: list[Any], flat: bool) -> Plan
         p.local[v] = f"a{k}" if isinstance(leaves[k], Node) else f"x{k}"
     body += _entry(p, captured, tape)
     assumed = {a.var: a.truth for a in tape.assumptions}
+    rows: list[tuple[str, Chain]] = []
     for chain in chains(memory.tape, memory.arrays):
         if _WRITES not in body and any(i in memory.writers for i in chain):
             body.append(_WRITES)
+        rows += [(row, []) for row in body[len(rows) :]]
         if len(chain) > 1:
             body += _in_blocks(p, chain, memory)
-            continue
-        (i,) = chain
-        body += _instruction(p, i)
-        if i.out in assumed:
-            body.append(f"if {'not ' if assumed[i.out] else ''}{p.of(i.out)}: return MISS")
+        else:
+            (i,) = chain
+            asked = condition(i, p) if i.out in assumed else None
+            if asked is None:
+                body += _instruction(p, i)
+            if i.out in assumed:
+                asked = f"({asked})" if asked else p.of(i.out)
+                body.append(f"if {'not ' if assumed[i.out] else ''}{asked}: return MISS")
+        rows += [(row, chain) for row in body[len(rows) :]]
     if _WRITES not in body:
         body.append(_WRITES)
     body += _writes(p, tape)
@@ -159,13 +200,16 @@ def build(captured: Captured, tape: Tape, leaves: list[Any], flat: bool) -> Plan
     source = f"def call({', '.join(xs)}):\n    if {guard}: return MISS\n{text}\n"
     source += f"\n\ndef run(leaves):\n{unpacked}{text}\n"
     p.names["n_args"] = len(leaves) if flat else -1
-    return Plan(captured.tape, tape, source, p.names)
+    rows += [(row, []) for row in body[len(rows) :]]
+    return Plan(captured.tape, tape, source, p.names, rows, memory)
 
 
 def _kinds(p: _Program, leaves: list[Any]) -> str:
     """Return the condition that arguments are not of the kinds that the plan is for."""
     conditions = []
     for k, leaf in enumerate(leaves):
+        if not isinstance(leaf, Node | np.ndarray):
+            continue  # must be the very same object
         conditions.append(f"x{k}.__class__ is not K{k}")
         shape = p.names.setdefault(f"shape{k}", leaf.shape)
         dtype = p.names.setdefault(f"dtype{k}", leaf.dtype)
@@ -177,10 +221,27 @@ def _kinds(p: _Program, leaves: list[Any]) -> str:
     return " or ".join(conditions) or "False"
 
 
+def _guards(p: _Program, captured: Captured) -> list[str]:
+    """Return the rows that tell whether what the function refers to is what it was."""
+    capture = captured.capture
+    conditions = capture.around.conditions(p, set(capture.tensors)) if capture.around else []
+    conditions += [f"x{k} is not {p(item, 'o')}" for k, item in capture.pinned.items()]
+    conditions += [f"x{k} is {'not ' if same else ''}x{j}" for j, k, same in capture.pairs]
+    outside = frozenset(capture.tensors) - set(capture.positions)
+    if outside and capture.positions:
+        ids = p(outside, "outside")
+        conditions += [f"id(x{k}) in {ids}" for k in capture.positions.values()]
+    conditions += [f"len({p(o, 'o')}) != {length}" for o, length in capture.lengths.values()]
+    rows = [f"if {' or '.join(conditions)}: return MISS"] if conditions else []
+    for module, training in capture.around.modes if capture.around else ():
+        rows.append(f"{p(module, 'module')}.training = {training}")
+    return rows
+
+
 def _entry(p: _Program, captured: Captured, tape: Tape) -> list[str]:
     """Return the rows that see to it that everything outside is where the program expects it."""
     capture = captured.capture
-    rows = []
+    rows = _guards(p, captured)
     for owner, key, item in capture.objects:
         rows.append(f"if {p(owner, 'o')}[{key!r}] is not {p(item, 'o')}: return MISS")
     for group, key, value in capture.options:
@@ -192,8 +253,8 @@ def _entry(p: _Program, captured: Captured, tape: Tape) -> list[str]:
         rows.append(f"if {there}: return MISS")
     for cell, array in p.memory.cells.items():
         name = p(array, _PREFIX.get(type(cell), "b"))
-        if isinstance(cell, ArgumentData):
-            continue
+        if isinstance(cell, ArgumentData | Variable):
+            continue  # read where it is
         if isinstance(cell, Option):
             rows.append(f"{name}[...] = {p(cell.group, 'group')}[{cell.key!r}]")
         elif isinstance(cell, Gradient):
@@ -231,7 +292,10 @@ def _instruction(p: _Program, i: Instruction) -> list[str]:
     if p.array(i.out) is not None:
         if i.view:
             return []  # it was made when memory was laid out
-        return lines(i, p.of(i.out), p)
+        rows = lines(i, p.of(i.out), p)
+        if not i.errors:
+            return rows
+        return [f"with {p(np.errstate)}(**{p(i.errors, 'errors')}):", *(f"    {r}" for r in rows)]
     args = ", ".join(p.of(a) for a in i.args)
     static = "".join(f", {key}={p(value, 's')}" for key, value in i.static.items())
     name = p.local[i.out] = f"t{len(p.local)}"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import types
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -15,12 +18,23 @@ import numpy as np
 from tinygrad_nn.errors import CaptureError, ShapeError
 from tinygrad_nn.graph import Node, next_serial, set_capture
 from tinygrad_nn.plan.arguments import Taken, take_apart
-from tinygrad_nn.plan.cells import ArgumentData, ArgumentGradient, Data, Gradient, Kept, Option
+from tinygrad_nn.plan.cells import (
+    ArgumentData,
+    ArgumentGradient,
+    Data,
+    Gradient,
+    Kept,
+    Option,
+    Variable,
+)
+from tinygrad_nn.plan.draws import Draws, Source, is_generator, sources, stand_in
+from tinygrad_nn.plan.surroundings import Change, Surroundings
 from tinygrad_nn.plan.tape import Assumption, Cell, Constant, Instruction, Parameter, Tape, Var
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.source_line import source_line
 from tinygrad_nn.tensor import Tensor, _constant
-from tinygrad_nn.traced import Traced, refusal
+from tinygrad_nn.rules import shape
+from tinygrad_nn.traced import Traced, check_fixed, refusal
 
 __all__ = ["Capture", "Captured", "Output", "State", "captured"]
 
@@ -30,8 +44,13 @@ class State:
     """What is known of a cell while a step is captured."""
 
     cell: Cell
-    entry: Any  # what was there when the step began: a Traced or None
-    now: Any  # what is there at this point
+    entry: Any  # the variable that was there when the step began, or None
+    now: Any  # what is there at this point: a Traced or None
+
+    @property
+    def var(self) -> Var | None:
+        """The variable that is there at this point."""
+        return None if self.now is None else self.now.variable
 
 
 class Output(NamedTuple):
@@ -57,21 +76,79 @@ class Captured(NamedTuple):
 def captured(function: Callable[..., Any], taken: Taken) -> Captured:
     """Run a function on the arguments `taken`, and write down what it does.
 
-    Nothing is changed outside; see `Capture.commit`.
+    Nothing is changed outside; see `Capture.commit`. If an error is raised, everything is as it
+    was, the states of generators included.
     """
-    capture = Capture()
+    around = Surroundings([function, *taken.others])
+    capture = Capture(around)
+    given = [leaf for leaf in taken.leaves if is_generator(leaf)]
+    origins = sources([*around.generators, *given], look=around.mentions("random", "default_rng"))
+    try:
+        with around.replaced(capture.surrounding):
+            rebuild, outputs = _run(function, taken, capture)
+        around.set_modes()
+        tape = capture.tape([o.var for o in outputs])
+        capture.states = {}
+        _check_sources(around, origins)
+        _check_changes(around.changes)
+        capture.check_kept()
+    except BaseException:
+        capture.undo()
+        for origin in origins:
+            origin.restore()
+        raise
+    return Captured(capture, tape, outputs, rebuild)
+
+
+def _run(
+    function: Callable[..., Any], taken: Taken, capture: Capture
+) -> tuple[Callable[[Any], Any], list[Output]]:
+    """Run the function on what stands for its arguments; return what it returns, taken apart."""
     with capture.running():
         stand_ins = [capture.argument(k, leaf) for k, leaf in enumerate(taken.leaves)]
+        nodes = [(k, leaf) for k, leaf in enumerate(taken.leaves) if isinstance(leaf, Node)]
+        capture.pairs = [(j, k, a is b) for (j, a), (k, b) in combinations(nodes, 2)]
         args, keywords = taken.rebuild(iter(stand_ins))
-        result = take_apart(function(*args, **keywords))
-        del args, keywords, stand_ins
-        outputs = [capture.output(leaf) for leaf in result.leaves]
-    rebuild = result.rebuild
-    del result
-    tape = capture.tape([o.var for o in outputs])
-    capture.states = {}
-    capture.check_kept()
-    return Captured(capture, tape, outputs, rebuild)
+        result = take_apart(function(*args, **keywords), keep=capture.is_outside)
+        return result.rebuild, [capture.output(leaf) for leaf in result.leaves]
+
+
+def _check_sources(around: Surroundings, origins: list[Source]) -> None:
+    for origin in origins:
+        if not origin.known and origin.has_moved:
+            line = around.named("shuffle", "seed", *_LEGACY)
+            raise CaptureError(
+                f"random numbers were drawn from {origin.name}, which a replay would not do. Make "
+                f"a generator, rng = np.random.default_rng(seed), outside the function, and draw "
+                f"from it: as an argument, a global variable or an attribute"
+                + (f"\n{line}" if line else "")
+            )
+
+
+#: Names of functions that draw from a global state.
+_LEGACY = (
+    "rand", "randn", "random", "random_sample", "normal", "uniform", "randint", "permutation",
+    "choice", "standard_normal", "gauss", "randrange", "sample", "exponential", "binomial",
+)  # fmt: skip
+
+
+def _check_changes(changes: list[Change]) -> None:
+    if changes:
+        change = changes[0]
+        raise CaptureError(
+            f"the step itself changes {change.name} (from {_short(change.before)} to "
+            f"{_short(change.now)}), which a replay would not do. Do it outside the compiled "
+            f"function, with what that returns; or keep a number as a tensor, t = tensor(0.0), "
+            f"and change t.data"
+            + (f"\n{change.line}" if change.line else "")
+        )
+
+
+def _short(item: Any) -> str:
+    if isinstance(item, Node | Traced | np.ndarray):
+        return "an array"
+    text = str(item) if isinstance(item, str) else repr(item)
+    return text if len(text) < 40 else f"an object of {type(item).__name__}"
 
 
 class Capture:
@@ -80,15 +157,23 @@ class Capture:
     Nothing outside is changed before `commit`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, around: Surroundings | None = None) -> None:
+        self.around = around
         self.start = next_serial()
+        self.errors = np.geterr()
         self.instructions: list[Instruction] = []
         self.assumptions: list[Assumption] = []
         self.absent: list[Cell] = []  # gradients that must be None when the step begins
         self.states: dict[Any, State] = {}
         self.objects: list[tuple[Any, Any, Any]] = []
         self.options: list[tuple[Any, str, Any]] = []
+        self.lengths: dict[int, tuple[Any, int]] = {}  # of lists of what `objects` looks at
         self.positions: dict[int, int] = {}  # of the tensors among the arguments
+        self.pinned: dict[int, Any] = {}  # arguments that must be the very same objects
+        self.pairs: list[tuple[int, int, bool]] = []  # which tensors among the arguments are one
+        self.tensors: dict[int, Any] = {}  # those outside that are read or written to
+        self.generators: dict[int, tuple[Any, Draws]] = {}
+        self._marks: dict[int, tuple[Any, int]] = {}  # `_changed` as it was
         self._stand_ins: list[tuple[ref[Traced], Any]] = []
 
     @contextmanager
@@ -120,6 +205,10 @@ class Capture:
                 f"a keyword of {primitive.name} depends on numbers that are known only in a replay",
                 "Pass it as an argument of the compiled function, as a plain number",
             )
+        if any(a.__class__ is Traced and a.weak for a in args):
+            args, weak = _promoted(primitive, args)
+        else:
+            weak = False
         out = static.get("out")
         if out is not None:
             static = {key: value for key, value in static.items() if key != "out"}
@@ -127,6 +216,8 @@ class Capture:
         example = primitive.forward(*examples, **static)
         if not any(a.__class__ is Traced for a in args):
             return example
+        check_fixed(primitive, args, static)
+        scalar = isinstance(example, np.generic)
         if example.__class__ is not np.ndarray:
             example = np.asarray(example)
         inputs = [a.variable if a.__class__ is Traced else _fixed(a) for a in args]
@@ -135,10 +226,31 @@ class Capture:
         for a in sources:
             if a.__class__ is Traced:
                 a.viewed = True
+        errors = np.geterr()
         self.instructions.append(
-            Instruction(primitive, tuple(inputs), static, var, source_line(), bool(sources))
+            Instruction(
+                primitive, tuple(inputs), static, var, source_line(), bool(sources),
+                errors=None if errors == self.errors else errors,
+            )
+        )  # fmt: skip
+        traced = self.stand_in(var)
+        traced.scalar = scalar
+        traced.weak = weak
+        return traced
+
+    def drawn(
+        self, primitive: Primitive, arrays: tuple[Traced, ...], example: Any, weak: bool
+    ) -> Traced:
+        """Write a draw from a generator down, which has been done."""
+        var = Var(example)
+        inputs = tuple(a.variable for a in arrays)
+        self.instructions.append(
+            Instruction(primitive, inputs, {}, var, source_line(), has_effect=True)
         )
-        return self.stand_in(var)
+        traced = self.stand_in(var)
+        traced.scalar = not example.ndim
+        traced.weak = weak
+        return traced
 
     def forward(self, primitive: Primitive, node_args: Any, raw: list[Any], static: Any) -> Any:
         """Apply a primitive to the numbers of nodes; `raw` gets what stands for them."""
@@ -158,11 +270,29 @@ class Capture:
     def _is_own(self, node: Any) -> bool:
         return bool(node.serial > self.start)
 
+    def is_outside(self, leaf: Any) -> bool:
+        """Whether this is a tensor that was there before, and is no argument."""
+        return isinstance(leaf, Node) and not self._is_own(leaf) and id(leaf) not in self.positions
+
+    def draws(self, generator: Any, name: str) -> Draws:
+        """Return what stands for a generator."""
+        if id(generator) not in self.generators:
+            self.generators[id(generator)] = generator, Draws(generator, name, self)
+        return self.generators[id(generator)][1]
+
+    def surrounding(self, item: Any, name: str) -> Any:
+        """Return what stands for an array or a source of random numbers that has a name."""
+        if isinstance(item, np.ndarray):
+            return self.stand_in(Var(item, Variable(name, item)))
+        return stand_in(item, name, self)
+
     def cell(self, key: Any, make: Callable[[], Cell], owner: Any = None) -> State:
         """Return the state of a cell, which is read when it is first asked for."""
         state = self.states.get(key)
         if state is None:
             cell = make()
+            if owner is not None:
+                self.tensors[id(owner)] = owner
             array = cell.get()
             entry = None
             if array is None:
@@ -170,7 +300,7 @@ class Capture:
             else:
                 # What the step itself changes, outside or in place, must not change the example.
                 entry = self.stand_in(Var(np.array(array), cell), owner)
-            state = self.states[key] = State(cell, entry, entry)
+            state = self.states[key] = State(cell, None if entry is None else entry.variable, entry)
         return state
 
     def read(self, node: Any) -> Any:
@@ -181,6 +311,14 @@ class Capture:
 
     def argument(self, position: int, leaf: Any) -> Any:
         """Return what the function shall see of an argument."""
+        if is_generator(leaf):
+            self.pinned[position] = leaf
+            return self.draws(leaf, f"argument {position}")
+        if isinstance(leaf, Node) and self.around is not None and id(leaf) in self.around.tensors:
+            self.pinned[position] = leaf  # which the function reaches by another way as well
+            return leaf
+        if id(leaf) in self.positions:  # the same tensor twice
+            return leaf
         array = leaf._value if isinstance(leaf, Node) else leaf
         # The caller's array may be changed by the step (it may be a parameter's).
         traced = self.stand_in(Var(np.array(array), Parameter(position, f"x{position}")))
@@ -189,7 +327,7 @@ class Capture:
         traced.owner = leaf
         self.positions[id(leaf)] = position
         cell = ArgumentData(leaf, position)
-        self.states["data", id(leaf)] = State(cell, traced, traced)
+        self.states["data", id(leaf)] = State(cell, traced.variable, traced)
         return leaf
 
     def _gradient(self, node: Any) -> Gradient:
@@ -214,10 +352,12 @@ class Capture:
                 f"{have.shape}"
             )
         value = value.astype(have.dtype, copy=False)
-        node._changed = next_serial()
         if self._is_own(node):
+            node._changed = next_serial()
             node._value = value
             return
+        self._marks.setdefault(id(node), (node, node._changed))
+        node._changed = next_serial()
         if value.owner is not node:
             value = self.stand_in(value.variable, node)
         self.cell(("data", id(node)), lambda: Data(node), node).now = value
@@ -235,6 +375,7 @@ class Capture:
             return
         if g is not None and g.__class__ is not Traced:
             g = self.constant(g)
+        self.tensors[id(node)] = node
         state = self.states.get(("grad", id(node)))
         if state is None:  # what was there before does not matter
             state = self.states["grad", id(node)] = State(self._gradient(node), _UNREAD, None)
@@ -273,11 +414,14 @@ class Capture:
     def depends_on(self, owner: Any, key: Any) -> None:
         """Make it a condition of the plan that ``owner[key]`` stays the same object."""
         self.objects.append((owner, key, owner[key]))
+        self.lengths[id(owner)] = owner, len(owner)
 
     def output(self, leaf: Any) -> Output:
         """Return what the function returns, as something that a replay can return."""
         value = leaf._seen() if isinstance(leaf, Tensor) else leaf
         make = _constant if isinstance(leaf, Tensor) else _itself
+        if value.__class__ is Traced and make is _itself and not value.shape:
+            make = _number if value.weak else _scalar if value.scalar else _itself
         if value.__class__ is not Traced:
             value = self.constant(value)
         return Output(make, value.variable)
@@ -287,24 +431,31 @@ class Capture:
     def tape(self, outputs: list[Var]) -> Tape:
         """Return what was written down."""
         writes = [
-            (state.cell, state.now.variable if state.now is not None else None)
+            (state.cell, state.var)
             for state in self.states.values()
-            if state.now is not state.entry
+            if state.var is not state.entry
         ]
         return Tape(self.instructions, outputs, writes, self.assumptions)
 
     def check_kept(self) -> None:
         """Raise CaptureError if something outside the function has kept a captured number."""
-        kept = [line for traced, line in self._stand_ins if traced() is not None]
+        kept = [traced for traced, _ in self._stand_ins if traced() is not None]
         if kept:
             gc.collect()  # what only a cycle has kept is gone
-            kept = [line for traced, line in self._stand_ins if traced() is not None]
+            kept = [traced for traced, _ in self._stand_ins if traced() is not None]
         if kept:
+            line = next(line for traced, line in self._stand_ins if traced is kept[-1])
             raise CaptureError(
-                f"something outside the function (a list that grows, an attribute, a global) has "
-                f"kept a result of the step, which a replay would not put there. Return it "
-                f"instead, and keep what the compiled function returns; it was made in\n{kept[-1]}"
+                f"{_holder(kept[-1])} has kept a result of the step, which a replay would not put "
+                f"there. Return it instead, and keep what the compiled function returns; it was "
+                f"made in\n{line}"
             )
+
+    def undo(self) -> None:
+        """Forget what was captured, and that tensors were changed."""
+        for node, changed in self._marks.values():
+            node._changed = changed
+        self.states = {}
 
     def commit(self, writes: list[tuple[Cell, Any]]) -> None:
         """Leave behind what the captured run has computed."""
@@ -319,6 +470,64 @@ class Capture:
 
 def _itself(array: Any) -> Any:
     return array
+
+
+def _scalar(array: Any) -> Any:
+    return array[()]
+
+
+def _number(array: Any) -> Any:
+    return array.item()
+
+
+#: What Python's operators make a Python number of Python numbers by.
+_ARITHMETIC = frozenset(
+    ["add", "subtract", "multiply", "divide", "power", "negative", "positive", "absolute",
+     "floor_divide", "remainder"]
+)  # fmt: skip
+
+
+def _promoted(primitive: Primitive, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], bool]:
+    """Convert what stands for Python numbers to the type that NumPy would give them.
+
+    Also returned is whether the result stands for one.
+    """
+    strong = [a.dtype for a in args if hasattr(a, "dtype") and not getattr(a, "weak", False)]
+    if not strong:
+        return args, primitive.name in _ARITHMETIC
+    found = list(args)
+    for k, a in enumerate(args):
+        if a.__class__ is Traced and a.weak:
+            dtype = np.result_type(*strong, a.example.item())
+            found[k] = shape.astype(_strong(a), dtype=dtype)
+    return tuple(found), False
+
+
+def _strong(a: Traced) -> Traced:
+    return Traced(a.variable, a.example)
+
+
+def _holder(traced: ref[Traced]) -> str:
+    """Say what holds an array that should be gone."""
+    items: list[Any] = [traced()]
+    for _ in range(3):  # a tensor may be in between, and the dict of an object
+        found = [
+            r for item in items for r in gc.get_referrers(item)
+            if r is not items and not isinstance(r, types.FrameType)
+        ]  # fmt: skip
+        for r in found:
+            if isinstance(r, list | set | deque):
+                return f"a {type(r).__name__} of {len(r)} elements outside the function"
+            if isinstance(r, dict):
+                key = next((k for k, v in r.items() if any(v is item for item in items)), None)
+                owner = next((o for o in gc.get_referrers(r) if getattr(o, "__dict__", 0) is r), None)
+                if owner is not None:
+                    return f"the attribute {type(owner).__name__}.{key}"
+                return f"a dict, under the key {key!r},"
+            if isinstance(r, types.CellType):
+                return "a variable of an outer function"
+        items = found
+    return "something outside the function (a list that grows, an attribute, a global)"
 
 
 #: The entry of a cell that is written before it is read.

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import os
+import sys
 import threading
 import types
 import warnings
+from collections import deque
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
+from tinygrad_nn.anomaly import watching
 from tinygrad_nn.errors import CaptureError
 from tinygrad_nn.graph import Node, _unusual, capturing, is_grad_enabled
 from tinygrad_nn.guard import transforming
-from tinygrad_nn.plan.arguments import Taken, take_apart
+from tinygrad_nn.plan.arguments import Taken, positional, take_apart, with_others
 from tinygrad_nn.plan.build import MISS, Plan, build
-from tinygrad_nn.plan.capture import Capture, captured
+from tinygrad_nn.plan.capture import captured
+from tinygrad_nn.plan.draws import drawing
+from tinygrad_nn.plan.explain import About, Change, Text, explanation
+from tinygrad_nn.plan.names import arguments_of
 from tinygrad_nn.plan.passes import PASSES
+from tinygrad_nn.plan.reasons import Reasons
 
 __all__ = ["Compiled", "compile"]
 
@@ -24,21 +34,121 @@ class Compiled:
     """A function that is captured at its first call and replayed afterwards; see `compile`."""
 
     def __init__(self, function: Callable[..., Any], fallback: bool, cache_size: int) -> None:
+        _check_function(function)
+        if cache_size < 1:
+            raise ValueError(f"cache_size must be 1 or more, got {cache_size}")
         functools.update_wrapper(self, function)
+        self.__name__: str = getattr(function, "__name__", type(function).__name__)
         self.function = function
         self.fallback = fallback
         self.cache_size = cache_size
         self.captures = 0
-        self._plans: dict[Any, list[Plan]] = {}  # by key, the least recently captured first
+        self._plans: dict[Any, list[Plan]] = {}  # by key
+        self._order: deque[tuple[Any, Plan]] = deque()  # of capture
+        self._reasons = Reasons()
         self._latest: Plan | None = None
         self._eager = False  # whether capturing has failed, with `fallback`
+        self._refusal = ""  # why it has
         self._lock = threading.RLock()
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
     def __repr__(self) -> str:
-        return f"<compiled {self.__name__}: {sum(map(len, self._plans.values()))} plans>"  # type: ignore[attr-defined]  # update_wrapper sets it
+        return f"<compiled {self.__name__}: {len(self._order)} plans>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"cannot pickle the compiled function {self.__name__}: its plans refer to the arrays of "
+            f"this process. Pickle the function itself, {self.__name__}.function, and compile it "
+            f"where it is loaded"
+        )
+
+    def __copy__(self) -> Compiled:
+        return self  # as a function is
+
+    def __deepcopy__(self, memo: Any) -> Compiled:
+        return self
+
+    def clear(self) -> None:
+        """Forget all plans, and whether the function has been found to need eager execution."""
+        with self._lock:
+            self._plans.clear()
+            self._order.clear()
+            self._latest = None
+            self._eager = False
+            self._refusal = ""
+            self._reasons = Reasons()
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that served the last call that one could serve.
+
+        Raises
+        ------
+        CaptureError
+            If there is none yet; the message says why.
+        """
+        if self._latest is not None:
+            return self._latest
+        name = self.__name__
+        if self._eager:
+            raise CaptureError(f"{name} runs eagerly, for it could not be captured: {self._refusal}")
+        raise CaptureError(
+            f"{name} has not been captured yet, which its first call does; call it once, with "
+            f"arguments of the kind that it is meant for"
+        )
+
+    def explain(self) -> Text:
+        """Return what the function does in a replay, and what the passes have made of it.
+
+        For the plan that served the last call: the instructions that were captured and those that
+        are replayed, each below the line of the program that it comes from; what each pass has
+        changed; what the step leaves behind; when the plan is used.
+
+        Returns
+        -------
+        str
+            It shows itself as it is.
+
+        Examples
+        --------
+        >>> import numpy as np, tinygrad_nn as tg
+        >>> @tg.compile
+        ... def f(x):
+        ...     return np.exp(x) + 0.0
+        >>> print(str(f.explain()).partition(";")[0])
+        f has not been captured yet, which its first call does
+        >>> f(np.ones(3))
+        array([2.71828183, 2.71828183, 2.71828183])
+        >>> print(f.explain().splitlines()[0])
+        f(x: float64 (3,))
+        """
+        try:
+            plan = self.plan
+        except CaptureError as error:
+            return Text(error)
+        return explanation(plan, len(self._order) - 1)
+
+    def source(self) -> Text:
+        """Return the program that `explain` is about, in Python.
+
+        Each row is below the line of the user's program that it comes from, with what it computes
+        beside it; the names of arrays are explained at the top.
+
+        Returns
+        -------
+        str
+            It shows itself as it is.
+
+        Raises
+        ------
+        CaptureError
+            If there is no program yet.
+        """
+        from tinygrad_nn.plan.annotate import annotated
+
+        return Text(annotated(self.plan))
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         """Call the function, or replay what it did for arguments of the same kind."""
@@ -58,8 +168,8 @@ class Compiled:
             return self._look_up(args, keywords)
 
     def _in_a_mode(self, args: Any, keywords: Any) -> Any:
-        """Call the function where it is being watched: by another capture, or a transform."""
-        if self._eager or capturing() is not None or transforming():
+        """Call the function where it is being watched, or what it does is."""
+        if self._eager or capturing() is not None or transforming() or watching((self,)):
             return self.function(*args, **keywords)
         with self._lock:
             return self._look_up(args, keywords)
@@ -69,6 +179,21 @@ class Compiled:
         if any(isinstance(a, Node) and a.primitive is not None for a in taken.leaves):
             return self.function(*args, **keywords)  # part of a graph, which goes on through it
         key = (taken.key, is_grad_enabled())
+        result = self._replayed(key, taken)
+        if result is not MISS:
+            return result
+        if _captures.acquire(blocking=False):
+            waited = False
+        else:  # another thread captures, and may have had stand-ins where plans found a difference
+            waited = _captures.acquire()
+        try:
+            result = self._replayed(key, taken) if waited else MISS
+            return self._capture(key, taken, args, keywords) if result is MISS else result
+        finally:
+            _captures.release()
+
+    def _replayed(self, key: Any, taken: Taken) -> Any:
+        """Return what the first plan returns that serves a call, or MISS."""
         for plan in self._plans.get(key, ()):
             try:
                 result = plan.run(taken.leaves)
@@ -77,32 +202,91 @@ class Compiled:
                     raise
                 continue
             if result is not MISS:
-                self._latest = plan
+                self._remember(key, plan)
                 return result
-        return self._capture(key, taken, args, keywords)
+        return MISS
+
+    def _remember(self, key: Any, plan: Plan) -> None:
+        """Let the next call try this plan at once, unless plans of its mode are looked up."""
+        _, grad_enabled = key
+        if grad_enabled:
+            self._latest = plan
 
     def _capture(self, key: Any, taken: Taken, args: Any, keywords: Any) -> Any:
+        before = self._order[-1][1].around.differences() if self._order else []
         try:
             found = captured(self.function, taken)
         except CaptureError as error:
             if not self.fallback:
                 raise
-            warnings.warn(
-                f"{self.__name__} cannot be compiled and runs eagerly: {error}",  # type: ignore[attr-defined]  # update_wrapper sets it
-                stacklevel=4,
-            )
+            _warn(f"{self.__name__} cannot be compiled and runs eagerly: {error}")
             self._eager = True
+            self._refusal = str(error)
             return self.function(*args, **keywords)
         tape = found.tape
+        changes = []
         for change in PASSES:
-            tape = change(tape)
-        flat = not keywords and len(taken.leaves) == len(args)
+            earlier, tape = tape, change(tape)
+            changes.append(Change.by(change, earlier, tape))
+        places = None if keywords else positional(args)
         found.capture.commit(found.tape.writes)
-        plan = build(found, tape, taken.leaves, flat)
+        plan = build(found, tape, taken.leaves, places is not None)
+        plan.around = found.capture.around
+        if places is not None:
+            plan.call = with_others(plan.call, places, MISS)
+            plan.n_args = len(args)
+        generators = [generator for generator, _ in found.capture.generators.values()]
+        if generators:
+            plan.call = drawing(plan.call, generators, MISS)
+            plan.run = drawing(plan.run, generators, MISS)
+        arguments = arguments_of(self.function, taken)
+        plan.about = About(self.function, arguments, found.capture, changes)
+        self._keep(key, plan)
+        self._reasons.note(arguments, taken, before)
+        if self.captures == self.cache_size + 1:
+            _warn(self._reasons.text(self.__name__, self.captures))
+        return found.result()
+
+    def _keep(self, key: Any, plan: Plan) -> None:
         self.captures += 1
         self._plans.setdefault(key, []).append(plan)
-        self._latest = plan
-        return found.result()
+        self._order.append((key, plan))
+        self._remember(key, plan)
+        if len(self._order) > self.cache_size:
+            old_key, old = self._order.popleft()
+            self._plans[old_key].remove(old)
+            if not self._plans[old_key]:
+                del self._plans[old_key]
+
+
+#: Held while a function is captured: what it refers to is then replaced, for all threads.
+_captures = threading.RLock()
+
+
+def _check_function(function: Any) -> None:
+    if not callable(function):
+        raise TypeError(f"compile needs a function, got {type(function).__name__}")
+    deferred = (
+        inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction
+    )  # fmt: skip
+    if any(test(function) for test in deferred):
+        raise TypeError(
+            f"{getattr(function, '__name__', function)} is a generator or coroutine function, whose "
+            f"body runs after a call of it has returned: compile the function that does one step"
+        )
+
+
+def _warn(text: str) -> None:
+    """Warn of something in the line that has called the compiled function."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+        level += 1
+    warnings.warn(text, stacklevel=level)
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def compile(  # noqa: A001  # PyTorch's name; Python's own is not used here

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tinygrad_nn.errors import ShapeError
+from tinygrad_nn.plan.kernels import within
 from tinygrad_nn.plan.tape import Constant, Instruction, Var
 from tinygrad_nn.rules.elementwise import clip_ufunc
 
@@ -29,7 +31,10 @@ class Names(Protocol):
     def of(self, a: Any) -> str:
         """Return what stands for an argument: a variable, or a number."""
 
-    def scratch(self, like: Any, dtype: Any) -> Any:
+    def shared(self, key: Any, shape: Any, dtype: Any) -> tuple[Any, bool]:
+        """Return the array that goes by `key`, and whether it is new: to be filled."""
+
+    def scratch(self, like: Any, dtype: Any, k: int = 0) -> Any:
         """Return an array to work in while an instruction runs, of the layout of another."""
 
 
@@ -48,13 +53,54 @@ def _call(i: Instruction, out: str, names: Names) -> list[str]:
     primitive = i.primitive
     f = names(primitive.forward, primitive.name)
     if not primitive.is_python:
-        args = [_operand(a, i, names) for a in i.args]
-        return [f"{f}({', '.join([*args, out])})"]
+        return _ufunc(i, out, names)
     args = [names.of(a) for a in i.args]
     static = [f"{key}={_literal(value, names)}" for key, value in i.static.items()]
     if "out" in primitive.static_names:
         return [f"{f}({', '.join([*args, *static, f'out={out}'])})"]
-    return [f"{names(np.copyto)}({out}, {f}({', '.join([*args, *static])}))"]
+    return _copied(i, out, names)
+
+
+# Of these, NumPy 2.4 deprecates a positional `out`.
+_KEYWORD_ONLY = (np.maximum, np.minimum)
+
+
+def _ufunc(i: Instruction, out: str, names: Names) -> list[str]:
+    """Write a ufunc; arrays that broadcast are spread out before, into a work array.
+
+    NumPy's iterator would do it in a buffer of its own, which takes longer.
+    """
+    rows = []
+    args = []
+    function = i.primitive.forward
+    target = names.array(i.out)
+    for k, a in enumerate(i.args):
+        if a.__class__ is Var and a.shape != i.out.shape and a.shape and target is not None:
+            wide = names(names.scratch(target, a.dtype, k), "wide")
+            rows.append(f"{names(np.copyto)}({wide}, {names.of(a)})")
+            args.append(wide)
+        else:
+            args.append(_operand(a, i, names))
+    given = f"out={out}" if function in _KEYWORD_ONLY else out
+    return [*rows, f"{names(function)}({', '.join([*args, given])})"]
+
+
+def _copied(i: Instruction, out: str, names: Names) -> list[str]:
+    """Write a call whose result is copied to its place."""
+    f = names(i.primitive.forward, i.primitive.name)
+    args = [names.of(a) for a in i.args]
+    static = [f"{key}={_literal(value, names)}" for key, value in i.static.items()]
+    return [f"{names(fill)}({out}, {f}({', '.join([*args, *static])}))"]
+
+
+def fill(out: Any, value: Any) -> None:
+    """Copy a result to its place, if it is of the shape that it had when it was captured."""
+    if np.shape(value) != out.shape:
+        raise ShapeError(
+            f"a primitive returned an array of shape {np.shape(value)}, and of shape {out.shape} "
+            f"when the step was captured"
+        )
+    np.copyto(out, value)
 
 
 def _literal(value: Any, names: Names) -> str:
@@ -102,13 +148,20 @@ def _matmul(i: Instruction, out: str, names: Names) -> list[str]:
     kinds = {v.dtype.char for v in (a, b, i.out)}
     if not 1 <= a.example.ndim <= 2 or not 1 <= b.example.ndim <= 2 or kinds not in ({"f"}, {"d"}):
         return [f"{names(np.matmul)}({names.of(a)}, {names.of(b)}, {out})"]
-    dot = names(np.dot)
     if array.flags.c_contiguous:
-        return [f"{dot}({names.of(a)}, {names.of(b)}, {out})"]
+        return [_dot(names.array(a), names.of(a), names.of(b), out, names)]
     if array.T.flags.c_contiguous:
         left, right, target = (_transposed(x, names) for x in (b, a, i.out))
-        return [f"{dot}({left}, {right}, {target})"]
+        fixed = names.array(b)
+        return [_dot(fixed if fixed is None else fixed.T, left, right, target, names)]
     return [f"{names(np.matmul)}({names.of(a)}, {names.of(b)}, {out})"]
+
+
+def _dot(array: Any, left: str, right: str, out: str, names: Names) -> str:
+    """Write a product; the method of the left factor, if that is fixed, is quicker than np.dot."""
+    if array is None:
+        return f"{names(np.dot)}({left}, {right}, {out})"
+    return f"{names(array.dot, f'{left}_dot')}({right}, {out})"
 
 
 def _transposed(v: Var, names: Names) -> str:
@@ -176,15 +229,84 @@ def _keep(i: Instruction, out: str, names: Names) -> list[str]:
     integer = np.dtype(f"i{x.dtype.itemsize}")
     if x.dtype.itemsize > 8 or any(a is None for a in arrays):
         return _call(i, out, names)
-    bits = names.scratch(arrays[2], integer)
+    bits = names.scratch(arrays[2], integer)  # in one step, NumPy would convert it in a buffer
     mask, numbers, target = arrays[0].view(np.int8), arrays[1].view(integer), arrays[2].view(integer)
     return [
-        f"{names(np.negative)}({names(mask, 'v')}, {names(bits, 'bits')})",
+        f"{names(np.copyto)}({names(bits, 'bits')}, {names(mask, 'v')})",
+        f"{names(np.negative)}({names(bits)}, {names(bits)})",
         f"{names(np.bitwise_and)}({names(numbers, 'v')}, {names(bits)}, {names(target, 'v')})",
     ]
 
 
+def _converted(i: Instruction, out: str, names: Names) -> list[str]:
+    return [f"{names(np.copyto)}({out}, {names.of(i.args[0])}, 'unsafe')"]
+
+
+def condition(i: Instruction, names: Names) -> str | None:
+    """Return what an instruction asks as an expression, where that is all that is wanted of it."""
+    if i.primitive is not within:
+        return None
+    (x,) = i.args
+    # Negative numbers are large ones without a sign.
+    unsigned = np.dtype(f"u{x.dtype.itemsize}")
+    array = names.array(x)
+    if array is not None:
+        x = names(array.view(unsigned), "v")
+    else:
+        x = f"{names.of(x)}.view({names(unsigned, 'unsigned')})"
+    return f"{names(np.maximum.reduce, 'highest')}({x}) < {i.static['n']}"
+
+
+def _flat(v: Var, names: Names) -> tuple[Any, str]:
+    """Return the elements of a matrix in the order of memory, and that order."""
+    array = names.array(v)
+    order = "C" if array.flags.c_contiguous else "F"
+    assert array.flags[f"{order}_CONTIGUOUS"]
+    return (array if order == "C" else array.T).reshape(-1), order
+
+
+def _position(labels: Var, matrix: Var, names: Names) -> tuple[str, list[str]]:
+    """Return the name of the places of labels in memory, and the rows that compute them."""
+    _, order = _flat(matrix, names)
+    n, length = matrix.shape
+    index, rows = names.shared(("position", labels, matrix.shape, order), (n,), np.intp)
+    i = names(index, "position")
+    if not rows:
+        return i, []
+    add = names(np.add)
+    if order == "C":
+        return i, [f"{add}({names.of(labels)}, {names(np.arange(n) * length, 'k')}, {i})"]
+    step = names(np.asarray(n, labels.dtype), "k")
+    first = f"{names(np.multiply)}({names.of(labels)}, {step}, {i}, dtype={names(np.intp)})"
+    if labels.dtype == np.intp:
+        first = f"{names(np.multiply)}({names.of(labels)}, {step}, {i})"
+    return i, [first, f"{add}({i}, {names(np.arange(n), 'k')}, {i})"]
+
+
+def _pick_within(i: Instruction, out: str, names: Names) -> list[str]:
+    x, labels = i.args
+    array = names.array(x)
+    if array is None or not (array.flags.c_contiguous or array.flags.f_contiguous):
+        return _copied(i, out, names)
+    at, rows = _position(labels, x, names)
+    return [*rows, f"{names(_flat(x, names)[0], 'v')}.take({at}, None, {out}, 'clip')"]
+
+
+def _one_hot_within(i: Instruction, out: str, names: Names) -> list[str]:
+    array = names.array(i.out)
+    if not (array.flags.c_contiguous or array.flags.f_contiguous):
+        return _copied(i, out, names)
+    (labels,) = i.args
+    at, rows = _position(labels, i.out, names)
+    value = names(np.asarray(i.static["value"], i.out.dtype), "k")
+    return [*rows, f"{out}.fill(0)", f"{names(_flat(i.out, names)[0], 'v')}[{at}] = {value}"]
+
+
 EMITTERS: dict[str, Emitter] = {
+    "astype": _converted,
+    "copy": _converted,
+    "pick_within": _pick_within,
+    "one_hot_within": _one_hot_within,
     "relu": _relu,
     "clip": _clip,
     "maximum": _maximum,

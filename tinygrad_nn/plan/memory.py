@@ -56,10 +56,13 @@ class Memory:
     base: Callable[[Var], Var] = lambda v: v
     _work: dict[Any, Any] = field(default_factory=dict)
 
-    def scratch(self, like: Any, dtype: Any) -> Any:
-        """Return an array to work in while an instruction runs, of the layout of another."""
+    def scratch(self, like: Any, dtype: Any, k: int = 0) -> Any:
+        """Return an array to work in while an instruction runs, of the layout of another.
+
+        An instruction that needs several gives them numbers `k`.
+        """
         order = "C" if like.flags.c_contiguous or not like.flags.f_contiguous else "F"
-        key = (like.shape, np.dtype(dtype), order)
+        key = (like.shape, np.dtype(dtype), order, k)
         if key not in self._work:
             self._work[key] = _empty(like.shape, dtype, order)
         return self._work[key]

@@ -85,16 +85,13 @@ class Instruction:
     out: Var
     line: SourceLine | None = None
     view: bool = False  # whether the result shares memory with an argument
+    has_effect: bool = False  # whether it does more than to compute its result: keeps its turn
+    errors: dict[str, Any] | None = None  # np.errstate, where it is not the caller's
 
     @property
     def inputs(self) -> list[Var]:
         """The variables among the arguments."""
         return [a for a in self.args if a.__class__ is Var]
-
-    @property
-    def has_effect(self) -> bool:
-        """Whether it does something besides computing its result."""
-        return False
 
     def with_args(self, args: Iterable[Any]) -> Instruction:
         """Return the same instruction of other arguments."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_nn.assumption import assume
 from tinygrad_nn.primitive import REAL, implements, primitive
 from tinygrad_nn.rules.elementwise import absolute, equal, into, not_equal, sign, where
 
@@ -99,4 +100,4 @@ def _np_real_if_close(a: Any, tol: float = 100) -> Any:
         return a
     if tol > 1:
         tol = tol * float(np.finfo(a.dtype).eps)
-    return real(a) if bool(np.all(absolute(imag(a)) < tol)) else a
+    return real(a) if assume(np.all(absolute(imag(a)) < tol)) else a

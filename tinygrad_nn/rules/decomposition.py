@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_nn.assumption import assume
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import REAL, implements, primitive
 from tinygrad_nn.rules.complex import conj
@@ -206,7 +207,7 @@ def _lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, A
     x = pinv(a, rcond=rcond) @ b
     s = svdvals(a)
     rank = np.sum(s > rcond * np.max(s), axis=0).astype(np.intc) if min(m, n) else np.intc(0)
-    if m > n and rank == n:
+    if m > n and assume(rank == n):
         misfit = a @ x - b
         residuals = _real_part(np.sum(conj(misfit) * misfit, axis=0, keepdims=b.ndim == 1))
     else:

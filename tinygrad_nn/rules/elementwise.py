@@ -109,7 +109,11 @@ def _keep(c: Any, x: Any, *, out: Any = None) -> Any:
     """Return `x` where `c` holds and 0 elsewhere, also where `x` is infinite."""
     if not (x.__class__ is c.__class__ is np.ndarray and out is None and c.shape == x.shape):
         x = np.asarray(x)
-        return _where(c, x, np.zeros((), x.dtype), out=out)
+        if out is None:
+            return np.where(c, x, np.zeros((), x.dtype))
+        np.copyto(out, x)  # in this order, since `out` may be `x`
+        np.copyto(out, 0, where=np.logical_not(c))
+        return out
     y = np.zeros(x.shape, x.dtype)
     np.putmask(y, c, x)  # in two thirds of np.where's time
     return y
@@ -489,7 +493,7 @@ def _np_nan_to_num(
     elementwise=True,
     domain=(REAL,),
     rules=[lambda g, y, x: keep(x > 0, g)],
-    scalar=lambda x: x if x > 0 or x != x else 0.0,
+    scalar=lambda x: x if x >= 0 or x != x else 0.0,
 )
 def relu(x: Any, *, out: Any = None) -> Any:
     """Rectified linear unit, ``max(x, 0)``; nan stays nan.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_nn.assumption import assume
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.primitive import REAL, implements, primitive
 from tinygrad_nn.rules.elementwise import into, keep, where
@@ -103,7 +104,7 @@ def scatter_add(
 
 def may_repeat(arrays: tuple[Any, ...]) -> bool:
     """Whether an index may select an element twice: slices and masks never do."""
-    return any(np.asarray(a).dtype != bool for a in arrays)
+    return any(shaped(a).dtype != bool for a in arrays)
 
 
 def _kept_rule(g: Any, y: Any, x: Any, v: Any, *arrays: Any, template: tuple[Any, ...]) -> Any:
@@ -302,7 +303,7 @@ def _choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
     choices = list(choices)
     n = len(choices)
     a = _within(a, n, mode, "choose")
-    if mode == "raise" and np.any(np.logical_or(a < 0, a >= n)):
+    if mode == "raise" and assume(np.any(np.logical_or(a < 0, a >= n))):
         raise ValueError(f"choose: an entry is outside the {n} choices; see mode=")
     choices = _alike(choices)
     shape = np.broadcast_shapes(np.shape(a), *map(np.shape, choices))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from tinygrad_nn.assumption import assume
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.primitive import REAL, implements, primitive
 from tinygrad_nn.rules.complex import conj
@@ -155,7 +156,7 @@ def _interp(
 
 def _one_period(x: Any, xp: Any, fp: Any, period: float) -> tuple[Any, Any, Any]:
     """Move all points into one period, in ascending order, and add a neighbour at both ends."""
-    if np.any(np.equal(period, 0)):
+    if assume(np.any(np.equal(period, 0))):
         raise ValueError("np.interp: period must not be zero")
     period = np.abs(period)
     x, xp = x % period, xp % period
@@ -240,7 +241,7 @@ def _with_axes(a: Any, ndim: int) -> Any:
 def _geomspace(
     start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
 ) -> Any:
-    if np.any(np.equal(start, 0)) or np.any(np.equal(stop, 0)):
+    if assume(np.any(np.equal(start, 0))) or assume(np.any(np.equal(stop, 0))):
         raise ValueError("Geometric sequence cannot include zero")
     start, stop = _double(start), _double(stop)  # as NumPy does
     k, num, computed = _positions(num, start, stop)
@@ -301,7 +302,7 @@ def _polysub(a1: Any, a2: Any) -> Any:
 def _polymul(a1: Any, a2: Any) -> Any:
     # No coefficients at all make the polynomial 0.
     a, b = (p if len(p) else np.zeros(1, p.dtype) for p in map(_coefficients, (a1, a2)))
-    if any(len(p) > 1 and not np.not_equal(p[0], 0.0) for p in (a, b)):
+    if any(len(p) > 1 and not assume(np.not_equal(p[0], 0.0)) for p in (a, b)):
         raise NotDifferentiableError(
             "np.polymul of tensors: a leading coefficient is zero, which NumPy would drop, and its "
             "gradient with it. Use np.convolve(a, b), which keeps it"

@@ -10,10 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tinygrad_nn.assumption import assume
 from tinygrad_nn.errors import NotDifferentiableError
+from tinygrad_nn.graph import Node
 from tinygrad_nn.primitive import implements
 from tinygrad_nn.rules.complex import conj
-from tinygrad_nn.rules.elementwise import ceil, clip, floor, isnan, logical_not, rint, where
+from tinygrad_nn.rules.elementwise import (
+    ceil,
+    clip,
+    floor,
+    isnan,
+    keep,
+    logical_not,
+    rint,
+    where,
+)
 from tinygrad_nn.rules.indexing import ARRAY, getitem, scatter_add, take_along_axis
 from tinygrad_nn.rules.joining import concatenate
 from tinygrad_nn.rules.linalg import matmul
@@ -34,7 +45,7 @@ from tinygrad_nn.rules.shape import (
 
 def _raw(x: Any) -> Any:
     """Return the numbers of what serves as a constant."""
-    return x.data if hasattr(x, "__primitive__") else x
+    return x._seen() if isinstance(x, Node) else x
 
 
 def _constant(x: Any, what: str) -> Any:
@@ -72,7 +83,7 @@ def _np_average(
         dtype = np.result_type(a.dtype, weights.dtype, *(("f8",) if exact else ()))
         weights = converted(weights, dtype)
         total = sum_(weights, axis=axis, keepdims=keepdims)
-        if np.any(_raw(total) == 0):
+        if assume(np.any(_raw(total) == 0)):
             raise ZeroDivisionError("the weights sum to zero, so that they cannot be normalised")
         y = sum_(converted(a, dtype) * weights, axis=axis, keepdims=keepdims) / total
     return (y, broadcast_to(total, shape=y.shape)) if returned else y
@@ -285,7 +296,7 @@ def _frequencies(weights: Any, n: int, name: str) -> Any:
     weights = shaped(weights)
     if weights.shape != (n,):
         raise ValueError(f"cov: {name} must have shape ({n},), got {weights.shape}")
-    if np.any(_raw(weights) < 0):
+    if assume(np.any(_raw(weights) < 0)):
         raise ValueError(f"cov: {name} must not be negative")
     if name == "fweights" and weights.dtype.kind == "f":
         raise TypeError("cov: fweights count observations, and must be integers")
@@ -319,7 +330,7 @@ def _np_cov(
     if ddof is None:
         ddof = 0 if bias else 1
     weights, freedom = _observations(n, ddof, fweights, aweights)
-    if _raw(freedom) <= 0:
+    if assume(_raw(freedom) <= 0):
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=4)
         freedom = 0.0
     if weights is None:
@@ -398,19 +409,22 @@ def _np_histogram(
     """Count what falls into each bin: constant in `a`, linear in the weights."""
     bins = _constant(bins, "`bins` of np.histogram")
     ends_of_a = range is None and np.ndim(bins) == 0  # then the edges of the bins depend on it
-    a = np.asarray(_constant(a, "`a` of np.histogram without `range`") if ends_of_a else _raw(a))
+    a = shaped(_constant(a, "`a` of np.histogram without `range`") if ends_of_a else _raw(a))
     if weights is None:
-        return np.histogram(a, bins, range, density)
+        if isinstance(a, np.ndarray):
+            return np.histogram(a, bins, range, density)
+        weights = np.ones(a.shape, int)
     weights = shaped(weights)
     if weights.shape != a.shape:
         raise ValueError(f"histogram: weights must have shape {a.shape}, got {weights.shape}")
-    a, weights = a.reshape(-1), reshape(weights, shape=(-1,))
-    edges = np.histogram_bin_edges(a, bins, range)
+    a, weights = reshape(a, shape=-1), reshape(weights, shape=-1)
+    # The numbers themselves are asked for only if the edges depend on them.
+    asked = ends_of_a or isinstance(bins, str)
+    edges = np.histogram_bin_edges(np.asarray(a) if asked else np.zeros(0, a.dtype), bins, range)
     n = len(edges) - 1
     positions = np.where(a == edges[-1], n - 1, np.searchsorted(edges, a, side="right") - 1)
-    (inside,) = np.nonzero((positions >= 0) & (positions < n))
-    weights = getitem(weights, inside, template=(ARRAY,))
-    heights = _counted(positions[inside], weights, n)
+    inside = (positions >= 0) & (positions < n)
+    heights = _counted(np.where(inside, positions, 0), keep(inside, weights), n)
     if density:
         heights = heights / np.diff(edges) / sum_(heights)
     return heights, edges

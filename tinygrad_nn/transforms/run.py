@@ -18,8 +18,9 @@ from tinygrad_nn.errors import NotDifferentiableError, ShapeError
 from tinygrad_nn.forward import push_forward
 from tinygrad_nn.graph import Node, is_grad_enabled, next_serial, recording
 from tinygrad_nn.guard import Guard, is_small
-from tinygrad_nn.rules.shape import astype
+from tinygrad_nn.rules.shape import astype, converted
 from tinygrad_nn.tensor import Tensor, alias, stand_in
+from tinygrad_nn.traced import Traced
 from tinygrad_nn.tree import Tree, flatten, tree_map
 from tinygrad_nn.value import Value
 
@@ -151,12 +152,13 @@ class Run:
         if not isinstance(item, Node) or (self.record and item.requires_grad):
             return item
         if not isinstance(item, Tensor):
-            return item._value
-        return self.own(item._value) if item.serial > self._start else item._value.copy()
+            return item._seen()
+        return self.own(item._value) if item.serial > self._start else item._seen().copy()
 
     def own(self, a: Any) -> Any:
         """Return an array that is nobody else's: `a` itself, if this run has made it."""
-        if self._keeps or a.base is not None or not a.flags.writeable or id(a) in self._taken:
+        made = isinstance(a, np.ndarray) and a.base is None and a.flags.writeable
+        if self._keeps or not made or id(a) in self._taken:
             return a.copy()
         self._taken.add(id(a))
         return a
@@ -227,9 +229,8 @@ def _input(what: str, leaf: Any, path: str, guard: Guard, keeps: bool) -> Node:
         raise TypeError(f"{what}: {path} is a masked array; fill it, or select with np.where")
     if isinstance(leaf, np.matrix):
         raise TypeError(f"{what}: {path} is an np.matrix; pass np.asarray(m), and use @")
-    data = leaf._value if isinstance(leaf, Node) else leaf
     try:
-        array = np.asarray(data)
+        array = _array(leaf)
     except ValueError:
         array = np.asarray(None)
     if array.dtype.kind not in "fc":
@@ -239,10 +240,16 @@ def _input(what: str, leaf: Any, path: str, guard: Guard, keeps: bool) -> Node:
             f"or x.astype(float), choose other arguments with argnums=, or put the numbers into a "
             f"tuple, list, dict or module"
         )
-    if keeps or is_small(array):
+    if keeps or is_small(array) or array.__class__ is Traced:
         return stand_in(array.copy())
     guard.note(array)
     return stand_in(array)
+
+
+def _array(item: Any, dtype: Any = None) -> Any:
+    """Return the numbers of a node, an array or a number as an array, or what stands for one."""
+    data = item._seen() if isinstance(item, Node) else item
+    return converted(data, dtype) if data.__class__ is Traced else np.asarray(data, dtype)
 
 
 def positions(what: str, argnums: Any, count: int) -> list[int]:
@@ -265,7 +272,7 @@ def positions(what: str, argnums: Any, count: int) -> list[int]:
     return found
 
 
-def received(c: Any, node: Any, *, cotangent: bool, own: Callable[[Any], Any] = np.array) -> Any:
+def received(c: Any, node: Any, *, cotangent: bool, own: Callable[[Any], Any] = np.copy) -> Any:
     """Return what a walk found for a node as the user gets it: zeros where it found nothing.
 
     The cotangent of a complex number is conjugated (see `tinygrad_nn.rules.complex`). `own` makes
@@ -278,7 +285,7 @@ def received(c: Any, node: Any, *, cotangent: bool, own: Callable[[Any], Any] = 
     if moves(c):
         return c
     c = c._value if isinstance(c, Node) else c
-    return own(c) if isinstance(c, np.ndarray) else np.array(c)
+    return own(c) if isinstance(c, np.ndarray | Traced) else np.array(c)
 
 
 def called(
@@ -309,7 +316,7 @@ def seed(node: Any, g: Any, *, record: bool) -> Any:
     if isinstance(g, Node) and record:
         same = isinstance(g, Value) or dtype_of(g) == dtype_of(node)
         return g if same else astype(g, dtype=dtype_of(node))
-    data = np.asarray(g._value if isinstance(g, Node) else g, dtype=dtype_of(node))
+    data = _array(g, dtype_of(node))
     if data.shape != shape_of(node):
         data = np.broadcast_to(data, shape_of(node))
     if isinstance(node, Value):

@@ -4,6 +4,7 @@ from tinygrad_nn.plan.passes.bias import biases_joined
 from tinygrad_nn.plan.passes.cse import common_subexpressions
 from tinygrad_nn.plan.passes.dead import dead_code
 from tinygrad_nn.plan.passes.folding import constants_folded
+from tinygrad_nn.plan.passes.labels import labels_known
 from tinygrad_nn.plan.passes.opening import opened
 from tinygrad_nn.plan.passes.rewriting import rewritten
 
@@ -17,6 +18,7 @@ PASSES = (
     rewritten,
     constants_folded,
     common_subexpressions,
+    labels_known,
     biases_joined,
     dead_code,
 )

@@ -55,4 +55,5 @@ def _inside(instruction: Instruction) -> tuple[list[Instruction], Var] | None:
         return None
     for part in parts:
         part.line = instruction.line
+        part.errors = part.errors or instruction.errors
     return parts, result.variable

@@ -57,6 +57,28 @@ def _scaled_one_hot(i: Instruction, made: Made) -> Any:
     return None
 
 
+def _scaled(i: Instruction, made: Made) -> Any:
+    return _scaled_one_hot(i, made) or _scaled_sum(i, made)
+
+
+def _scaled_sum(i: Instruction, made: Made) -> Any:
+    """number * sum(x) -> x @ [number, number, ...], for a vector x of single or double precision."""
+    for number, other in (i.args, i.args[::-1]):
+        factor, total = _number(number), _by(made, other, "sum")
+        x = total.args[0] if total is not None else None
+        if factor is None or x is None or len(x.shape) != 1 or not 0 < x.shape[0] <= _SHORT:
+            continue
+        if x.dtype == i.out.dtype and x.dtype.char in "fd" and not i.out.shape:
+            array = np.full(x.shape, factor, x.dtype)
+            weights = Var(array, Constant(array))
+            return [replace(i, primitive=TABLE["matmul"], args=(x, weights))], i.out
+    return None
+
+
+# Of longer vectors, the pairwise sum is more accurate.
+_SHORT = 1024
+
+
 def _sum_of_one_hot(i: Instruction, made: Made) -> Any:
     """one_hot(value) @ ones -> value, for each row."""
     hot = _by(made, i.args[0], "one_hot")
@@ -95,7 +117,7 @@ _POWERS = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal"}
 #: By the primitive's name. Each returns the instructions to put in the place, and the variable
 #: that has the result; or None where it does not apply.
 REWRITES: dict[str, Callable[[Instruction, Made], Any]] = {
-    "multiply": _scaled_one_hot,
+    "multiply": _scaled,
     "matmul": _sum_of_one_hot,
     "exp": _exp_of_logarithm,
     "power": _power,

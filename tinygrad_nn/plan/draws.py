@@ -1,0 +1,274 @@
+"""Random numbers in a captured step: each draw becomes an instruction that draws again.
+
+A replay calls the same generator with the same arguments in the same order, so that it draws the
+numbers that the function itself would have drawn, and leaves the generator in the same state.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+import types
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_nn.errors import CaptureError
+from tinygrad_nn.graph import Node
+from tinygrad_nn.primitive import Primitive
+from tinygrad_nn.traced import Traced, refusal
+
+__all__ = ["Draws", "Source", "drawing", "is_generator", "is_source", "sources", "stand_in"]
+
+#: Draws that can be written into an array, and how others follow from them.
+_INTO: dict[str, tuple[str, Callable[..., Any] | None]] = {
+    "random": ("random", None),
+    "standard_normal": ("standard_normal", None),
+    "standard_exponential": ("standard_exponential", None),
+    "normal": ("standard_normal", lambda loc=0.0, scale=1.0: (scale, loc)),
+    "uniform": ("random", lambda low=0.0, high=1.0: (high - low, low)),
+}
+
+#: In place of a captured number among the arguments of a draw.
+_hole = object()
+
+_PERMUTATION = "Use permutation(x) or permuted(x), which return a new array"
+
+
+def is_generator(item: Any) -> bool:
+    """Return whether this is a generator of NumPy, which is not imported for the question."""
+    kind = type(item)
+    return kind.__name__ == "Generator" and kind.__module__.startswith("numpy.random")
+
+
+def is_source(item: Any) -> bool:
+    """Return whether random numbers come from this: a generator, its method, or `default_rng`."""
+    if isinstance(item, types.MethodType):
+        return is_generator(item.__self__)
+    if type(item).__name__ == "cython_function_or_method":
+        return bool(item.__name__ == "default_rng")
+    return is_generator(item)
+
+
+def stand_in(item: Any, name: str, capture: Any) -> Any:
+    """Return what stands for a source of random numbers while a step is captured."""
+    if is_generator(item):
+        return capture.draws(item, name)
+    if isinstance(item, types.MethodType):
+        return getattr(capture.draws(item.__self__, name), item.__name__)
+
+    def default_rng(seed: Any = None) -> Any:
+        if isinstance(seed, Draws):
+            return seed
+        if seed is None:
+            raise refusal(
+                "np.random.default_rng() draws a new seed at every call, which a replay would not",
+                "Make the generator outside the compiled function: rng = np.random.default_rng()",
+            )
+        return item(seed)
+
+    return default_rng
+
+
+class Draws:
+    """What stands for a generator while a step is captured."""
+
+    def __init__(self, generator: Any, name: str, capture: Any) -> None:
+        self._generator = generator
+        self._name = name or "rng"
+        self._capture = capture
+
+    def __repr__(self) -> str:
+        return repr(self._generator)
+
+    def __getattr__(self, method: str) -> Any:
+        found = getattr(self._generator, method)
+        if method == "shuffle":
+            raise refusal(f"{self._name}.shuffle() changes an array in place", _PERMUTATION)
+        if not callable(found) or method in ("spawn", "bytes"):
+            raise refusal(
+                f"{self._name}.{method} of a generator is asked for, which a replay would not do",
+                "Use it outside the compiled function",
+            )
+
+        def draw(*args: Any, **keywords: Any) -> Any:
+            return self._draw(method, args, keywords)
+
+        return draw
+
+    def _draw(self, method: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if keywords.pop("out", None) is not None:
+            raise refusal(
+                f"{self._name}.{method}(out=) writes into an array that a replay would not write to",
+                "Leave `out` away, and use what is returned",
+            )
+        args = tuple(map(_numbers, args))
+        keywords = {key: _numbers(value) for key, value in keywords.items()}
+        if keywords.get("size").__class__ is Traced:
+            raise refusal(
+                f"the size of {self._name}.{method}() depends on numbers that are known only in a "
+                f"replay",
+                "Draw a fixed number, and select with a mask",
+            )
+        arrays = [a for a in (*args, *keywords.values()) if a.__class__ is Traced]
+        find = getattr(self._generator, method)
+        example = find(*map(_example, args), **{k: _example(v) for k, v in keywords.items()})
+        array = np.asarray(example)
+        if array.dtype.kind not in "fiubc":
+            raise refusal(
+                f"{self._name}.{method}() draws what is no number", "Draw it outside the function"
+            )
+        forward = None
+        if not arrays and array.ndim and array.flags.c_contiguous:
+            forward = _into(self._generator, method, args, keywords, array)
+        forward = forward or _calling(find, args, keywords, array.shape)
+        drawn = Primitive(forward, name=f"draw_{method}")
+        weak = not isinstance(example, np.ndarray | np.generic)
+        return self._capture.drawn(drawn, tuple(arrays), array, weak)
+
+
+def _numbers(a: Any) -> Any:
+    if isinstance(a, Node):
+        a = a.data
+    if isinstance(a, list | tuple) and any(isinstance(v, Node | Traced) for v in a):
+        raise CaptureError(
+            "a list or tuple of captured numbers is given to a generator: give it one array "
+            "(np.stack)"
+        )
+    return a.copy() if isinstance(a, np.ndarray) else a
+
+
+def _example(a: Any) -> Any:
+    return a.example if a.__class__ is Traced else a
+
+
+def _calling(
+    find: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any], shape: Any
+) -> Callable[..., Any]:
+    """Return a function of the captured arguments that draws."""
+
+    # What the captured run has drawn from must not be kept alive by its program.
+    args = tuple(_hole if a.__class__ is Traced else a for a in args)
+    keywords = {k: _hole if a.__class__ is Traced else a for k, a in keywords.items()}
+
+    def forward(*arrays: Any) -> Any:
+        rest = iter(arrays)
+        now = [next(rest) if a is _hole else a for a in args]
+        y = find(*now, **{k: next(rest) if a is _hole else a for k, a in keywords.items()})
+        if np.shape(y) != shape:
+            raise ValueError(f"drew an array of shape {np.shape(y)}, in the captured run {shape}")
+        return y
+
+    return forward
+
+
+def _into(
+    generator: Any, method: str, args: tuple[Any, ...], keywords: dict[str, Any], example: Any
+) -> Callable[..., Any] | None:
+    """Return a function that draws into an array, None for a method that has no such form."""
+    if method not in _INTO:
+        return None
+    base, affine = _INTO[method]
+    draw = getattr(generator, base)
+    dtype = example.dtype
+    size = example.shape
+    if affine is None:
+        if args[2:] or keywords.keys() - {"size", "dtype"}:
+            return None
+
+        def forward(*, out: Any = None) -> Any:
+            return draw(size, dtype, out=out)
+
+        return forward
+    given = dict(zip(("low" if method == "uniform" else "loc", "high" if method == "uniform"
+                      else "scale"), args, strict=False))  # fmt: skip
+    given |= {key: value for key, value in keywords.items() if key != "size"}
+    if any(np.ndim(value) for value in given.values()):
+        return None
+    factor, offset = affine(**given)
+
+    def scaled(*, out: Any = None) -> Any:
+        y = draw(size, dtype, out=out)
+        y *= factor
+        y += offset
+        return y
+
+    return scaled
+
+
+# --- states --------------------------------------------------------------------------------------
+
+
+class Source(NamedTuple):
+    """Something that random numbers come from, and its state."""
+
+    name: str
+    get: Callable[[], Any]
+    set: Callable[[Any], Any]
+    state: Any
+    known: bool  # whether its draws are captured
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether something was drawn from it."""
+        return repr(self.get()) != repr(self.state)
+
+    def restore(self) -> None:
+        """Put it back into its state."""
+        if self.has_moved:
+            self.set(self.state)
+
+
+def _of_generator(generator: Any, known: bool) -> Source:
+    bits = generator.bit_generator
+
+    def put(state: Any) -> None:
+        bits.state = state
+
+    name = "a generator that the compiled function reaches by a way that is not followed"
+    return Source(name, lambda: bits.state, put, bits.state, known)
+
+
+def sources(generators: Iterable[Any], *, look: bool) -> list[Source]:
+    """Return all sources of random numbers, first the generators whose draws are captured.
+
+    `look` says whether the function mentions NumPy's module of random numbers, which is then
+    imported if it is not yet.
+    """
+    known = {id(g): g for g in generators}
+    found = [_of_generator(g, True) for g in known.values()]
+    found.append(
+        Source("Python's random", random.getstate, random.setstate, random.getstate(), False)
+    )
+    if look or "numpy.random" in sys.modules:
+        legacy = np.random.mtrand._rand
+        found.append(
+            Source(
+                "np.random (its global state)", legacy.get_state, legacy.set_state,
+                legacy.get_state(), False,
+            )
+        )  # fmt: skip
+        kind = np.random.Generator
+        hidden = [g for g in gc.get_objects() if g.__class__ is kind and id(g) not in known]
+        found += [_of_generator(g, False) for g in hidden]
+    return found
+
+
+def drawing(call: Callable[..., Any], generators: list[Any], miss: Any) -> Callable[..., Any]:
+    """Return a replay that leaves generators as they were where it does not serve a call."""
+    bits = [g.bit_generator for g in generators]
+
+    def restoring(*args: Any) -> Any:
+        states = [b.state for b in bits]
+        result = miss
+        try:
+            result = call(*args)
+        finally:
+            if result is miss:
+                for b, state in zip(bits, states, strict=True):
+                    b.state = state
+        return result
+
+    return restoring
