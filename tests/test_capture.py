@@ -38,7 +38,12 @@ def state(p: Any) -> list[Any]:
     found = [t.data.copy() for t in p.model.parameters()]
     found += [None if t.grad is None else t.grad.copy() for t in p.model.parameters()]
     found += [s for group in p.optimizer.state_dict()["param_groups"] for s in group["state"]]
-    return [*found, [t._changed for t in p.model.parameters()], p.rng.bit_generator.state]
+    return [*found, p.rng.bit_generator.state]
+
+
+def serials(p: Any) -> list[int]:
+    """Return the numbers that say when a parameter was changed last."""
+    return [t._changed for t in p.model.parameters()]
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -542,3 +547,653 @@ def test_models_and_optimizers_as_arguments() -> None:
             expected = step(a.model, a.optimizer, x, y).item()
             assert f(b.model, b.optimizer, x, y).item() == pytest.approx(expected, rel=1e-12)
     assert f.captures == 4  # the first step of each makes the velocities
+
+
+# --- random numbers ------------------------------------------------------------------------------
+
+DRAWS: dict[str, Callable[[Any, Any], Any]] = {
+    "random": lambda rng, x: rng.random((2, 3)),
+    "random_float32": lambda rng, x: rng.random(size=5, dtype=np.float32),
+    "random_scalar": lambda rng, x: x.astype(np.float32) * (0.5 + rng.random()),
+    "random_0d": lambda rng, x: rng.random(()),
+    "standard_normal": lambda rng, x: rng.standard_normal(4),
+    "standard_normal_float32": lambda rng, x: rng.standard_normal(4, np.float32),
+    "normal": lambda rng, x: rng.normal(1.0, 2.0, (2, 2)),
+    "normal_default": lambda rng, x: rng.normal(size=3),
+    "normal_captured": lambda rng, x: rng.normal(x, 0.5),
+    "normal_scalar": lambda rng, x: rng.normal() * x,
+    "uniform": lambda rng, x: rng.uniform(-1.0, 3.0, size=4),
+    "uniform_one": lambda rng, x: rng.uniform(high=2.0, size=4),
+    "uniform_scalar": lambda rng, x: rng.uniform(2, 3) * x.astype(np.float32),
+    "integers": lambda rng, x: rng.integers(0, 10, 5),
+    "integers_index": lambda rng, x: x[rng.integers(0, 3, 5)],
+    "integers_scalar": lambda rng, x: x[rng.integers(3)],
+    "integers_endpoint": lambda rng, x: rng.integers(0, 10, 5, dtype=np.int32, endpoint=True),
+    "permutation": lambda rng, x: x[rng.permutation(len(x))],
+    "permutation_of": lambda rng, x: rng.permutation(x),
+    "permuted": lambda rng, x: rng.permuted(x),
+    "choice": lambda rng, x: rng.choice(x, 2, replace=False),
+    "choice_of": lambda rng, x: rng.choice(5, size=3, p=[0.1, 0.2, 0.3, 0.2, 0.2]),
+    "choice_index": lambda rng, x: x[rng.choice(3)],
+    "exponential": lambda rng, x: rng.exponential(2.0, 3),
+    "standard_exponential": lambda rng, x: rng.standard_exponential(3),
+    "standard_exponential_inv": lambda rng, x: rng.standard_exponential(3, method="inv"),
+    "binomial": lambda rng, x: rng.binomial(10, 0.3, 4),
+    "poisson": lambda rng, x: rng.poisson(np.abs(x)),
+    "gamma": lambda rng, x: rng.gamma(2.0, size=3),
+    "multivariate_normal": lambda rng, x: rng.multivariate_normal(np.zeros(2), np.eye(2), 3),
+    "dirichlet": lambda rng, x: rng.dirichlet(np.ones(3), 2),
+    "order": lambda rng, x: [rng.random(2), rng.random(2), rng.normal(size=2), rng.random(2)],
+    "unused": lambda rng, x: (rng.random(3), rng.random(3))[1],
+    "twice_the_same": lambda rng, x: rng.random(3) - rng.random(3),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_draws_are_those_of_eager_execution(name: str) -> None:
+    def make(p: Any) -> Any:
+        return lambda x: DRAWS[name](p.rng, x)
+
+    f = agree(make, *[(np.arange(3.0) + k,) for k in range(4)])
+    assert f.captures == 1
+
+
+def test_a_generator_as_an_argument_and_its_bound_method() -> None:
+    def make(p: Any) -> Any:
+        normal = p.rng.normal
+        return lambda rng, x: normal(size=3) + rng.random(3) + x
+
+    a, b = np.random.default_rng(1), np.random.default_rng(1)
+    eager, compiled = problem(), problem()
+    plain, fast = make(eager), tg.compile(make(compiled))
+    for k in range(3):
+        np.testing.assert_array_equal(plain(a, np.ones(3) + k), fast(b, np.ones(3) + k))
+    assert fast.captures == 1
+    assert a.bit_generator.state == b.bit_generator.state
+    assert eager.rng.bit_generator.state == compiled.rng.bit_generator.state
+    c, d = np.random.default_rng(2), np.random.default_rng(2)
+    np.testing.assert_array_equal(plain(c, np.ones(3)), fast(d, np.ones(3)))
+
+
+def test_dropout_is_that_of_eager_execution() -> None:
+    def make(p: Any) -> Any:
+        p.dropout = nn.Dropout(0.4, rng=p.rng)
+        return lambda x, y: train(p, lambda: losses.cross_entropy(p.dropout(p.model(x)), y))
+
+    def evaluate(p: Any) -> None:
+        p.dropout.eval()
+
+    f = agree(make, *BATCHES, evaluate, *BATCHES[:2])
+    assert f.captures == 3
+
+
+def test_a_batch_drawn_in_the_step() -> None:
+    def make(p: Any) -> Any:
+        def step(n: int) -> Any:
+            batch = p.rng.permutation(len(p.x))[:n]
+            x = p.x[batch] + p.rng.normal(0.0, 0.1, (n, 3))
+            return train(p, lambda: losses.cross_entropy(p.model(x), p.labels[batch]))
+
+        return step
+
+    def change(p: Any) -> None:
+        p.x[2:] += 1.0
+
+    f = agree(make, *[(4,)] * 4, change, *[(4,)] * 2)
+    assert f.captures == 2
+
+
+def test_a_replay_that_does_not_serve_gives_its_draws_back() -> None:
+    def make(p: Any) -> Any:
+        def step(labels: Any) -> Any:
+            noise = p.rng.normal(size=(3, 2))
+            return losses.cross_entropy(tg.tensor(np.zeros((3, 2))) + noise, labels)
+
+        return step
+
+    ignored = np.array([0, -100, 1])
+    f = agree(make, *[(np.array([0, 1, 1]),)] * 2, (ignored,), (ignored,), (np.array([1, 0, 0]),))
+    assert f.captures == 2
+    p = problem()
+    g = tg.compile(make(p))
+    g(np.array([0, 1, 1]))
+    before = p.rng.bit_generator.state
+    for _ in range(2):
+        with pytest.raises((ValueError, IndexError)):
+            g(np.array([0, 1, 9]))
+        assert p.rng.bit_generator.state == before
+
+
+def drawn_from_numpy(x: Any) -> Any:
+    return x * np.random.rand(3)  # noqa: NPY002  # what is tested
+
+
+def drawn_from_python(x: Any) -> Any:
+    return x * random.random()
+
+
+def seeded_anew(x: Any) -> Any:
+    return x * np.random.default_rng().random(3)
+
+
+def shuffled(x: Any) -> Any:
+    rows = np.arange(3)
+    P.rng.shuffle(rows)
+    return x[rows]
+
+
+def drawn_into(x: Any) -> Any:
+    out = np.empty(3)
+    P.rng.random(out=out)
+    return x * out
+
+
+class Hidden:
+    """A generator that nobody finds."""
+
+    def __init__(self) -> None:
+        self._draw = functools.partial(lambda box: box[0]().random(3), [self._get])
+        self._box = {1: np.random.default_rng(0)}
+
+    def _get(self) -> Any:
+        return getattr(self, chr(95) + "box")[1]
+
+    def draw(self) -> Any:
+        return self._draw()
+
+
+HIDDEN = Hidden()
+
+
+def drawn_out_of_sight(x: Any) -> Any:
+    return x * HIDDEN.draw()
+
+
+def size_by_value(x: Any) -> Any:
+    return P.rng.random(size=x.sum())
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (drawn_from_numpy, "np.random"),
+        (drawn_from_python, "Python's random"),
+        (seeded_anew, "new seed"),
+        (shuffled, "permutation"),
+        (drawn_into, "Leave `out` away"),
+        (drawn_out_of_sight, "not followed"),
+        (size_by_value, "size"),
+    ],
+)
+def test_draws_that_are_refused(step: Any, message: str) -> None:
+    before = repr([np.random.get_state(), random.getstate(), P.rng.bit_generator.state])  # noqa: NPY002  # what is tested
+    hidden = HIDDEN._box[1].bit_generator.state
+    with pytest.raises(CaptureError, match=message) as info:
+        tg.compile(step)(np.ones(3))
+    after = repr([np.random.get_state(), random.getstate(), P.rng.bit_generator.state])  # noqa: NPY002  # what is tested
+    assert before == after
+    assert HIDDEN._box[1].bit_generator.state == hidden
+    if step is not drawn_out_of_sight:
+        assert "test_capture.py" in str(info.value)
+
+
+def test_a_generator_with_a_seed_made_in_the_step_draws_the_same_each_time() -> None:
+    f = tg.compile(lambda x: x * np.random.default_rng(3).random(3))
+    for k in (1.0, 2.0):
+        np.testing.assert_array_equal(
+            f(np.full(3, k)), np.full(3, k) * np.random.default_rng(3).random(3)
+        )
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+COUNTER = 0
+KEPT: list[Any] = []
+RECORD: dict[str, Any] = {}
+NUMBERS = [1.0, 2.0, 3.0]
+BUFFER = np.zeros(3)
+QUEUE: deque[Any] = deque(maxlen=3)
+
+
+class Model(nn.Module):
+    """A module that keeps something."""
+
+    last: Any
+
+    def __init__(self) -> None:
+        self.weight = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+        self.calls = 0
+
+    def forward(self, x: Any) -> Any:
+        return x * self.weight
+
+
+MODEL = Model()
+TRAINER = Settings()
+
+
+def condition(t: Any) -> Any:
+    if t.sum() > 3:
+        return t
+    return -t
+
+
+def loop(t: Any) -> Any:
+    while np.max(t) > 0.1:
+        t = t * 0.5
+    return t
+
+
+def asserted(t: Any) -> Any:
+    assert (t > 0).all()
+    return t
+
+
+def chained(t: Any) -> Any:
+    return t if 0 < t[0] < 3 else -t
+
+
+def conjunction(t: Any) -> Any:
+    return t[0] > 0 and t
+
+
+def negated(t: Any) -> Any:
+    return not t[0]
+
+
+def membership(t: Any) -> Any:
+    return t if t[0] in NUMBERS else -t
+
+
+def contained(t: Any) -> Any:
+    return t if 1.0 in t else -t
+
+
+def as_float(t: Any) -> Any:
+    return t * float(t[0])
+
+
+def as_int(t: Any) -> Any:
+    return t * int(t[0])
+
+
+def item(t: Any) -> Any:
+    return t * t[0].item()
+
+
+def to_list(t: Any) -> Any:
+    return t * sum(t.tolist())
+
+
+def as_array(t: Any) -> Any:
+    return np.asarray(t) * 2.0
+
+
+def from_math(t: Any) -> Any:
+    return t * math.exp(t[0])
+
+
+def ranged(t: Any) -> Any:
+    return sum(t for _ in range(np.argmax(t)))
+
+
+def list_index(t: Any) -> Any:
+    return t * NUMBERS[np.argmax(t)]
+
+
+def formatted(t: Any) -> Any:
+    RECORD["text"] = f"{t.sum():.3f}"
+    return t
+
+
+def mask_index(t: Any) -> Any:
+    return t[t > 1.5].sum()
+
+
+def nonzero(t: Any) -> Any:
+    return np.nonzero(t)[0].sum()
+
+
+def argwhere(t: Any) -> Any:
+    return len(np.argwhere(t)) * t
+
+
+def unique(t: Any) -> Any:
+    return np.unique(t).sum()
+
+
+def sorted_list(t: Any) -> Any:
+    return np.stack(sorted(t)) * 2.0
+
+
+def maximum(t: Any) -> Any:
+    return max(t[0], t[1]) * t
+
+
+def swallowed(t: Any) -> Any:
+    try:
+        return t * float(t[0])
+    except Exception:  # noqa: BLE001  # what is tested: that this does not hide it
+        return t
+
+
+def list_grows(t: Any) -> Any:
+    KEPT.append(t.sum())
+    return t
+
+
+def number_list_grows(t: Any) -> Any:
+    KEPT.append(len(KEPT))
+    return t
+
+
+def dict_grows(t: Any) -> Any:
+    RECORD[f"key{len(RECORD)}"] = 1
+    return t
+
+
+def dict_keeps(t: Any) -> Any:
+    RECORD["last"] = t * 2.0
+    return t
+
+
+def queue_grows(t: Any) -> Any:
+    QUEUE.append(1.0)
+    return t
+
+
+def counts(t: Any) -> Any:
+    global COUNTER
+    COUNTER += 1
+    return t * COUNTER
+
+
+def module_counts(t: Any) -> Any:
+    MODEL.calls += 1
+    return t
+
+
+def module_keeps(t: Any) -> Any:
+    MODEL.last = t * 2.0
+    return t
+
+
+def object_keeps(t: Any) -> Any:
+    TRAINER.rate = t.sum()
+    return t
+
+
+def object_counts(t: Any) -> Any:
+    TRAINER.shared += 1.0
+    return t
+
+
+def freezes(t: Any) -> Any:
+    MODEL.weight.requires_grad_(False)
+    return t * MODEL.weight
+
+
+def into_plain(t: Any) -> Any:
+    out = np.zeros(3)
+    np.multiply(t, 2.0, out=out)
+    return out
+
+
+def into_global(t: Any) -> Any:
+    BUFFER[...] = 1.0
+    return t + BUFFER
+
+
+def element_of_plain(t: Any) -> Any:
+    out = np.zeros(3)
+    out[1] = t.sum()
+    return out
+
+
+def element_of_global(t: Any) -> Any:
+    BUFFER[0] = t.sum()
+    return t
+
+
+def added_to_plain(t: Any) -> Any:
+    out = np.zeros(3)
+    out += t
+    return out
+
+
+def rebinds(t: Any) -> Any:
+    global BUFFER
+    BUFFER = BUFFER + 1.0
+    return t + BUFFER
+
+
+#: Steps, with what the message must say beside the line.
+REFUSED: dict[Any, str] = {
+    condition: "np.where",
+    loop: "np.where",
+    asserted: "assert",
+    chained: "a < b < c",
+    conjunction: "join conditions with &",
+    negated: "np.where",
+    membership: "`in`",
+    contained: "`in`",
+    as_float: "np.exp, not math.exp",
+    as_int: "as it is",
+    item: "Return what shall be read",
+    to_list: "Return what shall be read",
+    as_array: "as it is",
+    from_math: "np.exp, not math.exp",
+    ranged: "range",
+    list_index: "np.take",
+    formatted: "Return what shall be read",
+    mask_index: "np.where",
+    nonzero: "np.where",
+    argwhere: "np.where",
+    unique: "argument",
+    sorted_list: "np.where",
+    maximum: "np.where",
+    swallowed: "np.exp, not math.exp",
+    list_grows: "KEPT",
+    number_list_grows: "KEPT",
+    dict_grows: "RECORD",
+    dict_keeps: "RECORD",
+    queue_grows: "QUEUE",
+    counts: "COUNTER",
+    module_counts: "Model.calls",
+    module_keeps: "Model.last",
+    object_keeps: "TRAINER.rate",
+    object_counts: "TRAINER.shared",
+    freezes: "requires_grad",
+    into_plain: "plain array",
+    into_global: "in place",
+    element_of_plain: "np.stack",
+    element_of_global: "in place",
+    added_to_plain: "plain array",
+    rebinds: "BUFFER",
+}
+
+#: A word of the line that each must show, where it is not the first one of the body.
+SHOWN = {
+    "condition": "if t.sum() > 3", "loop": "while np.max(t) > 0.1", "counts": "COUNTER += 1",
+    "element_of_plain": "out[1] = t.sum()", "into_plain": "np.multiply", "rebinds": "BUFFER = ",
+    "added_to_plain": "out += t", "swallowed": "float(t[0])",
+}  # fmt: skip
+
+
+def body_line(step: Any) -> str:
+    import inspect
+
+    lines = inspect.getsource(step).splitlines()
+    rows = [row.strip() for row in lines[1:] if not row.strip().startswith("global")]
+    return SHOWN.get(step.__name__, rows[0])
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+@pytest.mark.parametrize("step", REFUSED, ids=lambda step: step.__name__)
+def test_refused(step: Any, kind: str) -> None:
+    x: Any = np.array([1.0, 2.0, 3.0])
+    if kind == "tensor":
+        if step in (into_plain, added_to_plain):
+            pytest.skip("tensors are not written into arrays, eagerly either")
+        x = tg.tensor(x)
+    before = [COUNTER, len(KEPT), dict(RECORD), list(QUEUE), dict(vars(MODEL)), dict(vars(TRAINER))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(CaptureError) as info:
+            tg.compile(step)(x)
+    message = str(info.value)
+    assert REFUSED[step] in message
+    assert "test_capture.py" in message
+    assert body_line(step) in message
+    after = [COUNTER, len(KEPT), dict(RECORD), list(QUEUE), dict(vars(MODEL)), dict(vars(TRAINER))]
+    assert before == after
+    assert MODEL.weight.requires_grad
+    assert (BUFFER == 0.0).all()
+    assert isinstance(BUFFER, np.ndarray)
+
+
+def test_in_place_on_arrays_of_the_step_itself() -> None:
+    def step(x: Any) -> Any:
+        y = x * 2.0
+        y += 1.0
+        y[0] = x.sum()
+        y = y.reshape(3, 1)
+        y *= 3.0
+        z = y[:2] * 1.0
+        z -= x[0]
+        np.multiply(z, 2.0, out=z)
+        return y, z
+
+    f = tg.compile(step)
+    for x in (np.ones(3), np.arange(3.0)):
+        for a, b in zip(f(x), step(x), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def changed_in_place(x: Any) -> Any:
+    x += 1.0
+    return x
+
+
+def set_in_place(x: Any) -> Any:
+    x[0] = 1.0
+    return x
+
+
+def view_changed(x: Any) -> Any:
+    y = x * 2.0
+    z = y[:2]
+    y += 1.0
+    return z
+
+
+def written_through_a_view(x: Any) -> Any:
+    y = x * 2.0
+    z = y[:2]
+    z += 1.0
+    return y
+
+
+def copied_into(x: Any) -> Any:
+    np.copyto(x, x * 2.0)
+    return x
+
+
+@pytest.mark.parametrize(
+    "step", [changed_in_place, set_in_place, view_changed, written_through_a_view, copied_into]
+)
+def test_arrays_that_are_shared_are_not_changed(step: Any) -> None:
+    x = np.ones(3)
+    with pytest.raises(CaptureError, match=r"(?s)in place.*x = x \+.*test_capture.py"):
+        tg.compile(step)(x)
+    assert (x == 1.0).all()
+
+
+def test_printing_shows_no_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    def step(x: Any) -> Any:
+        t = tg.tensor([1.0, 2.0]) * x
+        print(x, t, [t], f"{t}", repr(x))
+        return t
+
+    f = tg.compile(step)
+    np.testing.assert_array_equal(f(np.ones(2)).data, [1.0, 2.0])
+    text = capsys.readouterr().out
+    assert "2." not in text.replace("(2,)", "")
+    assert "float64" in text
+
+
+def test_a_refused_step_leaves_everything_as_it_was() -> None:
+    p = problem()
+
+    def step(x: Any, y: Any) -> Any:
+        noise = p.rng.normal(size=(6, 3))
+        loss = train(p, lambda: losses.cross_entropy(p.model(x + noise), y))
+        return loss.item()
+
+    train(p, lambda: losses.cross_entropy(p.model(p.x), p.labels))
+    before, changed = state(p), serials(p)
+    with pytest.raises(CaptureError, match=r"item\(\)"):
+        tg.compile(step)(*BATCHES[0])
+    assert equal(before, state(p))
+    assert changed == serials(p)
+
+
+def test_fallback_runs_eagerly_and_says_so_once() -> None:
+    def make(p: Any) -> Any:
+        p.count = 0
+
+        def step(x: Any, y: Any) -> Any:
+            p.count += 1
+            noise = p.rng.normal(size=(6, 3))
+            loss = train(p, lambda: losses.cross_entropy(p.model(x + noise), y))
+            return loss.item() * p.count
+
+        return step
+
+    a, b = problem(), problem()
+    plain, fast = make(a), tg.compile(make(b), fallback=True)
+    with pytest.warns(UserWarning, match="runs eagerly") as record:
+        for batch in BATCHES:
+            assert fast(*batch) == plain(*batch)
+    assert len(record) == 1
+    assert record[0].filename == __file__
+    assert equal(state(a), state(b))
+    assert b.count == 4
+    assert fast.captures == 0
+
+
+# --- errors of the step itself --------------------------------------------------------------------
+
+
+def test_a_step_that_raises_leaves_everything_as_it_was() -> None:
+    p = problem()
+
+    def step(x: Any, y: Any, fail: bool) -> Any:
+        noise = p.rng.normal(size=(6, 3))
+        loss = train(p, lambda: losses.cross_entropy(p.model(x + noise), y))
+        if fail:
+            raise KeyError("afterwards")
+        return loss
+
+    f = tg.compile(step)
+    before = state(p)
+    with pytest.raises(KeyError):
+        f(*BATCHES[0], True)
+    assert equal(before, state(p))
+    for batch in BATCHES[:2]:
+        f(*batch, False)
+    before = state(p)
+    with pytest.raises(KeyError):
+        f(*BATCHES[0], True)
+    assert equal(before, state(p))
+    x, y = BATCHES[0]
+    for wrong in (y + 9, y - 5):
+        with pytest.raises(IndexError, match="not one of the 2 classes"):
+            f(x, wrong, False)
+        assert equal(before, state(p))
+    with pytest.raises(ValueError, match="shape"):
+        f(x[:, :2], y, False)
+    assert equal(before, state(p))
+    f(x, y, False)
+    assert not equal(before, state(p))
+    assert f.captures == 2

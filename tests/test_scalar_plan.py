@@ -459,6 +459,20 @@ def test_a_divisor_without_inverse_stays_one() -> None:
     np.testing.assert_allclose(program.run(numbers([x])), [2.0], rtol=1e-3)
 
 
+def test_signed_zeros_and_nans_among_constants() -> None:
+    x = Value(-1.0)
+    arctan2, nan = TABLE["arctan2"], float("nan")
+    zeros = [arctan2(0.0 * 1.0, x), arctan2(-0.0, x), x + 0.0, x - 0.0, x * 0.0, x * -0.0]
+    program = vectorise(extract(zeros, [[x]]))
+    np.testing.assert_array_equal(program.run(numbers([x])), numbers(zeros))
+    products = [x * 0.0, x * -0.0]
+    program = vectorise(extract(products, [[x]]))
+    np.testing.assert_array_equal(program.run(numbers([x])), [0.0, 0.0])
+    nans = [x * nan, x * nan, x + nan, x + nan, arctan2(x, nan), arctan2(x, nan), x * 2.0]
+    program = vectorise(extract(nans, [[x]]))
+    np.testing.assert_array_equal(program.run(numbers([x])), numbers(nans))
+
+
 def test_numbers_of_leaves_are_not_kept() -> None:
     x, y = values(random.Random(0), 2, 8)
     program = vectorise(extract([dot(x, y)], [x, y]))

@@ -8,7 +8,7 @@ import threading
 from contextlib import AbstractContextManager, ContextDecorator, nullcontext
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from tinygrad_nn.errors import NotDifferentiableError, StaleGraphError
 from tinygrad_nn.guard import transforming
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tinygrad_nn.primitive import Primitive
 
 __all__ = [
-    "Node", "Pending", "Scope", "capturing", "enable_grad", "is_grad_enabled", "mark_scope",
-    "next_serial", "no_grad", "recording", "set_capture", "set_grad_enabled",
+    "Node", "Pending", "Scope", "capturing", "enable_grad", "is_grad_enabled", "lent",
+    "mark_scope", "next_serial", "no_grad", "recording", "set_capture", "set_grad_enabled",
 ]  # fmt: skip
 
 #: Numbers the nodes of the whole process. Inputs are numbered before what is computed from them,
@@ -32,6 +32,10 @@ next_serial = count(1).__next__
 # stands in the path of every operation.
 _modes = threading.local()
 _unusual: list[None] = []
+
+
+#: The Values whose numbers a plan has borrowed, and who can give them back.
+lent: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def capturing() -> Any:
@@ -158,6 +162,8 @@ class Node:
         if _unusual and capturing() is not None:
             capturing().write_grad(self, g)
         else:
+            if lent and self in lent:
+                lent[self].give_back()
             self._grad = g
 
     def _seen(self) -> Any:

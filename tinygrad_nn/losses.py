@@ -227,11 +227,13 @@ def _ignored(
         return None
     ignored: npt.NDArray[Any] = indices == ignore_index
     if assume(((indices < 0) & ~ignored).any()):
-        raise _no_class(name, indices[~ignored], n_classes)
+        found = getattr(indices, "example", indices)  # while a step is captured
+        raise _no_class(name, found[found != ignore_index], n_classes)
     return ignored if assume(ignored.any()) else None
 
 
 def _no_class(name: str, indices: npt.NDArray[Any], n_classes: int) -> IndexError:
+    indices = getattr(indices, "example", indices)  # while a step is captured
     wrong = indices[(indices < 0) | (indices >= n_classes)]
     return IndexError(
         f"{name}: label {wrong[0]} is not one of the {n_classes} classes 0 to {n_classes - 1}"

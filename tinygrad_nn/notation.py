@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import EllipsisType
 from typing import Any
 
@@ -34,12 +34,12 @@ def expression(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from tinygrad_nn.primitive import BY_FUNCTION
-    >>> expression(BY_FUNCTION[np.matmul], ["x", "w"], {})
+    >>> from tinygrad_nn.rules.linalg import matmul
+    >>> from tinygrad_nn.rules.shape import transpose
+    >>> expression(matmul, ["x", "w"], {})
     'x @ w'
-    >>> expression(BY_FUNCTION[np.sum], ["x"], {"axis": 0})
-    'sum(x, axis=0)'
+    >>> expression(transpose, ["x"], {})
+    'x.T'
     """
     name = primitive.name
     given = {key: value for key, value in static.items() if value is not None}
@@ -47,6 +47,8 @@ def expression(
         return f"{args[0]} {_INFIX[name]} {args[1]}"
     if name in _METHODS and args:
         return args[0] + _METHODS[name](args[1:], given)
+    if name == "within":
+        return f"0 <= {args[0]} < {static['n']}"
     rest = settings(primitive, static)
     shown = list(args)
     if len(shown) > 3 and len(", ".join([*shown, rest])) > longest:
@@ -71,11 +73,12 @@ def _reshaped(args: Sequence[str], static: Mapping[str, Any]) -> str:
 
 
 #: What is written behind the first argument.
-_METHODS = {
+_METHODS: dict[str, Callable[[Sequence[str], Mapping[str, Any]], str]] = {
     "getitem": _indexed,
     "transpose": _transposed,
     "reshape": _reshaped,
     "ravel": lambda args, static: ".ravel()",
+    "input": lambda args, static: "",  # what a transform makes of an argument
 }
 
 

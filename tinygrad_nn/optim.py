@@ -230,7 +230,8 @@ class Optimizer:
         """Do a step while it is captured: the same rule, on what stands for the arrays."""
         for i, group in enumerate(self.param_groups):
             gradients = {id(p): p.grad for p in group["params"]}
-            self._arrange(i, lambda p, g=gradients: g[id(p)] is not None)
+            if not self._fits(i, gradients):
+                self._arrange(i, lambda p, g=gradients: g[id(p)] is not None)
             options = _Options(group, capture)
             for part in self._parts[i]:
                 parts = part.parameters
@@ -245,6 +246,16 @@ class Optimizer:
                     start = stop
             capture.depends_on(self._parts, i)
             capture.depends_on_options(group)
+
+    def _fits(self, i: int, gradients: dict[int, Any]) -> bool:
+        """Whether the parts of group `i` are those of the parameters that have a gradient."""
+        if any(gradients[id(p)] is not None for p in self._idle[i]):
+            return False
+        return bool(self._parts[i]) and all(
+            gradients[id(p)] is not None and p._value is view
+            for part in self._parts[i]
+            for p, view in zip(part.parameters, part.views, strict=True)
+        )
 
     def _gather(self, i: int) -> list[tuple[_Part, Array]] | None:
         """Return the parts of group `i` with their gradients; None if they must be made anew."""

@@ -9,8 +9,11 @@ so that no number of the first run can find its way into later ones.
 
 from __future__ import annotations
 
+import operator
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, final
+from weakref import ref
 
 import numpy as np
 
@@ -31,6 +34,11 @@ _OF_SHAPES: frozenset[Callable[..., Any]] = frozenset(
      np.diag_indices_from, np.tril_indices_from, np.triu_indices_from, np.einsum_path]
 )  # fmt: skip
 
+#: Functions that print an array: without its numbers.
+_AS_TEXT: frozenset[Callable[..., Any]] = frozenset(
+    [np.array2string, np.array_repr, np.array_str]
+)  # fmt: skip
+
 #: Functions of the numbers, with a result of known shape, that are no primitives: made ones here.
 _RECORDED: dict[Callable[..., Any], Primitive] = {
     function: Primitive(function, name=function.__name__)
@@ -42,7 +50,11 @@ _RECORDED: dict[Callable[..., Any], Primitive] = {
 
 def refusal(what: str, remedy: str) -> CaptureError:
     """Return the error for what a replay could not do again, with the user's line."""
-    return CaptureError(f"{what}. {remedy}\n{source_line()}")
+    error = CaptureError(f"{what}. {remedy}\n{source_line()}")
+    capture = capturing()
+    if capture is not None and capture.refused is None:
+        capture.refused = error, sys.exc_info()[1]
+    return error
 
 
 def _is_mask(a: Any) -> bool:
@@ -73,12 +85,32 @@ _NOT_FIXED: dict[str, tuple[Callable[..., bool], str, str]] = {
 }
 
 
-def check_fixed(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> None:
-    """Refuse a primitive whose result may be of another shape or type at another call."""
-    if primitive.name in _NOT_FIXED:
-        depends, what, remedy = _NOT_FIXED[primitive.name]
-        if depends(*args, **static):
-            raise refusal(what, remedy)
+def check_fixed(
+    primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]
+) -> tuple[Any, ...]:
+    """Refuse a primitive whose result may be of another shape or type at another call.
+
+    Returned are the arguments; where the shape depends on arrays that the function refers to by
+    name, with their numbers in their places.
+    """
+    if primitive.name not in _NOT_FIXED:
+        return args
+    depends, what, remedy = _NOT_FIXED[primitive.name]
+    if not depends(*args, **static):
+        return args
+    masks = primitive.name == "getitem"
+    args = tuple(
+        a.numbers("") if a.__class__ is Traced and a.outside and (not masks or _is_mask(a)) else a
+        for a in args
+    )
+    if any(a.__class__ is Traced for a in args) and depends(*args, **static):
+        raise refusal(what, remedy)
+    return args
+
+
+def unknown(asked: str, remedy: str = "") -> CaptureError:
+    """Return the error for asking for a number that the step computes."""
+    return refusal(f"{asked} needs numbers that are known only in a replay", remedy or _READ)
 
 
 @final
@@ -93,7 +125,7 @@ class Traced(Dispatching):
         Its numbers in the run that is captured.
     """
 
-    __slots__ = ("__weakref__", "example", "owner", "scalar", "variable", "viewed", "weak")
+    __slots__ = ("__weakref__", "example", "family", "outside", "owner", "scalar", "variable", "weak")
 
     __array_priority__: ClassVar[float] = 900.0  # below Tensor, which takes it for an array
 
@@ -101,9 +133,10 @@ class Traced(Dispatching):
         self.variable = variable
         self.example = example
         self.owner = owner  # the tensor whose data this is, for operators in place
-        self.viewed = False  # whether another one shares its memory
+        self.family: list[ref[Traced]] = []  # those that share its memory
         self.scalar = False  # whether it stands for a NumPy scalar
         self.weak = False  # whether it stands for a Python number
+        self.outside = False  # whether it follows from arrays that the function refers to by name
 
     @staticmethod
     def __primitive__(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
@@ -112,6 +145,21 @@ class Traced(Dispatching):
             if record is not None and a.__class__ is not Traced:
                 return record(primitive, args, static)
         return capturing().bind(primitive, args, static)
+
+    def join(self, other: Traced) -> None:
+        """Note that this shares its memory with another one."""
+        family = other.family or [ref(other)]
+        family += self.family or [ref(self)]
+        for member in family:
+            found = member()
+            if found is not None:
+                found.family = family
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether another one that is in use would change with this one."""
+        others = (member() for member in self.family)
+        return any(other is not None and other is not self for other in others)
 
     def __array_ufunc__(
         self, function: np.ufunc, method: str, *inputs: Any, **keywords: Any
@@ -127,6 +175,8 @@ class Traced(Dispatching):
         args: tuple[Any, ...],
         keywords: dict[str, Any],
     ) -> Any:
+        if function in _AS_TEXT:
+            return repr(self)
         if function in _OF_SHAPES:
             return function(*_examples(args), **_examples(keywords))
         if function in _RECORDED:
@@ -134,6 +184,8 @@ class Traced(Dispatching):
         if function is np.copyto:
             return _written(*args)
         if function in PLAIN and function not in COMPOSITES:
+            if _all_outside([args, keywords]):
+                return function(*_pinned(args), **_pinned(keywords))
             raise refusal(
                 f"np.{function.__name__} depends on numbers that are known only in a replay",
                 "Leave it outside the compiled function, or use a mask (np.where) of fixed shape",
@@ -227,60 +279,104 @@ class Traced(Dispatching):
 
     # --- what would read the numbers -----------------------------------------------------------
 
-    def _refuse(self, asked: str) -> Any:
-        raise refusal(
-            f"{asked} needs numbers that are known only in a replay, and the path that Python "
-            f"takes would be that of the first call for ever",
-            "Select with np.where(condition, a, b), compute with NumPy's functions, and return "
-            "what shall be read or printed; or decide outside the compiled function, or compile "
-            "with fallback=True",
-        )
+    def numbers(self, asked: str, remedy: str = "") -> Any:
+        """Return the numbers, where they follow from arrays outside; else refuse to.
+
+        That these stay what they are becomes a condition of the plan. What is returned cannot be
+        written to.
+        """
+        if self.outside:
+            return capturing().pin(self)
+        raise unknown(asked, remedy)
 
     def __bool__(self) -> bool:
-        return self._refuse("a condition (bool())")  # type: ignore[no-any-return]  # never returns
+        return bool(
+            self.numbers(
+                "a condition (if, while, and, or, not, assert, `in`, a < b < c)",
+                "Python would take the path of the first call for ever. Select with "
+                "np.where(condition, a, b), join conditions with & and |, or return the condition "
+                "and decide outside the compiled function; compile(f, fallback=True) runs it "
+                "eagerly",
+            )
+        )
 
     def __float__(self) -> float:
-        return self._refuse("float()")  # type: ignore[no-any-return]  # never returns
+        return float(self.numbers("float()", _COMPUTE))
 
     def __int__(self) -> int:
-        return self._refuse("int()")  # type: ignore[no-any-return]  # never returns
+        return int(self.numbers("int()", _COUNT))
 
     def __complex__(self) -> complex:
-        return self._refuse("complex()")  # type: ignore[no-any-return]  # never returns
+        return complex(self.numbers("complex()", _COMPUTE))
 
     def __index__(self) -> int:
-        return self._refuse("an index or a length")  # type: ignore[no-any-return]  # never returns
+        return operator.index(self.numbers("an index of a list, a length, or range()", _COUNT))
 
     def __contains__(self, item: Any) -> bool:
-        return self._refuse("`in`")  # type: ignore[no-any-return]  # never returns
+        return item in self.numbers("`in`", "Use np.any(x == item), and np.where to select by it")
 
     def __format__(self, spec: str) -> str:
-        return self._refuse("a text")  # type: ignore[no-any-return]  # never returns
+        return format(self.numbers("a text", _READ)[()], spec)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        return self._refuse("np.asarray, or writing into a plain array,")
+        found = self.numbers(
+            "np.asarray(), or writing into a plain array,",
+            "NumPy's functions work on it as it is. To fill an array, collect in a list and use "
+            "np.stack or np.concatenate, select with np.where, or return it",
+        )
+        return np.array(found, dtype) if copy else found.astype(dtype or found.dtype, copy=False)
 
     def item(self, *index: Any) -> Any:
-        """Not while a step is captured."""
-        return self._refuse("item()")
+        """Return an element, of an array outside alone."""
+        return self.numbers(_ITEM, f"{_READ}. {_COMPUTE}").item(*index)
 
     def tolist(self) -> Any:
-        """Not while a step is captured."""
-        return self._refuse("tolist()")
+        """Return the elements, of an array outside alone."""
+        return self.numbers("tolist()", _READ).tolist()
 
     def tobytes(self, order: Any = "C") -> Any:
-        """Not while a step is captured."""
-        return self._refuse("tobytes()")
+        """Return the memory, of an array outside alone."""
+        return self.numbers("tobytes()", _READ).tobytes(order)
+
+
+_ITEM = "item(), float(), int() or a text"
+_READ = (
+    "Return what shall be read, printed or kept, and read it outside the compiled function; to "
+    "compute with it, use it as it is"
+)
+_COMPUTE = (
+    "Compute with NumPy's functions (np.exp, not math.exp), which work on it as it is; to fill an "
+    "array, collect its parts in a list and use np.stack; return what shall be read"
+)
+_COUNT = (
+    "In arithmetic use it as it is. Index an array instead of a list (np.take(array, i, axis=0)); loop a fixed number of times and "
+    "select with np.where; or pass the number as an argument of the compiled function, as a Python "
+    "int"
+)
+
+
+def _mapped(function: Callable[[Traced], Any], item: Any) -> Any:
+    if isinstance(item, Traced):
+        return function(item)
+    if isinstance(item, tuple | list):
+        return type(item)(_mapped(function, value) for value in item)
+    if isinstance(item, dict):
+        return {key: _mapped(function, value) for key, value in item.items()}
+    return item
 
 
 def _examples(item: Any) -> Any:
-    if isinstance(item, Traced):
-        return item.example
-    if isinstance(item, tuple | list):
-        return type(item)(map(_examples, item))
-    if isinstance(item, dict):
-        return {key: _examples(value) for key, value in item.items()}
-    return item
+    return _mapped(lambda a: a.example, item)
+
+
+def _pinned(item: Any) -> Any:
+    return _mapped(lambda a: a.numbers(""), item)
+
+
+def _all_outside(item: Any) -> bool:
+    found: list[bool] = []
+    _mapped(lambda a: found.append(a.outside), item)
+    return all(found)
 
 
 def _written(target: Any, value: Any) -> Any:
@@ -292,7 +388,7 @@ def _written(target: Any, value: Any) -> Any:
             "a captured result is written into a plain array, which a replay would not write to",
             "Use the result itself, or return it",
         )
-    if target.owner is None and (target.viewed or not target.variable.is_result):
+    if target.owner is None and (target.is_shared or not target.variable.is_result):
         raise refusal(
             "an array that something else shares (an argument, a constant, or one that a view was "
             "taken of) is changed in place",
@@ -304,6 +400,7 @@ def _written(target: Any, value: Any) -> Any:
     if value.__class__ is not Traced:
         value = capturing().constant(value)
     target.variable, target.example = value.variable, value.example
+    target.family = []
     if target.owner is not None:
         capturing().write(target.owner, target)
     return target

@@ -13,11 +13,12 @@ from tinygrad_nn.anomaly import note, quiet
 from tinygrad_nn.backward import accumulate
 from tinygrad_nn.dispatch import Dispatching
 from tinygrad_nn.errors import NotDifferentiableError
-from tinygrad_nn.graph import Node, _unusual, is_grad_enabled, next_serial
+from tinygrad_nn.graph import Node, _unusual, capturing, is_grad_enabled, lent, next_serial
 from tinygrad_nn.guard import active
 from tinygrad_nn.primitive import Primitive, primitive
 from tinygrad_nn.rules import elementwise
 from tinygrad_nn.tensor import Tensor, alias, apply
+from tinygrad_nn.traced import Traced
 
 __all__ = ["Value", "add_n"]
 
@@ -34,6 +35,14 @@ _IN_LEFT = _InLeft()
 
 def _number(other: Any) -> float:
     return other._value if isinstance(other, Value) else other  # type: ignore[no-any-return]  # Any to mypy
+
+
+def _element(node: Value, data: Any) -> float:
+    """Take a number for a new node; of a captured array, as one of its elements."""
+    if data.__class__ is Traced:
+        capturing().element(node, data)
+        return float(data.example)
+    return _real(data)
 
 
 def _real(data: Any) -> float:
@@ -103,6 +112,9 @@ def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., A
 
 def _mixed(primitive: Primitive, self: Value, other: Any, a: Any, b: Any) -> Any:
     """Apply a binary primitive to a Value and what is no Value, in the order `a`, `b`."""
+    if other.__class__ is Traced and not other.shape:
+        other = capturing().scalars.as_value(other)
+        return Value.__primitive__(primitive, (self, other) if a is self else (other, self), {})
     if isinstance(other, float | int | np.floating | np.integer):
         other = float(other)
         return Value.__primitive__(primitive, (self, other) if a is self else (other, self), {})
@@ -113,7 +125,10 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
     """Make a comparison of the numbers; with an array or a tensor those know what to do."""
 
     def method(self: Value, other: Any) -> Any:
-        if isinstance(other, Value | float | int | np.floating | np.integer):
+        if isinstance(other, Value | float | int | np.floating | np.integer | Traced):
+            if _unusual:
+                _check_known(self, "a comparison")
+                _check_known(other, "a comparison")
             return bool(compare(self._value, _number(other)))
         return NotImplemented
 
@@ -199,7 +214,7 @@ class Value(Node, Dispatching):
                 "a Value cannot be given children by hand: compute it with operators, or declare "
                 "the operation with @tinygrad_nn.primitive and its scalar= function"
             )
-        self._value = data if data.__class__ is float else _real(data)
+        self._value = data if data.__class__ is float else _element(self, data)
         self.primitive = None
         self._left = self._right = None
         self.serial = next_serial()
@@ -208,11 +223,26 @@ class Value(Node, Dispatching):
         self._changed = 0
         self._scopes = ()
 
+    def __getattr__(self, name: str) -> Any:
+        # A slot is empty while a plan has borrowed the number.
+        if self in lent and name in ("_value", "_grad", "_changed"):
+            lent[self].give_back()
+            return getattr(self, name)
+        raise AttributeError(f"a Value has no attribute {name!r}", name=name, obj=self)
+
+    def _get_data(self) -> Any:
+        return self._seen() if _unusual else self._value
+
     def _set_data(self, value: float) -> None:
+        if _unusual and capturing() is not None:
+            capturing().write(self, value)
+            return
+        if lent and self in lent:
+            lent[self].give_back()
         self._value = _real(value)
         self._changed = next_serial()
 
-    data = property(attrgetter("_value"), _set_data, doc="The number.")
+    data = property(_get_data, _set_data, doc="The number.")
 
     @property
     def args(self) -> tuple[Any, ...]:  # type: ignore[override]  # derived, where Node has a slot
@@ -248,12 +278,17 @@ class Value(Node, Dispatching):
         StaleGraphError
             If a number that the result was computed from has been changed since.
         """
+        if _unusual and capturing() is not None:
+            capturing().scalars.backward(self, float(gradient))
+            return
         accumulate(self, float(gradient))
 
     def item(self) -> float:
         """Return the number; this leaves the graph, as asked (see `Tensor.item`)."""
         if active:
             self._check_leaving("item()")
+        if _unusual:
+            _check_known(self, "item()")
         return self._value  # type: ignore[no-any-return]  # Any to mypy
 
     def __repr__(self) -> str:
@@ -261,23 +296,33 @@ class Value(Node, Dispatching):
         return f"Value(data={self._value}, grad={self.grad}{label})"
 
     def __format__(self, spec: str) -> str:
+        if _unusual:
+            _check_known(self, "a text")
         return format(self._value, spec) if spec else repr(self)
 
     def __float__(self) -> float:
         self._check_readable(
             "float()", "Use v.data to read it, and v.exp() (not math.exp(v)) to compute."
         )
+        if _unusual:
+            _check_known(self, "float()")
         return self._value  # type: ignore[no-any-return]  # Any to mypy
 
     def __int__(self) -> int:
         self._check_readable("int()", "Use int(v.data) to read it.")
+        if _unusual:
+            _check_known(self, "int()")
         return int(self._value)
 
     def __round__(self, digits: int | None = None) -> float:
         self._check_readable("round()", "Use round(v.data, digits) to read it.")
+        if _unusual:
+            _check_known(self, "round()")
         return round(self._value, digits)  # type: ignore[no-any-return]  # Any to mypy
 
     def __bool__(self) -> bool:
+        if _unusual:
+            _check_known(self, "a condition (bool())")
         return bool(self._value)
 
     __lt__ = _comparison(operator.lt)
@@ -402,6 +447,10 @@ class Value(Node, Dispatching):
         for a in args:
             if a.__class__ is Value:
                 numbers.append(a._value)
+            elif a.__class__ is Traced and not a.shape:
+                known = capturing().scalars.as_value
+                args = tuple(known(x) if x.__class__ is Traced else x for x in args)
+                return Value.__primitive__(primitive, args, static)
             elif isinstance(a, float | int | np.floating | np.integer | np.bool):
                 numbers.append(float(a))
             elif isinstance(a, Tensor | np.ndarray):
@@ -473,10 +522,19 @@ def _node(data: float, primitive: Primitive, args: tuple[Any, ...]) -> Value:
     return node
 
 
+def _check_known(item: Any, asked: str) -> None:
+    """Refuse to let a number that a step computes decide what Python does next."""
+    if capturing() is not None:
+        capturing().check_known(item, asked)
+
+
 def _settle(node: Value) -> None:
     """Do with a new node what the modes of this thread ask for: check it, cut it off its graph."""
     primitive, args = node.primitive, node.args
     assert primitive is not None
+    if capturing() is not None:
+        capturing().scalars.settle(node, not is_grad_enabled())
+        return
     if not is_grad_enabled():
         node.primitive = node._left = node._right = None
     note(node, primitive, args, {})

@@ -9,7 +9,6 @@ from tinygrad_nn.notation import settings
 from tinygrad_nn.plan.build import Plan
 from tinygrad_nn.plan.cells import Data, Option
 from tinygrad_nn.plan.explain import headline, lines_of, names_of, place
-from tinygrad_nn.plan.names import Names
 from tinygrad_nn.plan.tape import Constant, Instruction, Var
 
 __all__ = ["describe_plan"]

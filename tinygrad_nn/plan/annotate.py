@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_nn.graph import Node
 from tinygrad_nn.plan.build import Plan
-from tinygrad_nn.plan.explain import headline, lines_of, names_of, place
+from tinygrad_nn.plan.explain import headline, lines_of, names_of, owner, place
 from tinygrad_nn.plan.names import Names, array_text, literal
 from tinygrad_nn.plan.tape import Var
 
@@ -29,9 +29,12 @@ def annotated(plan: Plan) -> str:
     names = names_of(plan)
     used = dict.fromkeys(word for row, _ in plan.rows for word in _WORD.findall(row))
     groups: dict[tuple[str, str], list[str]] = {}  # by what they are: one array may have many names
+    homes: dict[int, list[Var]] = {}  # by the piece of memory that they lie in
+    for v, array in plan.memory.arrays.items():
+        homes.setdefault(id(owner(array)), []).append(v)
     for name in used:
         if name in plan.names:
-            kind, meaning = _meaning(plan, names, plan.names[name])
+            kind, meaning = _meaning(plan, names, homes, plan.names[name])
             if meaning:
                 groups.setdefault((kind, meaning), []).append(name)
     table = [(", ".join(members), *what) for what, members in groups.items()]
@@ -57,7 +60,7 @@ def _body(plan: Plan, names: Names) -> Iterator[str]:
             yield ""
             yield f"    # {line}"
             above = line
-        notes = [f"{names(i.out)} = {names.expression(i)}" for i in chain if chain is not before]
+        notes = [names.assignment(i) for i in chain if chain is not before]
         before = chain
         if len(notes) == 1:
             yield f"    {row.ljust(column)}  # {notes[0]}"
@@ -83,21 +86,29 @@ def _broken(row: str) -> Iterator[str]:
     yield f"    ){tail}"
 
 
-def _meaning(plan: Plan, names: Names, item: Any) -> tuple[str, str]:
+Homes = dict[int, list[Var]]
+
+
+def _meaning(plan: Plan, names: Names, homes: Homes, item: Any) -> tuple[str, str]:
     """Return the kind of an object that the program refers to, and what it is."""
     if isinstance(item, np.ndarray):
-        return array_text(item), _array_meaning(plan, names, item)
+        return array_text(item), _array_meaning(plan, names, homes, item)
+    array = getattr(item, "__self__", None)
+    if isinstance(array, np.ndarray):
+        meaning = _array_meaning(plan, names, homes, array)
+        return array_text(array), f"the method {item.__name__} of {meaning}"
     if isinstance(item, Node):
         return type(item).__name__, names.node(item)
     return "", ""
 
 
-def _array_meaning(plan: Plan, names: Names, array: Any) -> str:
+def _array_meaning(plan: Plan, names: Names, homes: Homes, array: Any) -> str:
     """Say which variables an array holds: at the same place, transposed, or somewhere inside."""
     whole: list[Var] = []
     turned: list[Var] = []
     inside: list[Var] = []
-    for v, other in plan.memory.arrays.items():
+    for v in homes.get(id(owner(array)), ()):
+        other = plan.memory.arrays[v]
         if _same(other, array):
             whole.append(v)
         elif _same(other.T, array):

@@ -23,6 +23,7 @@ from tinygrad_nn.plan.cells import (
 )
 from tinygrad_nn.plan.emit import condition, lines
 from tinygrad_nn.plan.memory import Memory, same_place, arrange
+from tinygrad_nn.plan.scalars.lending import Lent
 from tinygrad_nn.plan.tape import Cell, Instruction, Parameter, Tape, Var
 from tinygrad_nn.tensor import Tensor
 
@@ -163,14 +164,14 @@ def build(captured: Captured, tape: Tape, leaves: list[Any], flat: bool) -> Plan
         p.names[f"K{k}"] = leaf.__class__
     body: list[str] = []
     for k, leaf in enumerate(leaves):
-        if isinstance(leaf, Node):
+        if isinstance(leaf, Tensor):
             body.append(f"a{k} = x{k}._value")
         else:
             p.names.setdefault("ndarray", np.ndarray)
     for v in memory.parameters:
         assert isinstance(v.origin, Parameter)
         k = v.origin.position
-        p.local[v] = f"a{k}" if isinstance(leaves[k], Node) else f"x{k}"
+        p.local[v] = f"a{k}" if isinstance(leaves[k], Tensor) else f"x{k}"
     body += _entry(p, captured, tape)
     assumed = {a.var: a.truth for a in tape.assumptions}
     rows: list[tuple[str, Chain]] = []
@@ -255,6 +256,10 @@ def _entry(p: _Program, captured: Captured, tape: Tape) -> list[str]:
         name = p(array, _PREFIX.get(type(cell), "b"))
         if isinstance(cell, ArgumentData | Variable):
             continue  # read where it is
+        if isinstance(cell, Lent):
+            lender = p(cell.lender, "lender")
+            rows.append(f"if not {lender}.is_lent: {lender}.borrow()")
+            continue
         if isinstance(cell, Option):
             rows.append(f"{name}[...] = {p(cell.group, 'group')}[{cell.key!r}]")
         elif isinstance(cell, Gradient):

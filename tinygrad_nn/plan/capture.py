@@ -27,16 +27,19 @@ from tinygrad_nn.plan.cells import (
     Option,
     Variable,
 )
-from tinygrad_nn.plan.draws import Draws, Source, is_generator, sources, stand_in
+from tinygrad_nn.plan.draws import METHODS, Draws, Source, is_generator, sources, stand_in
+from tinygrad_nn.plan.scalars.lending import Lent
+from tinygrad_nn.plan.scalars.recorder import Recorder, detached
 from tinygrad_nn.plan.surroundings import Change, Surroundings
 from tinygrad_nn.plan.tape import Assumption, Cell, Constant, Instruction, Parameter, Tape, Var
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.source_line import source_line
 from tinygrad_nn.tensor import Tensor, _constant
 from tinygrad_nn.rules import shape
-from tinygrad_nn.traced import Traced, check_fixed, refusal
+from tinygrad_nn.traced import Traced, check_fixed, refusal, unknown
+from tinygrad_nn.value import Value
 
-__all__ = ["Capture", "Captured", "Output", "State", "captured"]
+__all__ = ["Capture", "Captured", "NotCaptured", "Output", "State", "captured"]
 
 
 @dataclass(slots=True)
@@ -58,6 +61,10 @@ class Output(NamedTuple):
 
     make: Callable[[Any], Any]  # what is returned, of an array of its own
     var: Var
+
+
+class NotCaptured(Exception):  # noqa: N818  # no error: the function itself shall raise what it raises
+    """The function handles an error of its own, in a way that cannot be captured."""
 
 
 class Captured(NamedTuple):
@@ -82,21 +89,30 @@ def captured(function: Callable[..., Any], taken: Taken) -> Captured:
     around = Surroundings([function, *taken.others])
     capture = Capture(around)
     given = [leaf for leaf in taken.leaves if is_generator(leaf)]
-    origins = sources([*around.generators, *given], look=around.mentions("random", "default_rng"))
+    origins = sources([*around.generators, *given], look=around.mentions(*METHODS))
     try:
         with around.replaced(capture.surrounding):
             rebuild, outputs = _run(function, taken, capture)
+        if capture.refused is not None:
+            raise capture.refused[0]
         around.set_modes()
         tape = capture.tape([o.var for o in outputs])
         capture.states = {}
         _check_sources(around, origins)
         _check_changes(around.changes)
         capture.check_kept()
-    except BaseException:
+    except BaseException as error:
         capture.undo()
         for origin in origins:
             origin.restore()
-        raise
+        if capture.refused is None or not isinstance(error, Exception):
+            raise
+        refused, handled = capture.refused
+        if handled is not None and not isinstance(handled, CaptureError):
+            raise NotCaptured from error
+        if refused is error:
+            raise
+        raise refused from error
     return Captured(capture, tape, outputs, rebuild)
 
 
@@ -110,7 +126,7 @@ def _run(
         capture.pairs = [(j, k, a is b) for (j, a), (k, b) in combinations(nodes, 2)]
         args, keywords = taken.rebuild(iter(stand_ins))
         result = take_apart(function(*args, **keywords), keep=capture.is_outside)
-        return result.rebuild, [capture.output(leaf) for leaf in result.leaves]
+        return result.rebuild, capture.outputs(result.leaves)
 
 
 def _check_sources(around: Surroundings, origins: list[Source]) -> None:
@@ -159,6 +175,9 @@ class Capture:
 
     def __init__(self, around: Surroundings | None = None) -> None:
         self.around = around
+        # The first refusal, which the function may itself have caught, and the error that was being
+        # handled then.
+        self.refused: tuple[CaptureError, BaseException | None] | None = None
         self.start = next_serial()
         self.errors = np.geterr()
         self.instructions: list[Instruction] = []
@@ -173,6 +192,9 @@ class Capture:
         self.pairs: list[tuple[int, int, bool]] = []  # which tensors among the arguments are one
         self.tensors: dict[int, Any] = {}  # those outside that are read or written to
         self.generators: dict[int, tuple[Any, Draws]] = {}
+        self._scalars: Recorder | None = None
+        self._writes: list[tuple[Cell, Any]] = []
+        self._pins: dict[Var, Any] = {}  # numbers that Python was told
         self._marks: dict[int, tuple[Any, int]] = {}  # `_changed` as it was
         self._stand_ins: list[tuple[ref[Traced], Any]] = []
 
@@ -200,6 +222,10 @@ class Capture:
 
     def bind(self, primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
         """Apply a primitive to arrays, and write it down if one of them may change."""
+        args = check_fixed(primitive, args, static)
+        if any(a.__class__ is Traced and a.outside for a in static.values()):
+            static = {k: self.pin(a) if a.__class__ is Traced and a.outside else a
+                      for k, a in static.items()}  # fmt: skip
         if any(a.__class__ is Traced for a in static.values()):
             raise refusal(
                 f"a keyword of {primitive.name} depends on numbers that are known only in a replay",
@@ -216,16 +242,12 @@ class Capture:
         example = primitive.forward(*examples, **static)
         if not any(a.__class__ is Traced for a in args):
             return example
-        check_fixed(primitive, args, static)
         scalar = isinstance(example, np.generic)
         if example.__class__ is not np.ndarray:
             example = np.asarray(example)
         inputs = [a.variable if a.__class__ is Traced else _fixed(a) for a in args]
         var = Var(example)
         sources = [a for a, v in zip(args, inputs, strict=True) if _shares(v, example)]
-        for a in sources:
-            if a.__class__ is Traced:
-                a.viewed = True
         errors = np.geterr()
         self.instructions.append(
             Instruction(
@@ -234,9 +256,23 @@ class Capture:
             )
         )  # fmt: skip
         traced = self.stand_in(var)
+        for a in sources:
+            if a.__class__ is Traced:
+                traced.join(a)
         traced.scalar = scalar
         traced.weak = weak
+        traced.outside = all(a.outside for a in args if a.__class__ is Traced)
         return traced
+
+    def pin(self, traced: Traced) -> Any:
+        """Return the numbers of what follows from arrays outside: they become a condition."""
+        if traced.variable not in self._pins:
+            array = np.array(traced.example)
+            array.flags.writeable = False  # a replay would not write to it
+            self._pins[traced.variable] = array
+            same = np.array_equal(traced, array, equal_nan=array.dtype.kind in "fc")  # type: ignore[arg-type]  # handed on to Traced
+            self.assume(same)  # type: ignore[arg-type]  # the same
+        return self._pins[traced.variable]
 
     def drawn(
         self, primitive: Primitive, arrays: tuple[Traced, ...], example: Any, weak: bool
@@ -255,6 +291,12 @@ class Capture:
     def forward(self, primitive: Primitive, node_args: Any, raw: list[Any], static: Any) -> Any:
         """Apply a primitive to the numbers of nodes; `raw` gets what stands for them."""
         for i, a in enumerate(node_args):
+            if a.__class__ is Value:
+                raise refusal(
+                    f"{primitive.name} joins Values to tensors or arrays",
+                    "Write the step in Values throughout (numbers taken out of the arguments are "
+                    "Values too), or in tensors, or compile with fallback=True",
+                )
             if isinstance(a, Node):
                 raw[i] = self.read(a)
         return self.bind(primitive, tuple(raw), static)
@@ -283,7 +325,9 @@ class Capture:
     def surrounding(self, item: Any, name: str) -> Any:
         """Return what stands for an array or a source of random numbers that has a name."""
         if isinstance(item, np.ndarray):
-            return self.stand_in(Var(item, Variable(name, item)))
+            traced = self.stand_in(Var(item, Variable(name, item)))
+            traced.outside = True
+            return traced
         return stand_in(item, name, self)
 
     def cell(self, key: Any, make: Callable[[], Cell], owner: Any = None) -> State:
@@ -303,14 +347,39 @@ class Capture:
             state = self.states[key] = State(cell, None if entry is None else entry.variable, entry)
         return state
 
+    @property
+    def scalars(self) -> Recorder:
+        """What is known of Values."""
+        if self._scalars is None:
+            self._scalars = Recorder(self)
+        return self._scalars
+
+    def element(self, leaf: Any, traced: Traced) -> None:
+        """Let a new Value stand for an element of an array."""
+        self.scalars.element(leaf, traced)
+
+    def check_known(self, item: Any, asked: str) -> None:
+        """Refuse to tell Python a number that is known only in a replay."""
+        if item.__class__ is Traced or (isinstance(item, Value) and not self._is_constant(item)):
+            raise unknown(asked)
+
+    def _is_constant(self, value: Value) -> bool:
+        own = self._is_own(value) and value.primitive is None
+        return own and value not in self.scalars.elements
+
     def read(self, node: Any) -> Any:
         """Return what stands for the numbers of a node."""
+        if node.__class__ is Value:
+            return self.scalars.read(node)
         if self._is_own(node):
             return node._value
         return self.cell(("data", id(node)), lambda: Data(node), node).now
 
     def argument(self, position: int, leaf: Any) -> Any:
         """Return what the function shall see of an argument."""
+        if isinstance(leaf, Value):
+            self.pinned[position] = leaf
+            return leaf
         if is_generator(leaf):
             self.pinned[position] = leaf
             return self.draws(leaf, f"argument {position}")
@@ -336,6 +405,9 @@ class Capture:
 
     def write(self, node: Any, value: Any) -> None:
         """Note that a tensor holds `value` from now on."""
+        if node.__class__ is Value:
+            self.scalars.write(node, value)
+            return
         if isinstance(value, Node):
             value = value._seen()
         if value.__class__ is not Traced:
@@ -364,12 +436,17 @@ class Capture:
 
     def read_grad(self, node: Any) -> Any:
         """Return the gradient of a node."""
+        if node.__class__ is Value:
+            return self.scalars.read_grad(node)
         if self._is_own(node):
             return node._grad
         return self.cell(("grad", id(node)), lambda: self._gradient(node)).now
 
     def write_grad(self, node: Any, g: Any) -> None:
         """Note that a node has the gradient `g` from now on."""
+        if node.__class__ is Value:
+            self.scalars.write_grad(node, g)
+            return
         if self._is_own(node):
             node._grad = g
             return
@@ -416,8 +493,21 @@ class Capture:
         self.objects.append((owner, key, owner[key]))
         self.lengths[id(owner)] = owner, len(owner)
 
-    def output(self, leaf: Any) -> Output:
+    def outputs(self, leaves: list[Any]) -> list[Output]:
         """Return what the function returns, as something that a replay can return."""
+        found: dict[Any, Any] = {}
+        if self._scalars is not None:
+            values = [leaf for leaf in leaves if isinstance(leaf, Value)]
+            numbers, self._writes = self._scalars.finish(values)
+            found = dict(zip(values, numbers, strict=True))
+        return [self._output(leaf, found.get(leaf) if found else None) for leaf in leaves]
+
+    def _output(self, leaf: Any, number: Any) -> Output:
+        if number is not None:
+            make = _number if leaf.primitive is detached else _value
+            if number.__class__ is not Traced:
+                number = self.constant(np.asarray(number))
+            return Output(make, number.variable)
         value = leaf._seen() if isinstance(leaf, Tensor) else leaf
         make = _constant if isinstance(leaf, Tensor) else _itself
         if value.__class__ is Traced and make is _itself and not value.shape:
@@ -435,7 +525,7 @@ class Capture:
             for state in self.states.values()
             if state.var is not state.entry
         ]
-        return Tape(self.instructions, outputs, writes, self.assumptions)
+        return Tape(self.instructions, outputs, writes + self._writes, self.assumptions)
 
     def check_kept(self) -> None:
         """Raise CaptureError if something outside the function has kept a captured number."""
@@ -455,6 +545,8 @@ class Capture:
         """Forget what was captured, and that tensors were changed."""
         for node, changed in self._marks.values():
             node._changed = changed
+        if self._scalars is not None:
+            self._scalars.undo()
         self.states = {}
 
     def commit(self, writes: list[tuple[Cell, Any]]) -> None:
@@ -462,7 +554,7 @@ class Capture:
         for cell, var in writes:
             array = None if var is None else var.example
             have = cell.get()
-            if isinstance(cell, Gradient) or have is None:
+            if isinstance(cell, Gradient | Lent) or have is None:
                 cell.set(None if array is None else array.copy())
             else:
                 np.copyto(have, array)
@@ -470,6 +562,10 @@ class Capture:
 
 def _itself(array: Any) -> Any:
     return array
+
+
+def _value(array: Any) -> Any:
+    return Value(array.item())
 
 
 def _scalar(array: Any) -> Any:
@@ -492,6 +588,8 @@ def _promoted(primitive: Primitive, args: tuple[Any, ...]) -> tuple[tuple[Any, .
 
     Also returned is whether the result stands for one.
     """
+    if not primitive.elementwise:
+        return args, False
     strong = [a.dtype for a in args if hasattr(a, "dtype") and not getattr(a, "weak", False)]
     if not strong:
         return args, primitive.name in _ARITHMETIC

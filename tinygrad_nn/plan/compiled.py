@@ -20,11 +20,12 @@ from tinygrad_nn.graph import Node, _unusual, capturing, is_grad_enabled
 from tinygrad_nn.guard import transforming
 from tinygrad_nn.plan.arguments import Taken, positional, take_apart, with_others
 from tinygrad_nn.plan.build import MISS, Plan, build
-from tinygrad_nn.plan.capture import captured
+from tinygrad_nn.plan.capture import NotCaptured, captured
 from tinygrad_nn.plan.draws import drawing
 from tinygrad_nn.plan.explain import About, Change, Text, explanation
 from tinygrad_nn.plan.names import arguments_of
 from tinygrad_nn.plan.passes import PASSES
+from tinygrad_nn.plan.scalars.recorder import NoGain
 from tinygrad_nn.plan.reasons import Reasons
 
 __all__ = ["Compiled", "compile"]
@@ -47,6 +48,7 @@ class Compiled:
         self._order: deque[tuple[Any, Plan]] = deque()  # of capture
         self._reasons = Reasons()
         self._latest: Plan | None = None
+        self._no_gain: dict[Any, str] = {}  # why arguments of a kind are served eagerly
         self._eager = False  # whether capturing has failed, with `fallback`
         self._refusal = ""  # why it has
         self._lock = threading.RLock()
@@ -76,6 +78,7 @@ class Compiled:
             self._plans.clear()
             self._order.clear()
             self._latest = None
+            self._no_gain.clear()
             self._eager = False
             self._refusal = ""
             self._reasons = Reasons()
@@ -92,6 +95,8 @@ class Compiled:
         if self._latest is not None:
             return self._latest
         name = self.__name__
+        for reason in self._no_gain.values():
+            raise CaptureError(f"{name} stays eager: {reason}")
         if self._eager:
             raise CaptureError(f"{name} runs eagerly, for it could not be captured: {self._refusal}")
         raise CaptureError(
@@ -179,6 +184,8 @@ class Compiled:
         if any(isinstance(a, Node) and a.primitive is not None for a in taken.leaves):
             return self.function(*args, **keywords)  # part of a graph, which goes on through it
         key = (taken.key, is_grad_enabled())
+        if key in self._no_gain:
+            return self.function(*args, **keywords)
         result = self._replayed(key, taken)
         if result is not MISS:
             return result
@@ -216,6 +223,11 @@ class Compiled:
         before = self._order[-1][1].around.differences() if self._order else []
         try:
             found = captured(self.function, taken)
+        except NotCaptured:
+            return self.function(*args, **keywords)
+        except NoGain as reason:
+            self._no_gain[key] = str(reason)
+            return self.function(*args, **keywords)
         except CaptureError as error:
             if not self.fallback:
                 raise
@@ -279,7 +291,7 @@ def _check_function(function: Any) -> None:
 def _warn(text: str) -> None:
     """Warn of something in the line that has called the compiled function."""
     frame: FrameType | None = sys._getframe(1)
-    level = 1
+    level = 2
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
         level += 1

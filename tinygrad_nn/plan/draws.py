@@ -20,7 +20,7 @@ from tinygrad_nn.graph import Node
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.traced import Traced, refusal
 
-__all__ = ["Draws", "Source", "drawing", "is_generator", "is_source", "sources", "stand_in"]
+__all__ = ["METHODS", "Draws", "Source", "drawing", "is_generator", "is_source", "sources", "stand_in"]
 
 #: Draws that can be written into an array, and how others follow from them.
 _INTO: dict[str, tuple[str, Callable[..., Any] | None]] = {
@@ -33,6 +33,12 @@ _INTO: dict[str, tuple[str, Callable[..., Any] | None]] = {
 
 #: In place of a captured number among the arguments of a draw.
 _hole = object()
+
+#: Names that tell that code draws random numbers.
+METHODS = (
+    "random", "default_rng", "normal", "standard_normal", "uniform", "integers", "permutation",
+    "permuted", "shuffle", "choice", "exponential", "binomial", "poisson", "rand", "randn",
+)  # fmt: skip
 
 _PERMUTATION = "Use permutation(x) or permuted(x), which return a new array"
 
@@ -172,28 +178,26 @@ def _into(
         return None
     base, affine = _INTO[method]
     draw = getattr(generator, base)
-    dtype = example.dtype
-    size = example.shape
-    if affine is None:
-        if args[2:] or keywords.keys() - {"size", "dtype"}:
-            return None
+    dtype, size = example.dtype, example.shape
 
-        def forward(*, out: Any = None) -> Any:
+    def forward(*, out: Any) -> Any:
+        if out.flags.c_contiguous:
             return draw(size, dtype, out=out)
+        np.copyto(out, draw(size, dtype))  # numbers are drawn in the order of the indices
+        return out
 
-        return forward
-    given = dict(zip(("low" if method == "uniform" else "loc", "high" if method == "uniform"
-                      else "scale"), args, strict=False))  # fmt: skip
-    given |= {key: value for key, value in keywords.items() if key != "size"}
-    if any(np.ndim(value) for value in given.values()):
+    if affine is None:
+        return None if args[2:] or keywords.keys() - {"size", "dtype"} else forward
+    given = {key: value for key, value in keywords.items() if key != "size"}
+    if any(np.ndim(value) for value in (*args[:2], *given.values())):
         return None
-    factor, offset = affine(**given)
+    factor, offset = affine(*args[:2], **given)
 
-    def scaled(*, out: Any = None) -> Any:
-        y = draw(size, dtype, out=out)
-        y *= factor
-        y += offset
-        return y
+    def scaled(*, out: Any) -> Any:
+        forward(out=out)
+        out *= factor
+        out += offset
+        return out
 
     return scaled
 
@@ -213,12 +217,20 @@ class Source(NamedTuple):
     @property
     def has_moved(self) -> bool:
         """Whether something was drawn from it."""
-        return repr(self.get()) != repr(self.state)
+        return not _equal(self.get(), self.state)
 
     def restore(self) -> None:
         """Put it back into its state."""
         if self.has_moved:
             self.set(self.state)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return all(_equal(a[key], b[key]) for key in a)
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_equal, a, b)) if len(a) < 10 else a == b
+    return bool(np.all(a == b))
 
 
 def _of_generator(generator: Any, known: bool) -> Source:
@@ -234,8 +246,8 @@ def _of_generator(generator: Any, known: bool) -> Source:
 def sources(generators: Iterable[Any], *, look: bool) -> list[Source]:
     """Return all sources of random numbers, first the generators whose draws are captured.
 
-    `look` says whether the function mentions NumPy's module of random numbers, which is then
-    imported if it is not yet.
+    `look` says whether the code mentions random numbers at all: all generators that there are will
+    then be looked at, to find out if one is drawn from that nobody knows of.
     """
     known = {id(g): g for g in generators}
     found = [_of_generator(g, True) for g in known.values()]
@@ -250,6 +262,7 @@ def sources(generators: Iterable[Any], *, look: bool) -> list[Source]:
                 legacy.get_state(), False,
             )
         )  # fmt: skip
+    if look:
         kind = np.random.Generator
         hidden = [g for g in gc.get_objects() if g.__class__ is kind and id(g) not in known]
         found += [_of_generator(g, False) for g in hidden]

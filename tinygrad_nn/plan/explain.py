@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import math
 import os
 import textwrap
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +19,8 @@ from tinygrad_nn.plan.names import Arguments, Names, array_text
 from tinygrad_nn.plan.tape import Instruction, Tape, Var
 from tinygrad_nn.source_line import SourceLine
 
-__all__ = ["About", "Change", "Text", "by_line", "explanation", "headline", "lines_of", "names_of",
-           "place"]  # fmt: skip
+__all__ = ["About", "Change", "Text", "calls", "explanation", "headline", "lines_of", "names_of",
+           "owner", "place"]  # fmt: skip
 
 
 class Text(str):
@@ -41,7 +43,7 @@ class Change(NamedTuple):
     @classmethod
     def by(cls, change: Callable[[Tape], Tape], before: Tape, after: Tape) -> Change:
         """Say what a pass has made of a tape."""
-        purpose = (change.__doc__ or "").strip().partition("\n")[0]
+        purpose = (change.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
         return cls(change.__name__, purpose, sizes(before), sizes(after))
 
 
@@ -114,6 +116,12 @@ _COLUMN = 66
 
 _WIDTH = 100
 
+#: A tape is cut off after this many rows.
+_LONGEST = 2000
+
+#: A list is cut off after this many.
+_MOST = 12
+
 
 def explanation(plan: Plan, others: int) -> Text:
     """Explain a plan; `others` is the number of the function's other plans."""
@@ -143,9 +151,7 @@ def _summary(plan: Plan, others: int) -> list[str]:
     return rows
 
 
-def _section(
-    title: str, tape: Tape, names: Names, free: frozenset[Var] = frozenset()
-) -> list[str]:
+def _section(title: str, tape: Tape, names: Names, free: frozenset[Var] = frozenset()) -> list[str]:
     n_calls, n_views = sizes(tape)
     rows = [f"{title}: {_count(n_calls, 'instruction')}, {_count(n_views, 'view')}"]
     if free:
@@ -153,6 +159,8 @@ def _section(
     for line, instructions in by_line(tape, names):
         rows += ["", f"  {place(line)}"]
         for i in instructions:
+            if len(rows) > _LONGEST:
+                return [*rows, "    ..."]
             text = f"    {names(i.out)} = {names.expression(i)}"
             note = array_text(i.out)
             if i.out in free:
@@ -170,6 +178,8 @@ def _changes(changes: list[Change]) -> list[str]:
     rows = [f"{'Passes'.ljust(width + 2)}  instructions  views"]
     explained = set()
     for c in changes:
+        if c.before == c.after:
+            continue
         numbers = [
             f"{old:>4} -> {new:<4}" if old != new else f"{new:>4}        "
             for old, new in zip(c.before, c.after, strict=True)
@@ -180,7 +190,8 @@ def _changes(changes: list[Change]) -> list[str]:
         room = textwrap.wrap(purpose, max(_WIDTH - len(head), 40)) or [""]
         rows.append(f"{head}{room[0]}".rstrip())
         rows += [" " * len(head) + more for more in room[1:]]
-    return rows
+    idle = dict.fromkeys(c.name for c in changes if c.name not in explained)
+    return rows + _wrapped([f"nothing to do for {', '.join(idle)}"] if idle else [])
 
 
 def _left_behind(plan: Plan, names: Names) -> list[str]:
@@ -215,6 +226,7 @@ def _conditions(plan: Plan, names: Names) -> list[str]:
     rows = ["Replayed while"]
     if plan.about.arguments.text:
         rows.append("  the arguments are of the kinds above")
+    rows += _surroundings(capture)
     made = {i.out: i for i in plan.tape.instructions}
     for var, truth in plan.tape.assumptions:
         text = _wording(var, made, names)
@@ -229,6 +241,31 @@ def _conditions(plan: Plan, names: Names) -> list[str]:
     if absent:
         rows += _wrapped([f"there is nothing in {absent[0]}", *absent[1:]])
     return rows if len(rows) > 1 else []
+
+
+def _surroundings(capture: Capture) -> list[str]:
+    """Say what the function refers to besides its arguments, which must stay what it is."""
+    around = capture.around
+    if around is None:
+        return []
+    same: dict[str, None] = {}
+    equal: dict[str, None] = {}
+    for place in around.places:
+        if isinstance(place.value, bool | int | float | complex | str | None):
+            equal[f"{place.name} is {place.value!r}"] = None
+        elif not isinstance(place.value, type | ModuleType | FunctionType):
+            same[place.name] = None
+    rows = _wrapped(_few(list(equal)))
+    if same:
+        first, *more = _few(list(same))
+        rows += _wrapped([f"the same objects are called {first}", *more])
+    if around.modules:
+        rows.append("  modules keep their parts, and stay in training mode or out of it")
+    return rows
+
+
+def _few(texts: list[str]) -> list[str]:
+    return texts if len(texts) <= _MOST else [*texts[: _MOST - 1], f"{len(texts) - _MOST + 1} more"]
 
 
 def _wording(var: Var, made: dict[Var, Instruction], names: Names) -> str:
@@ -250,52 +287,62 @@ def _wording(var: Var, made: dict[Var, Instruction], names: Names) -> str:
 def calls(plan: Plan) -> tuple[int, int]:
     """Return how many calls of NumPy, and of functions written in Python, a replay makes.
 
-    Calls that are made only if something is amiss are not counted, nor those that take and return
-    the results; a loop over blocks counts once for each block.
+    Tests of what is outside are not counted, nor what is done only if something is amiss, nor the
+    copying of results; a loop over blocks counts once for each block.
     """
-    program = ast.parse("def run():\n" + "\n".join(f"    {row}" for row, _ in plan.rows))
     numpy = python = 0
-    todo: list[tuple[Any, int]] = [(program, 1)]
+    program = "\n".join(row for row, _ in plan.rows)
+    todo: list[tuple[Any, int]] = [(ast.parse(f"def run():\n{textwrap.indent(program, ' ')}"), 1)]
     while todo:
         node, times = todo.pop()
-        if isinstance(node, ast.If | ast.Return):
+        if isinstance(node, ast.Return):
             continue
+        if isinstance(node, ast.If):  # its body leaves, or takes over what was put somewhere
+            node = node.test
+            if isinstance(node, ast.BoolOp):
+                continue
         if isinstance(node, ast.For) and isinstance(node.iter, ast.Name):
             times *= len(plan.names[node.iter.id])
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            function = plan.names.get(node.func.id)
-            if is_numpy(function):
-                numpy += times
-            elif getattr(function, "__code__", None) is not None:
-                python += times
+        if isinstance(node, ast.Call):
+            numpy += times * is_numpy(_called(node.func, plan.names))
+            python += times * isinstance(_called(node.func, plan.names), FunctionType)
         todo += [(child, times) for child in ast.iter_child_nodes(node)]
     return numpy, python
 
 
+def _called(function: ast.expr, names: dict[str, Any]) -> Any:
+    """Return what the program calls: something that has a name, or a method of such a thing."""
+    if isinstance(function, ast.Name):
+        return names.get(function.id)
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        # What has no name outside the program is an array that differs from call to call.
+        return getattr(names.get(function.value.id, np.empty(0)), function.attr, None)
+    return None
+
+
 def is_numpy(function: Any) -> bool:
-    """Whether a function is one of NumPy's, or a method of one."""
-    owner = getattr(function, "__self__", None)
-    if isinstance(function, np.ufunc) or isinstance(owner, np.ufunc | np.ndarray):
+    """Whether a function is one of NumPy's, or a method of one, or of an array."""
+    of = getattr(function, "__self__", None)
+    if isinstance(function, np.ufunc) or isinstance(of, np.ufunc | np.ndarray):
         return True
     return str(getattr(function, "__module__", "") or "").partition(".")[0] == "numpy"
 
 
 def buffers(plan: Plan) -> list[Any]:
     """Return the pieces of memory that the program works in and that nothing else uses."""
-    outside = {id(_owner(a)) for a in plan.memory.cells.values()}
-    outside |= {
-        id(_owner(plan.memory.arrays[v])) for v in plan.memory.arrays if not v.is_result
-    }
+    outside = {id(owner(a)) for a in plan.memory.cells.values()}
+    outside |= {id(owner(plan.memory.arrays[v])) for v in plan.memory.arrays if not v.is_result}
     found: dict[int, Any] = {}
     for a in plan.names.values():
         if isinstance(a, np.ndarray):
-            owner = _owner(a)
-            if id(owner) not in outside and owner.ndim:
-                found[id(owner)] = owner
+            whole = owner(a)
+            if id(whole) not in outside and whole.ndim:
+                found[id(whole)] = whole
     return list(found.values())
 
 
-def _owner(array: Any) -> Any:
+def owner(array: Any) -> Any:
+    """Return the array that the memory of another belongs to."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
@@ -304,9 +351,7 @@ def _owner(array: Any) -> Any:
 def _without_call(plan: Plan) -> frozenset[Var]:
     """Return the results that cost nothing, since their pieces are computed where they belong."""
     written = {i for _, chain in plan.rows for i in chain}
-    return frozenset(
-        i.out for i in plan.tape.instructions if i not in written and not i.view
-    )
+    return frozenset(i.out for i in plan.tape.instructions if i not in written and not i.view)
 
 
 def _count(n: int, what: str) -> str:
@@ -314,8 +359,8 @@ def _count(n: int, what: str) -> str:
 
 
 def _bytes(n: int) -> str:
-    for unit in ("bytes", "KB", "MB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if n >= 10 or unit == "bytes" else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.1f} GB"
+    power = min(int(math.log10(n)) // 3, len(_UNITS) - 1) if n else 0
+    return f"{n / 1000**power:.3g} {_UNITS[power]}" if power else _count(n, "byte")
+
+
+_UNITS = ("bytes", "KB", "MB", "GB")

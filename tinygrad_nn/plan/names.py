@@ -199,10 +199,10 @@ class Names:
                     read.add(v.origin)
                 if v not in self._names:
                     self._names[v] = self._origin(v)
-        for cell, v in tape.writes:
+        for cell, written in tape.writes:
             # One that is read as well is another variable, of that name.
-            if isinstance(cell, Gradient) and cell not in read and v is not None:
-                self._names.setdefault(v, self.cell(cell))
+            if isinstance(cell, Gradient) and cell not in read and written is not None:
+                self._names.setdefault(written, self.cell(cell))
         for i in tape.instructions:
             if i.out not in self._names and not i.view:
                 self._results += 1
@@ -259,6 +259,11 @@ class Names:
         """Whether a variable has a name, and is not written as a view of another."""
         return v in self._names
 
+    def assignment(self, instruction: Instruction) -> str:
+        """Return an instruction as an assignment to its result; of a view, the view."""
+        text = self.expression(instruction)
+        return f"{self(instruction.out)} = {text}" if self.has_own(instruction.out) else text
+
     def expression(self, instruction: Instruction) -> str:
         """Return what computes an instruction's result."""
         i = instruction
@@ -279,7 +284,7 @@ def literal(array: Any) -> str:
     first = array.flat[0].item() if array.size else 0
     if not array.size or (array == first).all():
         known = {0: "zeros", 1: "ones"}.get(first)
-        return f"{known}({shape})" if known else f"full({shape}, {array.flat[0]})"
+        return f"{known}({shape})" if known else f"full({shape}, {array.flat[0]!s})"
     if array.ndim == 1 and array.dtype.kind == "i" and (array == np.arange(array.size)).all():
         return f"arange({array.size})"
     return str(array.tolist()) if array.size <= _FEW else ""

@@ -87,7 +87,7 @@ def _same(now: Any, before: Any) -> bool:
 
 
 class Place(NamedTuple):
-    """Where something is found: an item, an attribute, or a cell of a closure."""
+    """Where something is found: an item, an attribute, a cell of a closure, or in the class."""
 
     owner: Any
     key: Any
@@ -115,13 +115,15 @@ _READ: dict[str, Callable[[Any, Any], Any]] = {
     "item": operator.getitem,
     "attribute": getattr,
     "cell": lambda cell, _: cell.cell_contents,
+    "inherited": getattr,
 }
 _WRITE: dict[str, Callable[[Any, Any, Any], None]] = {
     "item": operator.setitem,
     "attribute": setattr,
     "cell": lambda cell, _, value: setattr(cell, "cell_contents", value),
+    "inherited": lambda owner, key, _: vars(owner).pop(key, None),
 }
-_SOURCE = {"item": "{}[{!r}]", "attribute": "{}.{}", "cell": "{}.cell_contents"}
+_SOURCE = {"item": "{}[{!r}]", "attribute": "{}.{}", "cell": "{}.cell_contents", "inherited": "{}.{}"}
 
 
 class Box(NamedTuple):
@@ -201,7 +203,7 @@ class Surroundings:
         self.boxes: list[Box] = []
         self._inner: list[Place] = []  # elements and defaults, which their containers guard
         self._modules: list[Module] = []
-        self.tensors: dict[int, tuple[Tensor, bool]] = {}
+        self.tensors: dict[int, tuple[Tensor, bool, str]] = {}
         self.codes: dict[types.CodeType, None] = {}
         self._known: dict[int, Any] = {}  # by identity, kept alive
         self._found: set[tuple[int, Any]] = set()
@@ -293,16 +295,18 @@ class Surroundings:
                     if _is_varying(value) or isinstance(owner, type):
                         self._place(parent, key, "attribute", f"{name}.{key}")
                     elif key not in own:  # read through the object, which may get one of its own
-                        self._place(owner, key, "attribute", f"{name}.{key}")
+                        self._place(owner, key, "inherited", f"{name}.{key}")
 
     def _object(self, item: Any, name: str) -> None:
         wrapped = getattr(item, "__dict__", {}).get("__wrapped__")  # functools.wraps, and `compile`
         if wrapped is not None:
             self._stack.append((wrapped, name))
-        if is_generator(getattr(item, "__self__", None)) or not self._is_users(type(item)):
+        kind = type(item)
+        if kind.__module__.partition(".")[0] in (_PACKAGE, "numpy"):
             return
-        name = name or type(item).__name__
-        self._class_parts(item, type(item), name, _IMPLICIT)
+        name = name or kind.__name__
+        if self._is_users(kind):
+            self._class_parts(item, kind, name, _IMPLICIT)
         for key in self._names & getattr(item, "__dict__", {}).keys():
             self._place(vars(item), key, "item", f"{name}.{key}")
 
@@ -342,7 +346,7 @@ class Surroundings:
             self._place(vars(optimizer), key, "item", f"{name}.{key}")
 
     def _tensor(self, tensor: Tensor, name: str) -> None:
-        self.tensors[id(tensor)] = (tensor, tensor.requires_grad)
+        self.tensors[id(tensor)] = (tensor, tensor.requires_grad, name)
 
     def _tuple(self, items: tuple[Any, ...], name: str) -> None:
         fields = getattr(items, "_fields", range(len(items)))
@@ -456,10 +460,10 @@ class Surroundings:
             module.training = training
 
     def _changed_tensors(self) -> Iterator[Change]:
-        for tensor, before in self.tensors.values():
+        for tensor, before, owner in self.tensors.values():
             if tensor.requires_grad is not before:
-                name = f"{tensor.name}.requires_grad"
-                line = self._stored("requires_grad", name) or self._stored("requires_grad_", name)
+                name = f"{owner or tensor.name}.requires_grad"
+                line = self.named("requires_grad", "requires_grad_")
                 yield Change(name, before, tensor.requires_grad, line)
 
     def _stored(self, key: Any, name: str) -> SourceLine | None:
@@ -493,7 +497,7 @@ class Surroundings:
             for key, value in parts.items():
                 if now.get(key, _missing) is not value:
                     vars(module)[key] = value
-        for tensor, before in self.tensors.values():
+        for tensor, before, _ in self.tensors.values():
             if tensor.requires_grad is not before:
                 tensor.requires_grad = before
         self._patches = []
@@ -526,7 +530,7 @@ class Surroundings:
                 f"({names(changes, 'changes')}[0] != {names(self._seen, 'seen')}[0] and "
                 f"{names(self._modules_differ, 'modules_differ')}())"
             )
-        for tensor, before in self.tensors.values():
+        for tensor, before, _ in self.tensors.values():
             if id(tensor) in used:
                 rows.append(f"{names(tensor, 'p')}.requires_grad is not {before}")
         return rows
@@ -568,7 +572,7 @@ class Surroundings:
                 if differs(now.get(key, _missing), before.get(key, _missing))
             ]
         found += [
-            f"{t.name}.requires_grad" for t, b in self.tensors.values() if t.requires_grad is not b
+            f"{name}.requires_grad" for t, b, name in self.tensors.values() if t.requires_grad is not b
         ]
         return found
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_nn.plan.scalars.affine import Shape, affine, common_shape, periods
 from tinygrad_nn.plan.scalars.graph import Floats, Ints
+from tinygrad_nn.plan.scalars.grids import bits
 from tinygrad_nn.plan.scalars.steps import Step, joined
 
 __all__ = ["NOWHERE", "Draft", "View", "home_of", "place_of"]
@@ -94,7 +95,7 @@ class Draft:
 
     def constant(self, x: Floats, keep: tuple[int, ...] = ()) -> int:
         """Return the number of a constant array, no larger than broadcasting needs it."""
-        x = _collapsed(x, keep)
+        x = _collapsed(bits(x), keep).view(np.float64)
         if x.size == 1 and not keep:
             return self.number(float(x.flat[0]))
         x = np.ascontiguousarray(x)
@@ -211,12 +212,12 @@ class Draft:
         return View(source, 0, shape, strides)
 
 
-def _collapsed(x: Any, keep: tuple[int, ...]) -> Any:
+def _collapsed(x: Ints, keep: tuple[int, ...]) -> Ints:
     for axis in range(x.ndim):
         if axis - x.ndim not in keep and x.shape[axis] > 1:
             first = x.take([0], axis)
             if (x == first).all():
                 x = first
     while x.ndim and x.shape[0] == 1 and -x.ndim not in keep:
-        x = x[0]
+        x = x.reshape(x.shape[1:])
     return x

@@ -118,7 +118,8 @@ def normalise(graph: ScalarGraph) -> Terms:
     sums = np.concatenate([sums, alone])
     u = np.concatenate([u, first[alone]])
     v = np.concatenate([v, second[alone]])
-    coefficient = np.concatenate([coefficient, np.ones(len(alone))])
+    # 0.0 and -0.0 are the same number from here on.
+    coefficient = np.concatenate([coefficient, np.ones(len(alone))]) + 0.0
     order = np.argsort(sums, kind="stable")
 
     rows = np.flatnonzero(fixed[args] & additive[user] & ~fixed[user])

@@ -19,7 +19,7 @@ from tinygrad_nn.plan.scalars.products import Product, Rows, product_of, with_nu
 __all__ = ["write_sums"]
 
 #: Groups with fewer terms than this are computed together,
-SMALL = 512
+SMALL = 128
 
 #: if there are more of them in a level than this.
 FEW_GROUPS = 3
@@ -62,8 +62,8 @@ class _Sums:
 
     def equals(self, other: _Sums) -> bool:
         """Whether these are the same sums."""
-        fields = ("lengths", "u", "v", "c", "offset")
-        return all(np.array_equal(getattr(self, f), getattr(other, f)) for f in fields)
+        mine, others = ((x.lengths, x.u, x.v, bits(x.c), bits(x.offset)) for x in (self, other))
+        return all(map(np.array_equal, mine, others))
 
     def segments(self) -> list[Rows]:
         """Return the terms by source; it is the same for all these sums."""
@@ -149,7 +149,7 @@ class _Writer:
         self.draft: Draft = places.draft
 
     def group(self, nodes: Ints, segments: list[Rows], offset: Floats) -> None:
-        """Compute sums whose terms come from the same arrays: as grids, what is left by element."""
+        """Write them as grids, and what is left by element."""
         left = np.ones(len(nodes), bool)
         for segment in segments:
             factors = segment if segment.v is not None else with_numbers(segment)

@@ -1,0 +1,392 @@
+"""A step written in Values: what it does to them is written down, and made a tape of vectors.
+
+Values are captured as the graph that they are. When the step has ended, the graph is vectorised
+(`vectorise`) and the vectors run through the engine once more, as tensors in the same capture: so
+derivatives come from the table of primitives, and what is replayed is a tape like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.backward import pull_back
+from tinygrad_nn.graph import enable_grad
+from tinygrad_nn.plan.scalars.graph import extract
+from tinygrad_nn.plan.scalars.lending import Lender
+from tinygrad_nn.plan.scalars.levels import schedule
+from tinygrad_nn.plan.scalars.program import vectorise
+from tinygrad_nn.plan.tape import Cell, Instruction, Var
+from tinygrad_nn.primitive import Primitive
+from tinygrad_nn.rules.indexing import ARRAY
+from tinygrad_nn.tensor import Tensor, _constant
+from tinygrad_nn.traced import Traced, refusal
+from tinygrad_nn.value import Value, _node
+
+__all__ = ["NoGain", "Recorder"]
+
+#: A number cut off its graph, as ``.data`` is.
+detached = Primitive(
+    lambda x: x, [None], name="detached", scalar=lambda x: x, elementwise=True, linear="all"
+)
+
+# Fewer nodes of scalars to a call of NumPy than these are no faster when they are compiled.
+_WORTH_WHILE = 10
+# Of a small graph it is quicker to try.
+_SMALL = 1000
+
+
+class NoGain(Exception):  # noqa: N818  # no error, but a decision
+    """The step stays eager: a plan would be no faster."""
+
+
+@dataclass(eq=False)
+class _Backward:
+    """A call of ``backward()``."""
+
+    root: Value
+    seed: float
+    serial: int  # of the first node after it
+    gradients: dict[Value, Value] = field(default_factory=dict)  # leaf -> its gradient
+
+
+@dataclass
+class _Group:
+    """Leaves of which the numbers are known, as a vector."""
+
+    leaves: list[Value]
+    vector: Any
+
+
+class Recorder:
+    """What a capture knows of Values."""
+
+    def __init__(self, capture: Any) -> None:
+        self.capture = capture
+        self.outside: dict[Value, float] = {}  # with the numbers that they had
+        self.elements: dict[Value, tuple[Var, int]] = {}  # leaves that are elements of arrays
+        self.events: list[_Backward] = []
+        self._versions: dict[Value, Value] = {}  # what stands for a Value that was written to
+        self._owners: dict[Value, Value] = {}  # and which Value it stands for
+        self._gradients: dict[Value, Any] = {}
+        self._old: dict[Value, Value] = {}  # leaves for the gradients that were there before
+        self._own: dict[Value, list[_Backward]] = {}
+        self._of: dict[Var, Value] = {}
+        self._made: dict[Var, Instruction] = {}
+        self._marks: dict[Value, int] = {}
+        self._changed: set[Value] = set()
+        self.steps = 0
+        self.nodes = 0
+
+    # --- while the step runs -------------------------------------------------------------------
+
+    def settle(self, node: Value, cut: bool) -> None:
+        """See a new node: note what it is computed from that was there before."""
+        start = self.capture.start
+        a, b = node._left, node._right
+        if a.__class__ is tuple:
+            for x in a:
+                if x.__class__ is Value and x.serial <= start and x not in self.outside:
+                    self.outside[x] = x._value
+            if self._versions:
+                node._left = tuple(self._current(x) for x in a)
+        else:
+            if a.__class__ is Value and a.serial <= start and a not in self.outside:
+                self.outside[a] = a._value
+            if b.__class__ is Value and b.serial <= start and b not in self.outside:
+                self.outside[b] = b._value
+            if self._versions:
+                node._left, node._right = self._current(a), self._current(b)
+        if cut:  # under no_grad(): no gradient passes, but the number may differ
+            shadow = Value(node._value)
+            shadow.primitive, shadow._left, shadow._right = node.primitive, node._left, node._right
+            shadow.serial, node.serial = node.serial, shadow.serial
+            node.primitive, node._left, node._right = detached, shadow, None
+
+    def _current(self, a: Any) -> Any:
+        return self._versions.get(a, a) if a.__class__ is Value else a
+
+    def _is_outside(self, node: Value) -> bool:
+        return bool(node.serial <= self.capture.start)
+
+    def read(self, node: Value) -> Value:
+        """Return what ``node.data`` is: the number, without a gradient."""
+        return _node(node._value, detached, (node,))
+
+    def write(self, node: Value, value: Any) -> None:
+        """Let a Value hold another number."""
+        value = self.as_value(value)
+        if self._is_outside(node):
+            self.outside.setdefault(node, node._value)
+        self._marks.setdefault(node, node._changed)
+        version = _node(value._value, detached, (value,))
+        node._value = value._value
+        node._changed = version.serial
+        self._versions[node] = version
+        self._owners[version] = node
+        self._changed.add(node)
+
+    def read_grad(self, node: Value) -> Any:
+        """Return the gradient of a Value."""
+        if node in self._gradients:
+            return self._gradients[node]
+        if self._is_outside(node):
+            self.outside.setdefault(node, node._value)
+            self._old[node] = self._gradients[node] = Value(node._grad)
+            return self._gradients[node]
+        passes = self._own.get(node, [])
+        if not passes:
+            return node._grad
+        if node.primitive is not None or len(passes) > 1:
+            raise refusal(
+                "the gradient of a result (or of several backward passes) is read in a graph of "
+                "scalars",
+                "Keep to gradients of Values that nothing computed, or compile with fallback=True",
+            )
+        g = passes[0].gradients[node] = Value(node._grad)
+        self._gradients[node] = g
+        return g
+
+    def write_grad(self, node: Value, g: Any) -> None:
+        """Let a Value have the gradient `g`."""
+        if self._is_outside(node):
+            self.outside.setdefault(node, node._value)
+        self._gradients[node] = self.as_value(g) if g.__class__ is not float else g
+
+    def backward(self, root: Value, seed: float) -> None:
+        """Note a backward pass; it is done at once, so that all numbers are the real ones."""
+        live, cotangents = pull_back([(root, seed)], keep=True)
+        root_now = self._current(root)
+        event = _Backward(root_now, seed, root.serial)
+        for serial, g in cotangents.items():
+            node = live[serial]
+            if not isinstance(node, Value):
+                raise refusal(
+                    "a backward pass goes through Values and tensors",
+                    "Write the step in one of them throughout, or compile with fallback=True",
+                )
+            owner = self._owners.get(node, node)
+            if owner is node and not self._is_outside(node):
+                node._grad = g
+                self._own.setdefault(node, []).append(event)
+                continue
+            if node.primitive is not None and node not in self._owners:
+                continue  # a result of an earlier graph, which is a constant here
+            gradient = event.gradients[node] = Value(g)
+            before = self.read_grad(owner)
+            plain = before.__class__ is float and before == 0.0
+            self._gradients[owner] = gradient if plain else before + gradient
+        event.serial = Value(0.0).serial
+        for gradient in event.gradients.values():
+            event.serial = min(event.serial, gradient.serial)
+        self.events.append(event)
+
+    def as_value(self, item: Any) -> Value:
+        """Return a Value for a number, a Value or what stands for a number."""
+        if item.__class__ is Value:
+            return item  # type: ignore[no-any-return]  # Any to mypy
+        if item.__class__ is not Traced:
+            return Value(item)
+        if item.shape:
+            raise TypeError(f"a Value holds one number, got an array of shape {item.shape}")
+        return self._from(item.variable)
+
+    def element(self, leaf: Value, traced: Traced) -> None:
+        """Let a new leaf stand for an element of an array."""
+        self.elements[leaf] = self._place(traced.variable)
+
+    def _from(self, v: Var) -> Value:
+        """Return the Value for a 0-d variable; what was computed of elements becomes a graph."""
+        value = self._of.get(v)
+        if value is None:
+            i = self._instruction(v)
+            scalar = i is not None and i.primitive.elementwise and i.primitive.scalar is not None
+            if i is not None and scalar and not i.static and _are_numbers(i.args):
+                args = tuple(self._from(a) if a.__class__ is Var else float(a) for a in i.args)
+                value = _node(float(v.example), i.primitive, args)
+            elif i is not None and i.primitive.name in ("astype", "copy", "positive"):
+                value = self._from(i.args[0])
+            else:
+                value = Value(float(v.example))
+                self.elements[value] = self._place(v)
+            self._of[v] = value
+        return value
+
+    def _instruction(self, v: Var) -> Instruction | None:
+        for i in self.capture.instructions[len(self._made) :]:
+            self._made[i.out] = i
+        return self._made.get(v)
+
+    def _place(self, v: Var) -> tuple[Var, int]:
+        """Return the array that a number is an element of, and where in it."""
+        templates = []
+        i = self._instruction(v)
+        while i is not None and i.primitive.name == "getitem" and ARRAY not in i.static["template"]:
+            templates.append(i.static["template"])
+            v = i.args[0]
+            i = self._instruction(v)
+        index: Any = np.arange(v.example.size).reshape(v.shape)
+        for template in reversed(templates):
+            index = index[template]
+        return v, int(index)
+
+    def undo(self) -> None:
+        """Give everything outside the numbers back that it had."""
+        for node, number in self.outside.items():
+            node._value = number
+        for node, mark in self._marks.items():
+            node._changed = mark
+
+    # --- when it has ended ---------------------------------------------------------------------
+
+    def finish(self, returned: Sequence[Value]) -> tuple[list[Any], list[tuple[Cell, Any]]]:
+        """Do what was recorded with vectors, in the same capture.
+
+        Returns
+        -------
+        list of Traced
+            What stands for the Values `returned`.
+        list of (Cell, Var)
+            What the step leaves behind.
+        """
+        values = list(self.outside)
+        reads_gradients = bool(self._old) or any(v in self._gradients for v in values)
+        lender = Lender(values, reads_gradients)
+        groups = self._known(lender)
+        pending = list(dict.fromkeys(returned))
+        found: dict[Value, Any] = {}
+        for event in self.events:
+            versions = [
+                v for v in self._owners if v.serial < event.serial and v in event.gradients
+            ]
+            if versions:
+                groups.append(_Group(versions, self._run(versions, groups)))
+            early = [v for v in pending if v.serial < event.serial and v is not event.root]
+            groups += self._differentiated(event, early, groups, found)
+            pending = [v for v in pending if v not in found]
+        if pending:
+            numbers = self._run(pending, groups)
+            found |= {v: numbers[k] for k, v in enumerate(pending)}
+        writes: list[tuple[Cell, Any]] = []
+        if self._changed & set(values):
+            now = [self._current(v) for v in values]
+            writes.append((lender.numbers_cell, self._vector(now, groups)))
+        if reads_gradients and any(
+            self._gradients.get(v) is not self._old.get(v) for v in values if v in self._gradients
+        ):
+            gradients = [self.as_value(self._gradients.get(v, 0.0)) for v in values]
+            for k, v in enumerate(values):
+                if v not in self._gradients:
+                    gradients[k] = self._old_gradient(v)
+            groups = self._with_old(groups, lender)
+            writes.append((lender.gradients_cell, self._vector(gradients, groups)))
+        if self.nodes < _WORTH_WHILE * self.steps:
+            raise NoGain(_narrow(self.nodes, self.nodes / max(self.steps, 1)))
+        return [found[v] for v in returned], writes
+
+    def _known(self, lender: Lender) -> list[_Group]:
+        """Return the leaves whose numbers are known when the step begins."""
+        values = lender.values
+        groups = []
+        if values:
+            lender.array[:] = list(self.outside.values())
+            numbers = self.capture.stand_in(Var(lender.array.copy(), lender.numbers_cell))
+            groups.append(_Group(values, numbers))
+        by_array: dict[Var, list[tuple[int, Value]]] = {}
+        for leaf, (v, index) in self.elements.items():
+            by_array.setdefault(v, []).append((index, leaf))
+        for v, places in by_array.items():
+            places.sort(key=lambda place: place[0])
+            index = np.array([k for k, _ in places])
+            flat = np.ravel(self.capture.stand_in(v))
+            if flat.dtype != np.float64:
+                flat = flat.astype(np.float64)
+            if len(index) == flat.size and (index == np.arange(flat.size)).all():
+                vector = flat
+            else:
+                vector = flat[index]
+            groups.append(_Group([leaf for _, leaf in places], vector))
+        return self._with_old(groups, lender)
+
+    def _with_old(self, groups: list[_Group], lender: Lender) -> list[_Group]:
+        """Add the gradients that were there when the step began, if they are asked for."""
+        known = {v for group in groups for v in group.leaves}
+        old = {v: leaf for v, leaf in self._old.items() if leaf not in known}
+        if not old:
+            return groups
+        lender.gradients[:] = [v._grad for v in lender.values]
+        vector = self.capture.stand_in(Var(lender.gradients.copy(), lender.gradients_cell))
+        position = {v: k for k, v in enumerate(lender.values)}
+        index = np.array([position[v] for v in old])
+        return [*groups, _Group(list(old.values()), vector[index])]
+
+    def _old_gradient(self, v: Value) -> Value:
+        if v not in self._old:
+            self._old[v] = Value(v._grad)
+        return self._old[v]
+
+    def _run(self, roots: Sequence[Value], groups: list[_Group], vectors: Any = None) -> Any:
+        """Compute the numbers of nodes from those of the groups, as one vector."""
+        plan = schedule(extract(roots, [group.leaves for group in groups]))
+        if plan.width < _WORTH_WHILE and len(plan.graph) > _SMALL:
+            raise NoGain(_narrow(len(plan.graph), plan.width))
+        program = vectorise(plan)
+        self.steps += len(program.steps)
+        self.nodes += program.nodes
+        result = program.run(*(vectors or [group.vector for group in groups]))
+        example = result._value.example if isinstance(result, Tensor) else result
+        example = example.example if example.__class__ is Traced else example
+        expected = np.array([v._value for v in roots])
+        if not np.allclose(example, expected, rtol=1e-8, atol=1e-12, equal_nan=True):
+            raise NoGain("the vectors found do not give the numbers of the graph of scalars")
+        return result
+
+    def _vector(self, roots: list[Value], groups: list[_Group]) -> Var:
+        """Return the variable of a vector of numbers."""
+        vector = self._run(roots, groups)
+        if vector.__class__ is not Traced:
+            vector = self.capture.constant(vector)
+        return vector.variable  # type: ignore[no-any-return]  # Any to mypy
+
+    def _differentiated(
+        self, event: _Backward, early: list[Value], groups: list[_Group], found: dict[Value, Any]
+    ) -> list[_Group]:
+        """Do a backward pass, on tensors; return the gradients as leaves of what follows."""
+        tensors = []
+        for group in groups:
+            vector = group.vector
+            if vector.__class__ is not Traced:
+                vector = self.capture.constant(vector)
+            t = _constant(vector)
+            t.requires_grad = any(leaf in event.gradients for leaf in group.leaves)
+            tensors.append(t)
+        with enable_grad():
+            result = self._run([event.root, *early], groups, tensors)
+            if isinstance(result, Tensor) and result.requires_grad:
+                result[0].backward(event.seed)
+        numbers = result._seen() if isinstance(result, Tensor) else result
+        for k, v in enumerate([event.root, *early]):
+            found[v] = numbers[k]
+        more = []
+        for t, group in zip(tensors, groups, strict=True):
+            index = [k for k, leaf in enumerate(group.leaves) if leaf in event.gradients]
+            if not index:
+                continue
+            g = t._grad if t._grad is not None else np.zeros(len(group.leaves))
+            leaves = [event.gradients[group.leaves[k]] for k in index]
+            more.append(_Group(leaves, g if len(index) == len(group.leaves) else g[index]))
+        return more
+
+
+def _narrow(nodes: int, width: float) -> str:
+    return (
+        f"the graph of {nodes:,} scalar nodes is deep and narrow: a call of NumPy would do for "
+        f"{width:.1f} of them only, which is no faster than Python"
+    )
+
+
+def _are_numbers(args: Any) -> bool:
+    return all(a.__class__ in (float, int) or (a.__class__ is Var and not a.shape) for a in args)
