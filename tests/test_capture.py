@@ -7,6 +7,7 @@ import functools
 import math
 import pickle
 import random
+import re
 import threading
 import warnings
 from collections import deque
@@ -1197,3 +1198,361 @@ def test_a_step_that_raises_leaves_everything_as_it_was() -> None:
     f(x, y, False)
     assert not equal(before, state(p))
     assert f.captures == 2
+
+
+# --- numbers of arrays outside: conditions of the plan --------------------------------------------
+
+MASK = np.array([True, False, True])
+EDGES = np.array([0.0, 1.0, 2.0, 4.0])
+LEVELS = np.array([0.2, 0.5, math.nan])
+
+
+OUTSIDE: dict[str, Callable[[Any], Any]] = {
+    "mask": lambda x: x[MASK],
+    "mask_computed": lambda x: x[EDGES[:3] > 0.5],
+    "condition": lambda x: x if EDGES[0] > 0.5 else -x,
+    "numbers": lambda x: [x * float(w) for w in EDGES],
+    "asarray": lambda x: x + np.asarray(EDGES)[:3],
+    "array": lambda x: x + np.array(EDGES)[:3],
+    "index": lambda x: x[int(EDGES[2])],
+    "list": lambda x: x * sum(EDGES.tolist()),
+    "format": lambda x: (x, f"{EDGES[1]:.2f}"),
+    "nonzero": lambda x: x[np.nonzero(MASK)],
+    "nan": lambda x: x * (2.0 if np.isnan(LEVELS[-1]) else 1.0) + float(LEVELS[0]),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_numbers_of_arrays_outside_become_conditions(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = OUTSIDE[name]
+    f = tg.compile(step)
+
+    def check() -> None:
+        for k in range(2):
+            x = np.arange(3.0) + k
+            for a, b in zip(flat(f(x)), flat(step(x)), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+    check()
+    assert f.captures == 1
+    monkeypatch.setitem(globals(), "EDGES", EDGES.copy())
+    monkeypatch.setitem(globals(), "MASK", MASK.copy())
+    monkeypatch.setitem(globals(), "LEVELS", LEVELS.copy())
+    check()
+    count = f.captures
+    EDGES[:] = [1.0, 2.0, 0.0, 3.0]
+    MASK[1] = True
+    LEVELS[:] = [0.4, math.nan, 1.0]
+    check()
+    assert f.captures == count + 1
+
+
+def test_a_copy_of_an_array_outside_may_be_written_to_and_itself_not() -> None:
+    def copied(x: Any) -> Any:
+        weights = np.array(EDGES)
+        weights[0] = 5.0
+        return x * weights[:3]
+
+    def itself(x: Any) -> Any:
+        np.asarray(EDGES)[0] = 5.0
+        return x
+
+    before = EDGES.copy()
+    np.testing.assert_array_equal(tg.compile(copied)(np.ones(3)), [5.0, 1.0, 2.0])
+    with pytest.raises(ValueError, match="read-only"):
+        tg.compile(itself)(np.ones(3))
+    np.testing.assert_array_equal(EDGES, before)
+
+
+def test_an_error_in_a_replay_is_the_functions_own() -> None:
+    def pick(k: Any, x: Any) -> Any:
+        """Fail for some numbers, in the forward and so in the replay."""
+        if k.max() > 2:
+            raise LookupError("no such row")
+        return x[k]
+
+    picked = tg.Primitive(pick, name="picked")
+    p = problem()
+    w = tg.tensor(np.ones(3), requires_grad=True)
+
+    def step(k: Any, box: Any) -> Any:
+        noise = p.rng.random(2)
+        w.data -= noise.sum()
+        return picked(k, box["x"]) * noise
+
+    f = tg.compile(step)
+    for _ in range(2):
+        f(np.array([0, 1]), {"x": np.arange(3.0)})
+    before, data, changed = state(p), w.data.copy(), w._changed
+    for _ in range(2):
+        with pytest.raises(LookupError, match="no such row"):
+            f(np.array([0, 3]), {"x": np.arange(3.0)})
+        assert equal(before, state(p))
+        assert (w.data == data).all()
+        assert w._changed == changed
+    f(np.array([0, 1]), {"x": np.arange(3.0)})
+    assert f.captures == 1
+
+
+# --- the cache -----------------------------------------------------------------------------------
+
+
+def test_the_cache_is_bounded_and_the_oldest_goes() -> None:
+    f = tg.compile(lambda x: x * 2.0, cache_size=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for n in (1, 2, 3, 4):
+            f(np.ones(n))
+        assert f.captures == 4
+        assert "3 plans" in repr(f)
+        f(np.ones(2))
+        assert f.captures == 4
+        f(np.ones(1))
+        assert f.captures == 5
+    f.clear()
+    assert "0 plans" in repr(f)
+    np.testing.assert_array_equal(f(np.ones(2)), [2.0, 2.0])
+    with pytest.raises(ValueError, match="cache_size"):
+        tg.compile(lambda x: x, cache_size=0)
+
+
+VARYING = 0.0
+
+
+def other_shapes(f: Any, k: int) -> None:
+    f(np.ones(k + 1), 1.0)
+
+
+def other_numbers(f: Any, k: int) -> None:
+    f(np.ones(2), 0.1 * k)
+
+
+def other_surroundings(f: Any, k: int) -> None:
+    global VARYING
+    VARYING = float(k)
+    f(np.ones(2), 1.0)
+
+
+def other_objects(f: Any, k: int) -> None:
+    f(np.ones(2), SimpleNamespace(k=k))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (other_shapes, r"argument x has another shape.*Make all batches equally large"),
+        (other_numbers, r"argument lr has another value.*np.asarray\(lr\)"),
+        (other_surroundings, r"VARYING, which it refers to.*as an argument"),
+        (other_objects, r"argument lr is another object"),
+    ],
+)
+def test_a_warning_says_why_it_is_captured_again_and_again(call: Any, message: str) -> None:
+    f = tg.compile(lambda x, lr: x * (VARYING + 1.0), cache_size=3)
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        for k in range(8):
+            call(f, k)
+    (warning,) = record
+    assert re.search(message, str(warning.message))
+    assert warning.filename == __file__
+
+
+def test_alternating_batch_sizes_keep_their_plans() -> None:
+    def make(p: Any) -> Any:
+        return lambda x, y: train(p, lambda: losses.cross_entropy(p.model(x), y))
+
+    calls = [(x[:n], y[:n]) for x, y in BATCHES for n in (6, 4)]
+    assert agree(make, *calls).captures == 3  # one of them without velocities
+
+
+# --- where it is called --------------------------------------------------------------------------
+
+
+def test_attributes_of_the_function_are_kept() -> None:
+    def step(x: Any) -> Any:
+        """Say what it does."""
+        return x
+
+    f = tg.compile(step)
+    assert f.__name__ == "step"
+    assert f.__doc__ == "Say what it does."
+    assert f.__wrapped__ is f.function is step
+    g = tg.compile(cache_size=2)(step)
+    assert g.cache_size == 2
+
+
+def test_methods() -> None:
+    class Trainer:
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+        @tg.compile
+        def step(self, x: Any) -> Any:
+            return x * self.factor
+
+    a, b = Trainer(2.0), Trainer(3.0)
+    for _ in range(2):
+        assert a.step(np.ones(1)) == 2.0
+        assert b.step(np.ones(1)) == 3.0
+    assert Trainer.step.captures == 2
+    a.factor = 5.0
+    assert a.step(np.ones(1)) == 5.0
+
+
+def test_callable_objects_and_what_is_none() -> None:
+    assert tg.compile(functools.partial(np.multiply, 2.0))(np.ones(1)) == 2.0
+    assert tg.compile(MODEL)(np.ones(3)).data.tolist() == [1.0, 2.0, 3.0]
+
+    def generator(x: Any) -> Any:
+        yield x
+
+    async def coroutine(x: Any) -> Any:
+        return x
+
+    for deferred in (generator, coroutine):
+        with pytest.raises(TypeError, match="does one step"):
+            tg.compile(deferred)
+    with pytest.raises(TypeError, match="needs a function"):
+        tg.compile(3)
+
+
+def test_copies_and_pickles() -> None:
+    f = tg.compile(lambda x: x)
+    assert copy.copy(f) is copy.deepcopy(f) is f
+    with pytest.raises(TypeError, match="compile it where it is loaded"):
+        pickle.dumps(f)
+
+
+def test_inside_another_compiled_function() -> None:
+    inner = tg.compile(lambda x: x * RATE)
+    outer = tg.compile(lambda x: inner(x) + 1.0)
+    for k in (1.0, 2.0):
+        np.testing.assert_array_equal(outer(np.full(2, k)), np.full(2, 0.5 * k + 1.0))
+    assert (inner.captures, outer.captures) == (0, 1)
+
+
+def test_the_surroundings_of_an_inner_compiled_function_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inner = tg.compile(lambda x: x * RATE)
+    outer = tg.compile(lambda x: inner(x) + 1.0)
+    assert outer(np.ones(1)) == 1.5
+    monkeypatch.setitem(globals(), "RATE", 2.0)
+    assert outer(np.ones(1)) == 3.0
+
+
+def test_inside_a_transform() -> None:
+    f = tg.compile(lambda x: np.sum(x * x))
+    f(np.ones(2))
+    np.testing.assert_array_equal(tg.grad(f)(np.ones(2)), [2.0, 2.0])
+    y, t = tg.jvp(f, (np.ones(2),), (np.ones(2),))
+    assert (y, t) == (2.0, 4.0)
+
+
+def test_under_no_grad_and_back() -> None:
+    w = tg.tensor([2.0], requires_grad=True)
+
+    def step(x: Any) -> Any:
+        w.grad = None
+        y = np.sum(w * x)
+        if y.requires_grad:
+            y.backward()
+        return y
+
+    f = tg.compile(step)
+    for _ in range(3):
+        f(np.ones(1))
+        assert w.grad == 1.0
+        with tg.no_grad():
+            f(np.ones(1))
+        assert w.grad is None
+    assert f.captures == 2
+
+
+def test_under_detect_anomaly_it_runs_eagerly() -> None:
+    f = tg.compile(lambda x: np.log(x))
+    x = tg.tensor([1.0, 2.0])
+    f(x)
+    with tg.detect_anomaly(), pytest.raises(tg.AnomalyError):
+        f(tg.tensor([1.0, -1.0]))
+    assert f.captures == 1
+
+
+def test_threads() -> None:
+    offset = np.zeros(1000)
+    functions = [tg.compile(lambda x, k=k: np.tanh(x * k + offset)) for k in range(1, 4)]
+    failures: list[Any] = []
+
+    def work(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        try:
+            for n in rng.integers(1, 4, 60):
+                k = int(rng.integers(0, 3))
+                x = rng.random((int(n), 1000))
+                expected = np.tanh(x * (k + 1))
+                np.testing.assert_allclose(functions[k](x), expected, rtol=1e-12)
+        except Exception as error:  # noqa: BLE001  # reported below, in the thread of the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(s,)) for s in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert sum(f.captures for f in functions) == 9
+    assert isinstance(offset, np.ndarray)
+
+
+# --- what is done to parameters between calls ------------------------------------------------------
+
+
+def test_changes_between_calls_are_seen() -> None:
+    def make(p: Any) -> Any:
+        return lambda x, y: train(p, lambda: losses.cross_entropy(p.model(x), y))
+
+    def by_hand(p: Any) -> None:
+        p.model.layers[0].weight.data = np.full((3, 4), 0.1)
+        p.model.layers[1].bias.data += 1.0
+
+    def in_place(p: Any) -> None:
+        p.model.layers[0].weight.data[0] = 3.0
+
+    def loaded(p: Any) -> None:
+        state = p.model.state_dict()
+        p.model.load_state_dict({key: value * 0.5 for key, value in state.items()})
+
+    def rate(p: Any) -> None:
+        p.optimizer.param_groups[0]["lr"] = 0.01
+
+    def momentum(p: Any) -> None:
+        p.optimizer.param_groups[0]["momentum"] = 0.5
+
+    def eagerly(p: Any) -> None:
+        train(p, lambda: losses.cross_entropy(p.model(p.x), p.labels))
+
+    def restored(p: Any) -> None:
+        p.optimizer.load_state_dict(p.optimizer.state_dict())
+
+    changes = (by_hand, in_place, loaded, rate, momentum, eagerly, restored)
+    calls = [c for k, change in enumerate(changes) for c in (BATCHES[k % 4], change, BATCHES[0])]
+    agree(make, BATCHES[0], *calls)
+
+
+def test_in_place_updates_of_parameters() -> None:
+    def make(p: Any) -> Any:
+        parameters = p.model.parameters()
+
+        def step(x: Any, y: Any) -> Any:
+            p.model.zero_grad()
+            loss = losses.cross_entropy(p.model(x), y)
+            loss.backward()
+            for t in parameters:
+                t.data -= 0.1 * t.grad
+            return loss
+
+        return step
+
+    assert agree(make, *BATCHES).captures == 1

@@ -9,6 +9,7 @@ from hypothesis import Phase, given, settings
 from programs import Program, programs
 
 import tinygrad_nn as tg
+from tinygrad_nn.plan.capture import Capture
 from tinygrad_nn.rules import TABLE
 
 Array = np.ndarray
@@ -63,9 +64,7 @@ def test_second_order(program: Program) -> None:
 
 def test_a_planted_fault_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A replay that computes something else is seen by the check."""
-    from tinygrad_nn.plan import capture
-
-    bind = capture.Capture.bind
+    bind = Capture.bind
 
     def wrong(self: Any, primitive: Any, args: Any, static: Any) -> Any:
         y = bind(self, primitive, args, static)
@@ -78,6 +77,6 @@ def test_a_planted_fault_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(program: Program) -> None:
         check_program(program)
 
-    monkeypatch.setattr(capture.Capture, "bind", wrong)
+    monkeypatch.setattr(Capture, "bind", wrong)
     with pytest.raises((AssertionError, ExceptionGroup)):
         run()

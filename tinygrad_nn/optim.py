@@ -380,7 +380,7 @@ class Optimizer:
         for group, entry in zip(self.param_groups, options, strict=True):
             group.update(entry)
         self._pieces = pieces
-        self._parts = [[] for _ in self.param_groups]
+        self._parts[:] = [[] for _ in self.param_groups]  # in place, as a captured step looks at it
         self._idle = [group["params"] for group in self.param_groups]
 
     def __repr__(self) -> str:

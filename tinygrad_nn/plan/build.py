@@ -86,13 +86,14 @@ class Plan:
         self.n_args = names["n_args"]
         self._file = code.co_filename
         rows = source.splitlines()
-        self._first_write = next((n for n, row in enumerate(rows, 1) if row.strip() == _WRITES), len(rows))
+        lines = [n for n, row in enumerate(source.splitlines(), 1) if row.strip() == _WRITES]
+        self._first_write = dict(zip(("call", "run"), lines, strict=True))
 
     def has_written(self, error: BaseException) -> bool:
         """Whether an error came after the replay had begun to change what is outside."""
         frames = traceback.walk_tb(error.__traceback__)
         return any(
-            line > self._first_write
+            line > self._first_write[frame.f_code.co_name]
             for frame, line in frames
             if frame.f_code.co_filename == self._file
         )

@@ -472,9 +472,10 @@ class Capture:
 
     def kept(self, part: Any) -> tuple[Any, ...]:
         """Return what stands for what an optimizer keeps for a part of its parameters."""
+        noted = sum(key[:2] == ("kept", id(part)) for key in self.states)
         return tuple(
             self.cell(("kept", id(part), k), partial(Kept, part, k)).now
-            for k in range(len(part.state))
+            for k in range(max(noted, len(part.state)))
         )
 
     def keep(self, part: Any, arrays: tuple[Any, ...]) -> None:
@@ -638,7 +639,7 @@ def _shares(v: Any, example: Any) -> bool:
 
 def _fixed(a: Any) -> Any:
     """Return what the tape shall hold of an argument that is no variable."""
-    if isinstance(a, np.ndarray | np.generic):
+    if isinstance(a, np.ndarray | np.generic | list | tuple):
         array = np.array(a)
         return Var(array, Constant(array))
     return a

@@ -241,7 +241,6 @@ class Compiled:
             earlier, tape = tape, change(tape)
             changes.append(Change.by(change, earlier, tape))
         places = None if keywords else positional(args)
-        found.capture.commit(found.tape.writes)
         plan = build(found, tape, taken.leaves, places is not None)
         plan.around = found.capture.around
         if places is not None:
@@ -253,6 +252,7 @@ class Compiled:
             plan.run = drawing(plan.run, generators, MISS)
         arguments = arguments_of(self.function, taken)
         plan.about = About(self.function, arguments, found.capture, changes)
+        found.capture.commit(found.tape.writes)
         self._keep(key, plan)
         self._reasons.note(arguments, taken, before)
         if self.captures == self.cache_size + 1:
@@ -304,7 +304,69 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 def compile(  # noqa: A001  # PyTorch's name; Python's own is not used here
     function: Callable[..., Any] | None = None, /, *, fallback: bool = False, cache_size: int = 16
 ) -> Any:
-    """Capture a step once, and replay it as straight-line NumPy calls into buffers made once."""
+    """Capture a step once, and replay it as straight-line NumPy calls into buffers made once.
+
+    The first call runs the function with what stands for arrays, and writes down what it does: the
+    forward pass, `backward`, the optimizer's step, draws from a generator. Later calls with
+    arguments of the same shapes and dtypes run that program, which has no graph and allocates next
+    to nothing. Results are those of the function itself.
+
+    Parameters
+    ----------
+    function : callable
+        Takes arrays, tensors, Values, containers of them, and whatever else (models, strings,
+        Python numbers) is the same at most calls. It may refer to anything by name.
+    fallback : bool
+        Whether a function that cannot be captured runs as it is, with a warning, instead of
+        raising CaptureError.
+    cache_size : int
+        How many captured programs are kept, the latest ones. Each new combination of shapes,
+        dtypes, and values of what is no array needs one, and a change of what the function refers
+        to: a number, an attribute, the mode of training. A warning tells when more are needed.
+
+    Returns
+    -------
+    callable
+        With the attributes ``captures`` (how often the function was captured), ``function``, and
+        the methods ``clear()``, ``explain()`` and ``source()``. It returns what the function
+        returns, tensors without their graph.
+
+    Raises
+    ------
+    CaptureError
+        By a call, if the function does what a replay could not do again: its path depends on
+        numbers (``if loss > 3``, ``float(t)``, ``t.item()``), or it leaves something behind besides
+        the data and gradients of tensors and the state of optimizers and generators (a list that
+        grows, a counter). The message names the line and the remedy. Everything is then as it was
+        before the call, and so it is after any other error.
+    TypeError
+        For a generator or coroutine function.
+
+    Notes
+    -----
+    Arrays that the function refers to by name are read at every call. A NumPy scalar or a 0-d
+    array is an input; a Python number is part of what a program is for, so that a learning rate
+    that changes should be passed as ``np.asarray(lr)`` (that of an optimizer may just be set).
+    Inside another compiled function, a transform (`grad`, `jvp`) or `detect_anomaly`, the function
+    itself is called. One thread at a time runs a compiled function.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_nn as tg
+    >>> w = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = tg.optim.SGD([w], lr=0.1)
+    >>> @tg.compile
+    ... def step(x):
+    ...     optimizer.zero_grad()
+    ...     loss = np.sum((w * x) ** 2)
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> [round(step(np.array([1.0, 0.5])).item(), 3) for _ in range(3)]
+    [2.0, 1.542, 1.224]
+    >>> step.captures
+    1
+    """
     if function is None:
         return lambda f: Compiled(f, fallback, cache_size)
     return Compiled(function, fallback, cache_size)

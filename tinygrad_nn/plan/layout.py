@@ -43,6 +43,7 @@ def column_major(tape: Tape) -> set[Var]:
             wanted.update(short)
         if i.primitive.name == "concatenate" and i.static.get("axis") == 1:
             wanted.update(v for v in i.inputs if v.is_result and v.shape[1] > 1)
+    refused.update(i.out for i in tape.instructions if i.has_effect)  # drawn element by element
     for _, v in tape.writes:
         if v is not None:
             refused.add(v)

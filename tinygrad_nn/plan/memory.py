@@ -124,6 +124,8 @@ class _Layout:
             elif isinstance(v.origin, Constant):
                 order = self.order.get(v, "C")
                 self.arrays[v] = np.array(v.origin.array, order=order)  # type: ignore[call-overload]  # "C" or "F"
+            elif isinstance(v.origin, Gradient):  # somebody may hold the array that is there now
+                self.arrays[v] = memory.cells[v.origin] = np.empty(v.shape, v.dtype)
             else:
                 self.arrays[v] = memory.cells[v.origin] = v.origin.get()
         self._views()
@@ -140,7 +142,7 @@ class _Layout:
     def _concatenations(self) -> Iterator[tuple[Instruction, list[tuple[slice, ...]]]]:
         """Yield concatenations, last first, with the places of their pieces."""
         for i in reversed(self.tape.instructions):
-            if i.primitive.name != "concatenate" or i.out in self.arrays:
+            if i.primitive.name != "concatenate" or i.out in self.memory.copies:
                 continue
             axis = i.static.get("axis", 0)
             if axis is None or any(a.__class__ is not Var for a in i.args):
@@ -162,16 +164,11 @@ class _Layout:
         for i, places in self._concatenations():
             if not all(a in self.arrays for a in i.args):
                 continue
-            first = self.arrays[i.args[0]]
-            base = first
-            while isinstance(base.base, np.ndarray):
-                base = base.base
-            offset = _address(first) - _address(base)
-            if not base.flags.c_contiguous or offset + i.out.nbytes > base.nbytes or offset < 0:
+            pieces = [self.arrays[a] for a in i.args]
+            whole = _continued(max(pieces, key=lambda a: a.size), pieces[0], i.out)
+            if whole is None:
                 continue
-            flat = base.reshape(-1).view(np.uint8)[offset : offset + i.out.nbytes]
-            whole = flat.view(i.out.dtype).reshape(i.out.shape)
-            if all(same_place(whole[at], self.arrays[a]) for at, a in zip(places, i.args, strict=True)):
+            if all(same_place(whole[at], a) for at, a in zip(places, pieces, strict=True)):
                 self.arrays[i.out] = whole
                 self.memory.copies[i.out] = []
         self._views()
@@ -191,44 +188,43 @@ class _Layout:
 
         A result is put in place only if its views fill it, and agree on where it has to be.
         """
-        wanted: dict[Var, list[tuple[Any, Any]]] = {}
-        samples: dict[Var, Any] = {}
+        wanted: dict[Var, list[tuple[list[Instruction], Any]]] = {}
         for v, target in targets:
             base, chain = self._base(v)
-            if base in self.arrays or base not in self.made or self.made[base].primitive.name in _FIXED:
+            if base in self.arrays or base not in self.made or any(i.args[1:] for i in chain):
                 continue
-            if base not in samples:
-                samples[base] = np.empty(base.shape, base.dtype, order=self.order.get(base, "C"))  # type: ignore[call-overload]  # "C" or "F"
-            view = samples[base]
-            for i in chain:
-                args = [view, *i.args[1:]]
-                if any(a.__class__ is Var for a in args):
+            wanted.setdefault(base, []).append((chain, target))
+        for base, found in wanted.items():
+            # A product may be stored either way, if nobody has decided.
+            free = base not in self.order and self.made[base].primitive.name == "matmul"
+            for order in "CF" if free else self.order.get(base, "C"):
+                sample = np.empty(base.shape, base.dtype, order=order)  # type: ignore[call-overload]  # "C" or "F"
+                if self._put(base, sample, [(_seen_through(sample, c), t) for c, t in found]):
                     break
-                view = i.primitive.forward(*args, **i.static)
-            else:
-                wanted.setdefault(base, []).append((view, target))
-        for base, pairs in wanted.items():
-            sample = samples[base]
-            starts = {_address(t) - (_address(v) - _address(sample)) for v, t in pairs}
-            agree = len(starts) == 1 and all(
-                v.dtype == t.dtype
-                and all(
-                    n == 1 or s == r
-                    for n, s, r in zip(v.shape, v.strides, t.strides, strict=True)
-                )
-                for v, t in pairs
-            )
-            if not agree or sum(v.size for v, _ in pairs) != sample.size or not sample.size:
-                continue
-            first = min((t for _, t in pairs), key=_address)
-            owner = first
-            while isinstance(owner.base, np.ndarray):
-                owner = owner.base
-            (start,) = starts
-            self.arrays[base] = np.ndarray(
-                base.shape, base.dtype, owner, start - _address(owner), sample.strides
-            )
         self._views()
+
+    def _put(self, base: Var, sample: Any, pairs: list[tuple[Any, Any]]) -> bool:
+        """Put a result of the layout of `sample` where its views are the arrays they shall be."""
+        starts = {_address(t) - (_address(v) - _address(sample)) for v, t in pairs}
+        agree = len(starts) == 1 and all(
+            v.dtype == t.dtype
+            and all(
+                n == 1 or s == r
+                for n, s, r in zip(v.shape, v.strides, t.strides, strict=True)
+            )
+            for v, t in pairs
+        )
+        if not agree or sum(v.size for v, _ in pairs) != sample.size or not sample.size:
+            return False
+        first = min((t for _, t in pairs), key=_address)
+        owner = first
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        (start,) = starts
+        self.arrays[base] = np.ndarray(
+            base.shape, base.dtype, owner, start - _address(owner), sample.strides
+        )
+        return True
 
     def in_concatenations(self) -> None:
         """Let the pieces of concatenations be computed in their places."""
@@ -236,7 +232,9 @@ class _Layout:
             order = "C"
             if len(i.out.shape) == 2 and i.static.get("axis", 0) == 1:
                 order = "F" if any(self._base(a)[0] in self.column_major for a in i.args) else "C"
-            whole = self.arrays[i.out] = _empty(i.out.shape, i.out.dtype, order)
+            whole = self.arrays.get(i.out)
+            if whole is None:
+                whole = self.arrays[i.out] = _empty(i.out.shape, i.out.dtype, order)
             targets = [(a, whole[at]) for at, a in zip(places, i.args, strict=True)]
             # A piece twice would have to be in two places.
             once = [(a, t) for a, t in targets if i.args.count(a) == 1]
@@ -386,8 +384,25 @@ class _Layout:
 #: Primitives that may write over what they read, besides the ufuncs.
 _SAFE = frozenset(["keep", "relu", "clip", "negative"])
 
-#: Results that are put together of pieces themselves, or drawn.
-_FIXED = frozenset(["concatenate"])
+def _seen_through(array: Any, chain: list[Instruction]) -> Any:
+    """Return the view of an array that instructions take."""
+    for i in chain:
+        array = i.primitive.forward(array, **i.static)
+    return array
+
+
+def _continued(largest: Any, first: Any, out: Var) -> Any:
+    """Return the array that begins with `first` and goes on as it does, in the shape of `out`."""
+    owner = first
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    offset = _address(first) - _address(owner)
+    reach = sum((n - 1) * s for n, s in zip(out.shape, largest.strides, strict=True))
+    if min(largest.strides, default=0) < 0 or not owner.flags.c_contiguous or not out.nbytes:
+        return None
+    if offset < 0 or offset + reach + out.dtype.itemsize > owner.nbytes:
+        return None
+    return np.ndarray(out.shape, out.dtype, owner, offset, largest.strides)
 
 
 def _fitting(pool: list[Any], nbytes: int) -> Any:

@@ -516,8 +516,6 @@ class Surroundings:
         """
         rows = []
         for place in self.places:
-            if isinstance(place.value, types.ModuleType) and not self._is_users(place.value):
-                continue  # nobody rebinds these
             found = place.source(names(place.owner, "at"))
             row = f"{found} is not {names(place.value, 'was')}"
             if isinstance(place.value, _PLAIN):

@@ -148,7 +148,7 @@ def sum_to(x: Any, *, shape: Shape, out: Any = None) -> Any:
 
     Half precision is accumulated in single, so that a long sum does not overflow on the way.
     """
-    x = np.asarray(x)
+    x = x if hasattr(x, "dtype") else np.asarray(x)
     lead = x.ndim - len(shape)
     if out is None and lead == 1 and x.shape[1:] == shape and x.dtype.char != "e":
         return np.add.reduce(x, axis=0)  # a bias, nearly always

@@ -6,6 +6,7 @@ from tinygrad_nn.plan.passes.dead import dead_code
 from tinygrad_nn.plan.passes.folding import constants_folded
 from tinygrad_nn.plan.passes.labels import labels_known
 from tinygrad_nn.plan.passes.opening import opened
+from tinygrad_nn.plan.passes.pieces import pieces_joined
 from tinygrad_nn.plan.passes.rewriting import rewritten
 
 __all__ = ["PASSES"]
@@ -19,6 +20,7 @@ PASSES = (
     constants_folded,
     common_subexpressions,
     labels_known,
+    pieces_joined,
     biases_joined,
     dead_code,
 )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.plan.cells import Data
+from tinygrad_nn.plan.scalars.lending import Lent
 from tinygrad_nn.plan.tape import Constant, Instruction, Parameter, Tape, Var
 from tinygrad_nn.rules import TABLE
 
@@ -75,7 +76,8 @@ def biases_joined(tape: Tape) -> Tape:
         if not parts and i.out in used and i.out not in new:
             parts = [i]
         instructions += parts
-    return tape.with_instructions(_ordered(instructions)).substituted(new)
+    found = tape.with_instructions(instructions).substituted(new)
+    return found.with_instructions(_ordered(found.instructions))
 
 
 def _affine(i: Instruction, made: dict[Var, Instruction]) -> Any:
@@ -93,7 +95,7 @@ def _affine(i: Instruction, made: dict[Var, Instruction]) -> Any:
             and h.dtype == i.out.dtype
             and (h.is_result or (isinstance(h.origin, Parameter) and h.nbytes <= _SMALL))
             and not (h.is_result and made[h].view)
-            and _adjacent(weight, bias)
+            and _adjacent(weight, bias, made)
         ):
             return product, h, weight, bias
     return None
@@ -103,19 +105,34 @@ def _is_product(i: Instruction) -> bool:
     return i.primitive is _matmul and len(i.inputs) == 2
 
 
-def _adjacent(weight: Var, bias: Var) -> bool:
-    """Whether a bias lies right behind its weight matrix in memory."""
-    if not (type(weight.origin) is type(bias.origin) is Data) or weight.example.ndim != 2:
-        return False
-    w, b = weight.origin.get(), bias.origin.get()
+def _adjacent(weight: Var, bias: Var, made: dict[Var, Instruction]) -> bool:
+    """Whether a bias lies where the next row of its weight matrix would be."""
+    w, b = (_in_memory(v, made) for v in (weight, bias))
     return bool(
-        b.shape == w.shape[1:]
+        w is not None
+        and b is not None
+        and w.ndim == 2
+        and b.shape == w.shape[1:]
         and w.dtype == b.dtype
-        and w.flags.c_contiguous
-        and b.flags.c_contiguous
-        and w.base is b.base is not None
-        and w.ctypes.data + w.nbytes == b.ctypes.data
+        and w.base is not None
+        and b.base is not None
+        and w.ctypes.data + w.shape[0] * w.strides[0] == b.ctypes.data
+        and w.strides[1] == b.strides[0]
+        and min(w.strides) > 0
     )
+
+
+def _in_memory(v: Any, made: dict[Var, Instruction]) -> Any:
+    """Return the array of what is outside, or is a view of it; None for anything else."""
+    if v.__class__ is not Var:
+        return None
+    if isinstance(v.origin, Data | Lent):
+        return v.origin.get()
+    i = made.get(v)
+    if i is None or not i.view or len(i.inputs) != 1:
+        return None
+    array = _in_memory(i.args[0], made)
+    return None if array is None else i.primitive.forward(array, *i.args[1:], **i.static)
 
 
 def _sums_of_rows(tape: Tape) -> dict[Var, Instruction]:

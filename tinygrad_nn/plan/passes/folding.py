@@ -87,6 +87,8 @@ def _unchanged(i: Instruction) -> Var | None:
             and (other.shape, other.dtype) == (i.out.shape, i.out.dtype)
         ):
             return other  # type: ignore[no-any-return]  # Any to mypy
+    if i.primitive.name == "sum" and i.static.get("axis") == ():
+        return i.args[0]  # type: ignore[no-any-return]  # Any to mypy
     if i.primitive.name in ("astype", "broadcast_to", "copy", "reshape"):
         x = i.args[0]
         if (x.shape, x.dtype) == (i.out.shape, i.out.dtype):

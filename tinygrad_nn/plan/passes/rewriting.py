@@ -91,6 +91,40 @@ def _sum_of_one_hot(i: Instruction, made: Made) -> Any:
     return [], Var(array, Constant(array))
 
 
+def _product(i: Instruction, made: Made) -> Any:
+    return _sum_of_one_hot(i, made) or _product_with_number(i, made)
+
+
+def _product_with_number(i: Instruction, made: Made) -> Any:
+    """[[number]] @ row -> number * row, and so for a column."""
+    for k, (matrix, other) in enumerate((i.args, i.args[::-1])):
+        if matrix.__class__ is not Var or not isinstance(matrix.origin, Constant):
+            continue
+        if matrix.shape == (1, 1) and other.__class__ is Var and other.shape == i.out.shape:
+            if len(other.shape) == 2 and other.shape[k] == 1 and other.dtype == i.out.dtype:
+                number = matrix.origin.array.reshape(())
+                args = (other, Var(number, Constant(number)))
+                return [replace(i, primitive=TABLE["multiply"], args=args)], i.out
+    return None
+
+
+def _element(i: Instruction, made: Made) -> Any:
+    """x[k] -> x[k : k + 1].reshape(()), a view."""
+    template = i.static["template"]
+    x = i.args[0]
+    if i.view or len(i.args) > 1 or i.out.shape or x.__class__ is not Var:
+        return None
+    if len(template) != len(x.shape) or not all(t.__class__ is int for t in template):
+        return None
+    slices = tuple(slice(k % n, k % n + 1) for k, n in zip(template, x.shape, strict=True))
+    part = Var(x.example[slices])
+    first = replace(i, static={"template": slices}, out=part, view=True)
+    static = {"shape": ()}
+    out = Var(part.example.reshape(()))
+    last = replace(i, primitive=TABLE["reshape"], args=(part,), static=static, out=out, view=True)
+    return [first, last], out
+
+
 def _exp_of_logarithm(i: Instruction, made: Made) -> Any:
     """exp(a - log(b)) -> exp(a) / b."""
     difference = _by(made, i.args[0], "subtract")
@@ -118,7 +152,8 @@ _POWERS = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal"}
 #: that has the result; or None where it does not apply.
 REWRITES: dict[str, Callable[[Instruction, Made], Any]] = {
     "multiply": _scaled,
-    "matmul": _sum_of_one_hot,
+    "getitem": _element,
+    "matmul": _product,
     "exp": _exp_of_logarithm,
     "power": _power,
 }
