@@ -20,7 +20,7 @@ def same(found: Any, expected: Any, rtol: float = 1e-12) -> None:
 
     A number may be a 0-d array, and a list a tuple: NumPy's own functions differ in that.
     """
-    if isinstance(expected, np.generic):
+    if isinstance(expected, np.generic) or isinstance(found, np.generic):
         expected, found = np.asarray(expected), np.asarray(found)
     sequences = isinstance(found, tuple | list) and isinstance(expected, tuple | list)
     assert type(found) is type(expected) or sequences, f"{type(found)} is not {type(expected)}"
@@ -44,17 +44,21 @@ def same(found: Any, expected: Any, rtol: float = 1e-12) -> None:
     assert_allclose(found, expected, rtol=rtol, atol=rtol * np.max(finite, initial=0.0))
 
 
+def _weights(shape: tuple[int, ...]) -> Array:
+    # No generator: the compiler would look for others wherever one is mentioned.
+    return 1.0 + 0.5 * np.cos(np.arange(np.prod(shape, dtype=int))).reshape(shape)
+
+
 def weighted(y: Any) -> Any:
     """Return a sum of all floating results with fixed weights, 0.0 for none."""
-    rng = np.random.default_rng(0)
     total: Any = 0.0
     for a in y if isinstance(y, tuple | list) else [y]:
         if isinstance(a, tuple | list):
             total = total + weighted(a)
         elif isinstance(a, Tensor) and a.dtype.kind in "fc":
-            total = total + np.sum(rng.uniform(0.5, 1.5, a.shape) * np.real(a))
+            total = total + np.sum(_weights(a.shape) * np.real(a))
             if a.dtype.kind == "c":
-                total = total + np.sum(rng.uniform(0.5, 1.5, a.shape) * np.imag(a))
+                total = total + np.sum(_weights(a.shape) * np.imag(a))
     return total
 
 

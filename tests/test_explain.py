@@ -5,6 +5,7 @@ import inspect
 import itertools
 import re
 import shutil
+import time
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
@@ -532,3 +533,31 @@ def test_what_many_parameters_go_into_has_one_box_beside_it():
     (box,) = [v for v in d.nodes if v.settings == "6 parameters"]
     assert box.label == "layers.0.weight … layers.2.bias"
     assert box.role == "parameter"
+
+
+def test_a_long_program_is_explained_in_a_time_that_grows_with_its_length():
+    @tg.compile
+    def f(x):
+        for _ in range(900):
+            x = np.tanh(x * 1.01)
+        return x
+
+    f(np.ones(3))
+    start = time.perf_counter()
+    assert f.explain().count(" = tanh(") == 1800
+    assert f.source().count(" = tanh(") == 900
+    assert len(tg.draw(f).description.nodes) == 1801
+    assert time.perf_counter() - start < 3.0  # some 0.1 s; 8 s where each name looks at each array
+
+
+def test_a_very_long_tape_is_cut_off():
+    @tg.compile
+    def f(x):
+        for _ in range(1500):
+            x = np.tanh(x * 1.01)
+        return x
+
+    f(np.ones(3))
+    rows = sections(f.explain())["As captured"]
+    assert rows[-1].strip() == "..."
+    assert len(rows) < 2100

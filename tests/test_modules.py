@@ -1008,3 +1008,62 @@ def test_numbers_too_large_for_the_dtype_are_refused() -> None:
     with pytest.raises(ValueError, match="weight"):
         model.load_state_dict({"weight": [[1e300], [1.0]], "bias": [0.0]})
     assert np.isfinite(model.weight.data).all()
+
+
+# --- dropout -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dropout_keeps_or_scales(dtype: Any) -> None:
+    x = np.arange(1.0, 1001.0, dtype=dtype).reshape(20, 50)
+    y = nn.Dropout(0.25, rng=0)(tg.tensor(x)).data
+    kept = y != 0
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y[kept], x[kept] / 0.75, rtol=1e-6)
+    assert 0.7 < kept.mean() < 0.8
+    u = np.random.default_rng(0).random(x.shape, dtype=dtype)
+    np.testing.assert_array_equal(kept, u >= 0.25)
+
+
+def test_dropout_draws_anew_and_not_in_evaluation() -> None:
+    dropout = nn.Dropout(rng=0)
+    x = tg.tensor(np.ones(100))
+    assert (dropout(x).data != dropout(x).data).any()
+    before = dropout.rng.bit_generator.state
+    assert dropout.eval()(x) is x
+    assert dropout.rng.bit_generator.state == before
+    dropout.train()
+    assert (dropout(x).data == 0).any()
+
+
+def test_dropout_of_probability_0_and_1() -> None:
+    x = tg.tensor(np.arange(1.0, 4.0))
+    never = nn.Dropout(0.0, rng=0)
+    before = never.rng.bit_generator.state
+    assert never(x) is x
+    assert never.rng.bit_generator.state == before
+    assert nn.Dropout(1, rng=0)(x).data.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_dropout_takes_arrays_and_lists_of_floats_alone() -> None:
+    assert isinstance(nn.Dropout(rng=0)(np.ones(3)), np.ndarray)
+    assert set(nn.Dropout(rng=0)([1.0] * 30).tolist()) == {0.0, 2.0}
+    with pytest.raises(TypeError, match="floating"):
+        nn.Dropout(rng=0)(np.arange(3))
+    for p in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match="probability"):
+            nn.Dropout(p)
+
+
+def test_dropout_gradient_is_the_mask() -> None:
+    x = tg.tensor(np.arange(1.0, 9.0), requires_grad=True)
+    y = nn.Dropout(0.5, rng=3)(x)
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, np.where(y.data != 0, 2.0, 0.0))
+    tg.gradcheck(lambda t: nn.Dropout(0.5, rng=3)(t) ** 2, [np.arange(1.0, 9.0)])
+
+
+def test_dropout_has_no_parameters_and_shows_its_probability() -> None:
+    dropout = nn.Dropout(0.3)
+    assert dropout.parameters() == []
+    assert repr(nn.Sequential(dropout)) == "Sequential(\n  (0): Dropout(p=0.3)\n)"

@@ -302,8 +302,7 @@ def test_gradients(step: Callable[..., Any], dtype: Any) -> None:
     for _ in range(5):
         twins()
         for p in twins.models[1].parameters():
-            if p.grad is not None:
-                held.append((p.grad, p.grad.copy()))
+            held += [] if p.grad is None else [(p.grad, p.grad.copy())]
         for g, numbers in held:
             assert (g == numbers).all(), "a gradient that somebody holds has changed"
     assert twins.compiled.captures <= 3
@@ -346,7 +345,7 @@ def _in_place_by_hand(model: Any, optimizer: Any) -> None:
 def _under_no_grad(model: Any, optimizer: Any) -> None:
     with tg.no_grad():
         for p in model.parameters():
-            p -= 0.1  # noqa: PLW2901  # in place, as the parameter knows
+            p -= 0.1
             p[..., 0] = 2.0
 
 

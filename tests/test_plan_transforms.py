@@ -8,7 +8,7 @@ import pytest
 from beside_eager import TOLERANCE, as_leaf, check, same
 
 import tinygrad_nn as tg
-from tinygrad_nn import tensor
+from tinygrad_nn import Tensor, tensor
 
 Array = np.ndarray
 _V = np.array([0.3, -0.2, 0.5])
@@ -62,7 +62,9 @@ TRANSFORMS: dict[str, Callable[[Any], Any]] = {
     "stop_gradient": tg.grad(lambda x: np.sum(x * tg.stop_gradient(x))),
     "no dependence": tg.grad(lambda x: np.sum(_V) + 0.0 * np.sum(x[:0])),
     "complex": lambda x: tg.vjp(lambda z: z * np.conj(z) * z, x + 1j * x)[1](x + 2j),
-    "Newton's step": lambda x: x - np.linalg.solve(tg.hessian(f)(x) + 9.0 * np.eye(3), tg.grad(f)(x)),
+    "Newton's step": lambda x: (
+        x - np.linalg.solve(tg.hessian(f)(x) + 9.0 * np.eye(3), tg.grad(f)(x))
+    ),
 }  # fmt: skip
 
 
@@ -81,11 +83,11 @@ def test_transforms_of_tensors(name: str) -> None:
     transform = TRANSFORMS[name]
 
     def step(x: Any) -> Any:
-        y = [a for a in tg.tree.flatten(transform(x)).leaves]
+        y = tg.tree.flatten(transform(x)).leaves
         total = sum(np.sum(np.real(a) ** 2) for a in y)
         if getattr(total, "requires_grad", False):
             total.backward()
-        return [getattr(a, "data", a) for a in y]
+        return [a.data if isinstance(a, Tensor) else a for a in y]
 
     draws = [[as_leaf(np.random.default_rng(k).uniform(0.2, 2.0, 3))] for k in range(3)]
     check(step, draws, 1e-11)

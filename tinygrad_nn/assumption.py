@@ -1,4 +1,4 @@
-"""Conditions on numbers that the engine's own code branches on: its checks of what it is given."""
+"""What the engine's own checks need of numbers: their truth, and their text in an error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from tinygrad_nn.dispatch import Dispatching
 from tinygrad_nn.graph import Node, _unusual, capturing
 
-__all__ = ["assume"]
+__all__ = ["assume", "shown"]
 
 
 def assume(condition: Any) -> bool:
@@ -26,3 +26,8 @@ def assume(condition: Any) -> bool:
         if isinstance(condition, Dispatching):
             return bool(capturing().assume(condition))
     return bool(condition)
+
+
+def shown(x: Any) -> Any:
+    """Return the numbers of `x`, for the text of an error, which ends a capture in any case."""
+    return getattr(x, "example", x)

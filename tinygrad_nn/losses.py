@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.activations import log_sigmoid
-from tinygrad_nn.assumption import assume
+from tinygrad_nn.assumption import assume, shown
 from tinygrad_nn.errors import LossError, ShapeError
 from tinygrad_nn.graph import Node
 from tinygrad_nn.rules.elementwise import cross_entropy_of_probability, relu, where
-from tinygrad_nn.rules.indexing import pick
+from tinygrad_nn.rules.indexing import ARRAY, getitem, pick
 from tinygrad_nn.rules.reduction import log_softmax, nll
 from tinygrad_nn.traced import Traced
 from tinygrad_nn.value import Value
@@ -227,13 +227,13 @@ def _ignored(
         return None
     ignored: npt.NDArray[Any] = indices == ignore_index
     if assume(((indices < 0) & ~ignored).any()):
-        found = getattr(indices, "example", indices)  # while a step is captured
+        found = shown(indices)
         raise _no_class(name, found[found != ignore_index], n_classes)
     return ignored if assume(ignored.any()) else None
 
 
 def _no_class(name: str, indices: npt.NDArray[Any], n_classes: int) -> IndexError:
-    indices = getattr(indices, "example", indices)  # while a step is captured
+    indices = shown(indices)
     wrong = indices[(indices < 0) | (indices >= n_classes)]
     return IndexError(
         f"{name}: label {wrong[0]} is not one of the {n_classes} classes 0 to {n_classes - 1}"
@@ -301,7 +301,8 @@ def _weights(name: str, weight: npt.ArrayLike, scores: Any) -> npt.NDArray[Any]:
             f"{weights.shape}"
         )
     if not assume((weights >= 0).all()):
-        raise LossError(f"{name}: weights must not be negative or nan, got {weights.tolist()}")
+        found = shown(weights).tolist()
+        raise LossError(f"{name}: weights must not be negative or nan, got {found}")
     return weights
 
 
@@ -327,7 +328,8 @@ def _nll(
         raise _no_class(name, indices, n_classes) from None
     if weight is not None:
         weights = _weights(name, weight, scores)
-        factors = weights[indices] if factors is None else factors * weights[indices]
+        each = getitem(weights, indices, template=(ARRAY,))
+        factors = each if factors is None else factors * each
     if factors is None:
         return _reduce(loss, reduction)
     # A class of weight 0 contributes nothing even where its logarithm is -inf.
@@ -447,7 +449,8 @@ def _smoothed(
     uniform = where(kept, -(scores * weights).sum(axis=-1), 0.0)
     loss = hard * (1.0 - label_smoothing) + uniform * (label_smoothing / scores.shape[-1])
     if reduction == "mean":
-        return loss.sum() / (weights[np.where(kept, indices, 0)] * kept).sum()
+        each = getitem(weights, np.where(kept, indices, 0), template=(ARRAY,))
+        return loss.sum() / (each * kept).sum()
     return _reduce(loss, reduction)
 
 
@@ -455,6 +458,7 @@ def _check_probabilities(message: str, x: Any) -> None:
     numbers = _array(x._seen() if isinstance(x, Node) else x)
     # nan passes: it is the computation's, and shows in the loss.
     if numbers.size and (assume(np.any(numbers < 0)) or assume(np.any(numbers > 1))):
+        numbers = shown(numbers)
         raise LossError(f"{message}, got {numbers.min():.6g} to {numbers.max():.6g}")
 
 

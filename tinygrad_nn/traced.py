@@ -18,8 +18,8 @@ from weakref import ref
 import numpy as np
 
 from tinygrad_nn.dispatch import PLAIN, Dispatching, dispatch_function, dispatch_ufunc
-from tinygrad_nn.errors import CaptureError
-from tinygrad_nn.graph import capturing
+from tinygrad_nn.errors import CaptureError, NotDifferentiableError
+from tinygrad_nn.graph import Node, capturing
 from tinygrad_nn.primitive import COMPOSITES, Primitive
 from tinygrad_nn.rules import complex as complex_parts
 from tinygrad_nn.rules import indexing, shape
@@ -125,7 +125,16 @@ class Traced(Dispatching):
         Its numbers in the run that is captured.
     """
 
-    __slots__ = ("__weakref__", "example", "family", "outside", "owner", "scalar", "variable", "weak")
+    __slots__ = (
+        "__weakref__",
+        "example",
+        "family",
+        "outside",
+        "owner",
+        "scalar",
+        "variable",
+        "weak",
+    )
 
     __array_priority__: ClassVar[float] = 900.0  # below Tensor, which takes it for an array
 
@@ -165,7 +174,7 @@ class Traced(Dispatching):
         self, function: np.ufunc, method: str, *inputs: Any, **keywords: Any
     ) -> Any:
         out = keywords.pop("out", (None,))
-        y = dispatch_ufunc(function, method, inputs, keywords)
+        y = _answer(dispatch_ufunc, function, method, inputs, keywords)
         return y if out[0] is None else _written(out[0], y)
 
     def __array_function__(
@@ -191,7 +200,7 @@ class Traced(Dispatching):
                 "Leave it outside the compiled function, or use a mask (np.where) of fixed shape",
             )
         out = keywords.pop("out", None)
-        y = dispatch_function(function, args, keywords)
+        y = _answer(dispatch_function, function, args, keywords)
         return y if out is None else _written(out, y)
 
     # --- what an array has ---------------------------------------------------------------------
@@ -349,9 +358,9 @@ _COMPUTE = (
     "array, collect its parts in a list and use np.stack; return what shall be read"
 )
 _COUNT = (
-    "In arithmetic use it as it is. Index an array instead of a list (np.take(array, i, axis=0)); loop a fixed number of times and "
-    "select with np.where; or pass the number as an argument of the compiled function, as a Python "
-    "int"
+    "In arithmetic use it as it is. Index an array instead of a list (np.take(array, i, axis=0)); "
+    "loop a fixed number of times and select with np.where; or pass the number as an argument of "
+    "the compiled function, as a Python int"
 )
 
 
@@ -363,6 +372,29 @@ def _mapped(function: Callable[[Traced], Any], item: Any) -> Any:
     if isinstance(item, dict):
         return {key: _mapped(function, value) for key, value in item.items()}
     return item
+
+
+def _answer(dispatch: Callable[..., Any], function: Any, *rest: Any) -> Any:
+    """Call NumPy's function by the table; what is not there is no error of eager execution."""
+    try:
+        return dispatch(function, *rest)
+    except NotDifferentiableError as error:
+        if _has_node(rest):
+            raise
+        reason = str(error).partition(". ")[0]
+    raise refusal(
+        f"np.{function.__name__}, called like this, is nothing that a replay could do: {reason}",
+        "Write it with functions that tensors can be given to, make it a primitive "
+        "(@tinygrad_nn.primitive), or leave it outside the compiled function",
+    )
+
+
+def _has_node(item: Any) -> bool:
+    if isinstance(item, tuple | list):
+        return any(map(_has_node, item))
+    if isinstance(item, dict):
+        return any(map(_has_node, item.values()))
+    return isinstance(item, Node)
 
 
 def _examples(item: Any) -> Any:

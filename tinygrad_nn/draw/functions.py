@@ -9,10 +9,8 @@ import numpy as np
 
 from tinygrad_nn.draw.describe import GRADIENTS, NUMBERS, collect, describe, outputs_of
 from tinygrad_nn.draw.drawing import Drawing
-from tinygrad_nn.draw.plans import describe_plan
 from tinygrad_nn.graph import Node
 from tinygrad_nn.nn.module import Module
-from tinygrad_nn.plan.compiled import Compiled
 from tinygrad_nn.scalar import Module as ScalarModule
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.value import Value
@@ -72,8 +70,12 @@ def draw(
     """
     if gradients not in GRADIENTS:
         raise ValueError(f"gradients must be one of {', '.join(GRADIENTS)}, got {gradients!r}")
-    if isinstance(output, Compiled):
-        return Drawing(describe_plan(output.plan), rankdir or "TB")
+    if callable(output):  # no graph: so what compiles is imported only for a function
+        from tinygrad_nn.draw.plans import describe_plan
+        from tinygrad_nn.plan.compiled import Compiled
+
+        if isinstance(output, Compiled):
+            return Drawing(describe_plan(output.plan), rankdir or "TB")
     names = None if model is None else _names(model)
     modules = {id(module): name for name, module in _modules(model) if name}
     return Drawing(describe(output, names, modules, gradients), rankdir or "LR")

@@ -69,6 +69,6 @@ class Dropout(Module):
         if x.dtype.kind != "f":
             raise TypeError(f"dropout needs floating numbers, got dtype {x.dtype}")
         single = x.dtype.itemsize <= 4
-        u = self.rng.random(x.shape, dtype=np.float32 if single else np.float64)
+        u: Any = self.rng.random(x.shape, dtype=np.float32 if single else np.float64)
         scale = 1.0 / (1.0 - self.p) if self.p < 1 else 0.0
         return x * ((u >= self.p).astype(x.dtype) * scale)

@@ -32,9 +32,14 @@ def annotated(plan: Plan) -> str:
     homes: dict[int, list[Var]] = {}  # by the piece of memory that they lie in
     for v, array in plan.memory.arrays.items():
         homes.setdefault(id(owner(array)), []).append(v)
+    meanings: dict[Any, tuple[str, str]] = {}  # many names stand for arrays at the same place
     for name in used:
         if name in plan.names:
-            kind, meaning = _meaning(plan, names, homes, plan.names[name])
+            item = plan.names[name]
+            key = _place(item) if isinstance(item, np.ndarray) else name
+            if key not in meanings:
+                meanings[key] = _meaning(plan, names, homes, item)
+            kind, meaning = meanings[key]
             if meaning:
                 groups.setdefault((kind, meaning), []).append(name)
     table = [(", ".join(members), *what) for what, members in groups.items()]
@@ -104,14 +109,15 @@ def _meaning(plan: Plan, names: Names, homes: Homes, item: Any) -> tuple[str, st
 
 def _array_meaning(plan: Plan, names: Names, homes: Homes, array: Any) -> str:
     """Say which variables an array holds: at the same place, transposed, or somewhere inside."""
+    here = _place(array)
     whole: list[Var] = []
     turned: list[Var] = []
     inside: list[Var] = []
     for v in homes.get(id(owner(array)), ()):
         other = plan.memory.arrays[v]
-        if _same(other, array):
+        if _place(other) == here:
             whole.append(v)
-        elif _same(other.T, array):
+        elif _place(other.T) == here:
             turned.append(v)
         elif v.is_result and names.has_own(v) and np.may_share_memory(other, array):
             inside.append(v)
@@ -125,11 +131,10 @@ def _array_meaning(plan: Plan, names: Names, homes: Homes, array: Any) -> str:
     return literal(array) or "to work in"
 
 
-def _same(a: Any, b: Any) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    mine, other = a.__array_interface__, b.__array_interface__
-    return bool(mine["data"][0] == other["data"][0] and a.strides == b.strides)
+def _place(array: Any) -> Any:
+    """Return where an array lies and how: equal for arrays that are always the same numbers."""
+    address = array.__array_interface__["data"][0]
+    return address, array.shape, array.strides, array.dtype
 
 
 def _listed(texts: list[str]) -> str:

@@ -104,7 +104,8 @@ def with_others(call: Callable[..., Any], places: list[Any], miss: Any) -> Calla
     every = ", ".join(f"a{k}" for k in range(len(places)))
     leaves = ", ".join(f"a{k}" for k, place in enumerate(places) if place is LEAF)
     tests = " or ".join(f"a{k} is not was{k} and differs(a{k}, was{k})" for k in others)
-    names = {"call": call, "miss": miss, "differs": differs}
+    names: dict[str, Any] = {"call": call, "miss": miss, "differs": differs}
     names |= {f"was{k}": places[k] for k in others}
     exec(f"def replay({every}):\n    return miss if {tests} else call({leaves})", names)
-    return names["replay"]  # type: ignore[return-value]  # which exec has put there
+    replay: Callable[..., Any] = names["replay"]
+    return replay

@@ -33,9 +33,9 @@ from tinygrad_nn.plan.scalars.recorder import Recorder, detached
 from tinygrad_nn.plan.surroundings import Change, Surroundings
 from tinygrad_nn.plan.tape import Assumption, Cell, Constant, Instruction, Parameter, Tape, Var
 from tinygrad_nn.primitive import Primitive
+from tinygrad_nn.rules import shape
 from tinygrad_nn.source_line import source_line
 from tinygrad_nn.tensor import Tensor, _constant
-from tinygrad_nn.rules import shape
 from tinygrad_nn.traced import Traced, check_fixed, refusal, unknown
 from tinygrad_nn.value import Value
 
@@ -95,6 +95,13 @@ def captured(function: Callable[..., Any], taken: Taken) -> Captured:
             rebuild, outputs = _run(function, taken, capture)
         if capture.refused is not None:
             raise capture.refused[0]
+        if capture.failed is not None:
+            raise CaptureError(
+                f"the function catches an error that other numbers would not raise "
+                f"({type(capture.failed).__name__}: {capture.failed}), and goes another way. Check "
+                f"the numbers outside the compiled function, or compile with fallback=True\n"
+                f"{capture.failed_in}"
+            )
         around.set_modes()
         tape = capture.tape([o.var for o in outputs])
         capture.states = {}
@@ -108,7 +115,7 @@ def captured(function: Callable[..., Any], taken: Taken) -> Captured:
         if capture.refused is None or not isinstance(error, Exception):
             raise
         refused, handled = capture.refused
-        if handled is not None and not isinstance(handled, CaptureError):
+        if handled is not None and handled is capture.failed:
             raise NotCaptured from error
         if refused is error:
             raise
@@ -155,8 +162,7 @@ def _check_changes(changes: list[Change]) -> None:
             f"the step itself changes {change.name} (from {_short(change.before)} to "
             f"{_short(change.now)}), which a replay would not do. Do it outside the compiled "
             f"function, with what that returns; or keep a number as a tensor, t = tensor(0.0), "
-            f"and change t.data"
-            + (f"\n{change.line}" if change.line else "")
+            f"and change t.data" + (f"\n{change.line}" if change.line else "")
         )
 
 
@@ -178,6 +184,9 @@ class Capture:
         # The first refusal, which the function may itself have caught, and the error that was being
         # handled then.
         self.refused: tuple[CaptureError, BaseException | None] | None = None
+        # The last error that a computation has raised, and where.
+        self.failed: Exception | None = None
+        self.failed_in: Any = None
         self.start = next_serial()
         self.errors = np.geterr()
         self.instructions: list[Instruction] = []
@@ -239,7 +248,12 @@ class Capture:
         if out is not None:
             static = {key: value for key, value in static.items() if key != "out"}
         examples = [a.example if a.__class__ is Traced else a for a in args]
-        example = primitive.forward(*examples, **static)
+        try:
+            example = primitive.forward(*examples, **static)
+        except Exception as error:
+            self.failed = error
+            self.failed_in = source_line()
+            raise
         if not any(a.__class__ is Traced for a in args):
             return example
         scalar = isinstance(example, np.generic)
@@ -248,7 +262,7 @@ class Capture:
         inputs = [a.variable if a.__class__ is Traced else _fixed(a) for a in args]
         var = Var(example)
         sources = [a for a, v in zip(args, inputs, strict=True) if _shares(v, example)]
-        errors = np.geterr()
+        errors: Any = np.geterr()
         self.instructions.append(
             Instruction(
                 primitive, tuple(inputs), static, var, source_line(), bool(sources),
@@ -270,8 +284,8 @@ class Capture:
             array = np.array(traced.example)
             array.flags.writeable = False  # a replay would not write to it
             self._pins[traced.variable] = array
-            same = np.array_equal(traced, array, equal_nan=array.dtype.kind in "fc")  # type: ignore[arg-type]  # handed on to Traced
-            self.assume(same)  # type: ignore[arg-type]  # the same
+            same: Any = np.array_equal(traced, array, equal_nan=array.dtype.kind in "fc")
+            self.assume(same)
         return self._pins[traced.variable]
 
     def drawn(
@@ -504,6 +518,7 @@ class Capture:
         return [self._output(leaf, found.get(leaf) if found else None) for leaf in leaves]
 
     def _output(self, leaf: Any, number: Any) -> Output:
+        make: Callable[[Any], Any]
         if number is not None:
             make = _number if leaf.primitive is detached else _value
             if number.__class__ is not Traced:
@@ -553,7 +568,7 @@ class Capture:
     def commit(self, writes: list[tuple[Cell, Any]]) -> None:
         """Leave behind what the captured run has computed."""
         for cell, var in writes:
-            array = None if var is None else var.example
+            array: Any = None if var is None else var.example
             have = cell.get()
             if isinstance(cell, Gradient | Lent) or have is None:
                 cell.set(None if array is None else array.copy())
@@ -619,7 +634,9 @@ def _holder(traced: ref[Traced]) -> str:
                 return f"a {type(r).__name__} of {len(r)} elements outside the function"
             if isinstance(r, dict):
                 key = next((k for k, v in r.items() if any(v is item for item in items)), None)
-                owner = next((o for o in gc.get_referrers(r) if getattr(o, "__dict__", 0) is r), None)
+                owner = next(
+                    (o for o in gc.get_referrers(r) if getattr(o, "__dict__", 0) is r), None
+                )
                 if owner is not None:
                     return f"the attribute {type(owner).__name__}.{key}"
                 return f"a dict, under the key {key!r},"

@@ -20,9 +20,11 @@ class Data(Cell):
     tensor: Node
 
     def get(self) -> Any:
+        """Return the array that is there now, None if there is none."""
         return self.tensor._value
 
     def set(self, array: Any) -> None:
+        """Put an array there."""
         self.tensor._value = array
 
     def __str__(self) -> str:
@@ -36,10 +38,12 @@ class Gradient(Cell):
     tensor: Node
 
     def get(self) -> Any:
+        """Return the array that is there now, None if there is none."""
         g = self.tensor._grad
         return g.array if g.__class__ is Pending else g
 
     def set(self, array: Any) -> None:
+        """Put an array there."""
         self.tensor._grad = array
 
     def __str__(self) -> str:
@@ -68,9 +72,11 @@ class Kept(Cell):
     k: int
 
     def get(self) -> Any:
+        """Return the array that is there now, None if there is none."""
         return self.part.state[self.k] if self.k < len(self.part.state) else None
 
     def set(self, array: Any) -> None:
+        """Put an array there."""
         state = list(self.part.state)
         state[self.k : self.k + 1] = [array]
         self.part.state = tuple(state)
@@ -88,6 +94,7 @@ class Option(Cell):
     dtype: Any
 
     def get(self) -> Any:
+        """Return the array that is there now, None if there is none."""
         return np.asarray(self.group[self.key], self.dtype)
 
     def __str__(self) -> str:
@@ -102,6 +109,7 @@ class Variable(Cell):
     array: Any
 
     def get(self) -> Any:
+        """Return the array that is there now, None if there is none."""
         return self.array
 
     def __str__(self) -> str:

@@ -25,8 +25,8 @@ from tinygrad_nn.plan.draws import drawing
 from tinygrad_nn.plan.explain import About, Change, Text, explanation
 from tinygrad_nn.plan.names import arguments_of
 from tinygrad_nn.plan.passes import PASSES
-from tinygrad_nn.plan.scalars.recorder import NoGain
 from tinygrad_nn.plan.reasons import Reasons
+from tinygrad_nn.plan.scalars.recorder import NoGain
 
 __all__ = ["Compiled", "compile"]
 
@@ -61,9 +61,9 @@ class Compiled:
 
     def __reduce__(self) -> Any:
         raise TypeError(
-            f"cannot pickle the compiled function {self.__name__}: its plans refer to the arrays of "
-            f"this process. Pickle the function itself, {self.__name__}.function, and compile it "
-            f"where it is loaded"
+            f"cannot pickle the compiled function {self.__name__}: its plans refer to the arrays "
+            f"of this process. Pickle the function itself, {self.__name__}.function, and "
+            f"compile it where it is loaded"
         )
 
     def __copy__(self) -> Compiled:
@@ -98,7 +98,9 @@ class Compiled:
         for reason in self._no_gain.values():
             raise CaptureError(f"{name} stays eager: {reason}")
         if self._eager:
-            raise CaptureError(f"{name} runs eagerly, for it could not be captured: {self._refusal}")
+            raise CaptureError(
+                f"{name} runs eagerly, for it could not be captured: {self._refusal}"
+            )
         raise CaptureError(
             f"{name} has not been captured yet, which its first call does; call it once, with "
             f"arguments of the kind that it is meant for"
@@ -189,10 +191,8 @@ class Compiled:
         result = self._replayed(key, taken)
         if result is not MISS:
             return result
-        if _captures.acquire(blocking=False):
-            waited = False
-        else:  # another thread captures, and may have had stand-ins where plans found a difference
-            waited = _captures.acquire()
+        # Another thread that captures may have had stand-ins where plans found a difference.
+        waited = not _captures.acquire(blocking=False) and _captures.acquire()
         try:
             result = self._replayed(key, taken) if waited else MISS
             return self._capture(key, taken, args, keywords) if result is MISS else result
@@ -241,6 +241,7 @@ class Compiled:
             earlier, tape = tape, change(tape)
             changes.append(Change.by(change, earlier, tape))
         places = None if keywords else positional(args)
+        found.capture.commit(found.tape.writes)
         plan = build(found, tape, taken.leaves, places is not None)
         plan.around = found.capture.around
         if places is not None:
@@ -252,7 +253,6 @@ class Compiled:
             plan.run = drawing(plan.run, generators, MISS)
         arguments = arguments_of(self.function, taken)
         plan.about = About(self.function, arguments, found.capture, changes)
-        found.capture.commit(found.tape.writes)
         self._keep(key, plan)
         self._reasons.note(arguments, taken, before)
         if self.captures == self.cache_size + 1:
@@ -283,8 +283,9 @@ def _check_function(function: Any) -> None:
     )  # fmt: skip
     if any(test(function) for test in deferred):
         raise TypeError(
-            f"{getattr(function, '__name__', function)} is a generator or coroutine function, whose "
-            f"body runs after a call of it has returned: compile the function that does one step"
+            f"{getattr(function, '__name__', function)} is a generator or coroutine function, "
+            f"whose body runs after a call of it has returned: compile the function that does one "
+            f"step"
         )
 
 
@@ -301,7 +302,7 @@ def _warn(text: str) -> None:
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def compile(  # noqa: A001  # PyTorch's name; Python's own is not used here
+def compile(  # PyTorch's name; Python's own is not used here
     function: Callable[..., Any] | None = None, /, *, fallback: bool = False, cache_size: int = 16
 ) -> Any:
     """Capture a step once, and replay it as straight-line NumPy calls into buffers made once.

@@ -20,7 +20,16 @@ from tinygrad_nn.graph import Node
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.traced import Traced, refusal
 
-__all__ = ["METHODS", "Draws", "Source", "drawing", "is_generator", "is_source", "sources", "stand_in"]
+__all__ = [
+    "METHODS",
+    "Draws",
+    "Source",
+    "drawing",
+    "is_generator",
+    "is_source",
+    "sources",
+    "stand_in",
+]
 
 #: Draws that can be written into an array, and how others follow from them.
 _INTO: dict[str, tuple[str, Callable[..., Any] | None]] = {
@@ -107,7 +116,7 @@ class Draws:
     def _draw(self, method: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if keywords.pop("out", None) is not None:
             raise refusal(
-                f"{self._name}.{method}(out=) writes into an array that a replay would not write to",
+                f"{self._name}.{method}(out=) writes into an array, which a replay would not do",
                 "Leave `out` away, and use what is returned",
             )
         args = tuple(map(_numbers, args))
@@ -137,7 +146,7 @@ class Draws:
 
 def _numbers(a: Any) -> Any:
     if isinstance(a, Node):
-        a = a.data
+        a = a._seen()
     if isinstance(a, list | tuple) and any(isinstance(v, Node | Traced) for v in a):
         raise CaptureError(
             "a list or tuple of captured numbers is given to a generator: give it one array "
@@ -154,7 +163,6 @@ def _calling(
     find: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any], shape: Any
 ) -> Callable[..., Any]:
     """Return a function of the captured arguments that draws."""
-
     # What the captured run has drawn from must not be kept alive by its program.
     args = tuple(_hole if a.__class__ is Traced else a for a in args)
     keywords = {k: _hole if a.__class__ is Traced else a for k, a in keywords.items()}

@@ -19,6 +19,7 @@ import types
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,8 @@ _LIBRARIES = tuple(
     os.path.dirname(os.path.abspath(file)) + os.sep for file in (np.__file__, os.__file__)
 )
 _PACKAGE = __name__.partition(".")[0]
+#: Where the networks of scalars are: lists of neurons, which are lists of Values.
+_SCALARS = f"{_PACKAGE}.scalar"
 _INSTALLED = tuple(sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib"))
 
 #: Up to so many elements of a container are compared one by one; more, by their number alone.
@@ -123,7 +126,12 @@ _WRITE: dict[str, Callable[[Any, Any, Any], None]] = {
     "cell": lambda cell, _, value: setattr(cell, "cell_contents", value),
     "inherited": lambda owner, key, _: vars(owner).pop(key, None),
 }
-_SOURCE = {"item": "{}[{!r}]", "attribute": "{}.{}", "cell": "{}.cell_contents", "inherited": "{}.{}"}
+_SOURCE = {
+    "item": "{}[{!r}]",
+    "attribute": "{}.{}",
+    "cell": "{}.cell_contents",
+    "inherited": "{}.{}",
+}
 
 
 class Box(NamedTuple):
@@ -152,7 +160,7 @@ class Box(NamedTuple):
             items[:] = self.before
         else:
             items.clear()
-            getattr(items, "update", getattr(items, "extend", None))(self.before)
+            (items.extend if isinstance(items, deque) else items.update)(self.before)
 
 
 class Change(NamedTuple):
@@ -259,7 +267,9 @@ class Surroundings:
             self._stack.append((value, f"default {k} of {f.__name__}"))
         if f.__defaults__ and any(map(_is_varying, f.__defaults__)):
             self._inner.append(
-                Place(f, "__defaults__", "attribute", f"the defaults of {f.__name__}", f.__defaults__)
+                Place(
+                    f, "__defaults__", "attribute", f"the defaults of {f.__name__}", f.__defaults__
+                )
             )
         if f.__kwdefaults__:
             self._stack.append((f.__kwdefaults__, f"the defaults of {f.__name__}"))
@@ -302,6 +312,8 @@ class Surroundings:
         if wrapped is not None:
             self._stack.append((wrapped, name))
         kind = type(item)
+        if kind.__module__ == _SCALARS:
+            self._stack += [(value, f"{name}.{key}") for key, value in vars(item).items()]
         if kind.__module__.partition(".")[0] in (_PACKAGE, "numpy"):
             return
         name = name or kind.__name__
@@ -385,7 +397,7 @@ class Surroundings:
         known: dict[int, Any] = {}
 
         def of(value: Any, name: str) -> Any:
-            if value.__class__ is tuple or hasattr(value, "_fields"):
+            if isinstance(value, tuple):
                 parts = [of(v, f"{name}[{k}]") for k, v in enumerate(value)]
                 if not any(map(operator.is_not, parts, value)):
                     return value
@@ -426,8 +438,8 @@ class Surroundings:
     def _changed_boxes(self, boxes: list[tuple[Box, Any]]) -> Iterator[Change]:
         for box, before in boxes:
             if box.has_changed(before):
-                counts = [f"{len(items)} elements" for items in (before, box.items)]
-                yield Change(box.name, *counts, self._mutated(box.name))
+                was, is_ = (f"{len(items)} elements" for items in (before, box.items))
+                yield Change(box.name, was, is_, self._mutated(box.name))
 
     def _mutated(self, name: str) -> SourceLine | None:
         """Return the first line that changes a container of this name in place, as it seems."""
@@ -435,7 +447,9 @@ class Surroundings:
         for code in _with_inner(self.codes):
             found: dict[int, set[Any]] = {}
             for line, is_store, argument in _operations(code):
-                found.setdefault(line, set()).add("[]=" if is_store and argument == "" else argument)
+                found.setdefault(line, set()).add(
+                    "[]=" if is_store and argument == "" else argument
+                )
             for line, words in found.items():
                 if last in words and words & _MUTATORS:
                     return SourceLine(code.co_filename, line, code.co_name, None)
@@ -519,10 +533,19 @@ class Surroundings:
             found = place.source(names(place.owner, "at"))
             row = f"{found} is not {names(place.value, 'was')}"
             if isinstance(place.value, _PLAIN):
-                row = f"({row} and {names(differs, 'differs')}({found}, {names(place.value, 'was')}))"
+                row = (
+                    f"({row} and {names(differs, 'differs')}({found}, {names(place.value, 'was')}))"
+                )
             rows.append(row)
-        for box, before in self._before:
-            rows.append(f"({self._box_condition(box, before, names)})")
+        plain = [pair for pair in self._before if _is_compared_by_identity(*pair)]
+        if len(plain) > 1:  # at once, which takes a tenth of the time
+            boxes = ", ".join(names(box.items, "box") for box, _ in plain)
+            changed = names(partial(_any_changed, plain), "any_changed")
+            was = names([before for _, before in plain], "was")
+            rows.append(f"([{boxes}] != {was} and {changed}())")
+        for pair in self._before:
+            if len(plain) < 2 or not any(pair is other for other in plain):
+                rows.append(f"({self._box_condition(*pair, names)})")
         if self._modules:
             rows.append(
                 f"({names(changes, 'changes')}[0] != {names(self._seen, 'seen')}[0] and "
@@ -535,9 +558,11 @@ class Surroundings:
 
     def _box_condition(self, box: Box, before: Any, names: Callable[[Any, str], str]) -> str:
         items, count = names(box.items, "box"), len(before)
+        changed = names(partial(box.has_changed, before), "has_changed")
+        if _is_compared_by_identity(box, before):
+            return f"{items} != {names(before, 'was')} and {changed}()"
         if count > _COMPARED:
             return f"len({items}) != {count}"
-        changed = names(functools.partial(box.has_changed, before), "has_changed")
         if not isinstance(box.items, list):
             return f"{changed}()"
         if count <= _FEW:
@@ -570,7 +595,9 @@ class Surroundings:
                 if differs(now.get(key, _missing), before.get(key, _missing))
             ]
         found += [
-            f"{name}.requires_grad" for t, b, name in self.tensors.values() if t.requires_grad is not b
+            f"{name}.requires_grad"
+            for tensor, before, name in self.tensors.values()
+            if tensor.requires_grad is not before
         ]
         return found
 
@@ -592,6 +619,16 @@ _ENTER: tuple[tuple[Any, Callable[[Surroundings, Any, str], None]], ...] = (
 
 #: What every optimizer has; a capture makes its own conditions of it.
 _OPTIMIZERS = frozenset({"defaults", "param_groups", "_parts", "_idle", "_pieces"})
+
+
+def _is_compared_by_identity(box: Box, before: Any) -> bool:
+    """Whether ``==`` of the lists is true for the same elements, and false for others."""
+    kinds = {type(value).__eq__ for value in before}
+    return isinstance(box.items, list) and len(before) <= _ENTERED and kinds <= {object.__eq__}
+
+
+def _any_changed(pairs: list[tuple[Box, Any]]) -> bool:
+    return any(box.has_changed(before) for box, before in pairs)
 
 
 def _copied(items: Any) -> Any:
@@ -641,7 +678,7 @@ def _names_in(code: types.CodeType) -> frozenset[str]:
 
 @functools.lru_cache(1024)
 def _globals_in(code: types.CodeType) -> tuple[str, ...]:
-    found = {}
+    found: dict[str, None] = {}
     for c in _with_inner([code]):
         for instruction in dis.get_instructions(c):
             if "GLOBAL" in instruction.opname or "_NAME" in instruction.opname:

@@ -328,13 +328,22 @@ def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     return y
 
 
+def _truth(condition: Any) -> Any:
+    """Return a condition as a mask, by Python's rules for numbers."""
+    condition = shaped(condition)
+    if getattr(condition, "requires_grad", False):
+        return np.asarray(condition, dtype=bool)  # which says that this would drop the gradient
+    return astype(condition, dtype=np.dtype(bool))
+
+
 @implements(np.piecewise)
 def _piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
     x = shaped(x)
-    alone = np.ndim(condlist) == 0 or (np.ndim(condlist[0]) == 0 and x.ndim)
-    conditions = [np.asarray(c, dtype=bool) for c in ([condlist] if alone else condlist)]
+    several = isinstance(condlist, list | tuple) or np.ndim(condlist) > 0
+    alone = not several or (np.ndim(condlist[0]) == 0 and x.ndim)
+    conditions = [_truth(c) for c in ([condlist] if alone else condlist)]
     if len(funclist) == len(conditions) + 1:
-        conditions.append(~np.any(conditions, axis=0))
+        conditions.append(~np.any(np.stack(conditions), axis=0))
     if len(funclist) != len(conditions):
         raise ValueError(
             f"piecewise: {len(conditions)} condition(s) need as many functions, or one more for "
