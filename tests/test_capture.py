@@ -1330,6 +1330,44 @@ def test_an_error_in_a_replay_is_the_functions_own() -> None:
     assert f.captures == 1
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda box, x: box["items"].append(x * 2.0),
+        lambda box, x: box["items"].append(1.0),
+        lambda box, x: box.update(x=x * 2.0),
+        lambda box, x: box.update(new=None),
+        lambda box, x: box["items"].clear(),
+    ],
+)
+def test_containers_among_the_arguments_are_not_changed(change: Any) -> None:
+    def step(box: Any) -> Any:
+        change(box, box["x"])
+        return box["x"] + 1.0
+
+    box = {"x": np.ones(2), "items": [np.zeros(1), 2.0]}
+    with pytest.raises(CaptureError, match="among its arguments"):
+        tg.compile(step)(box)
+    assert len(box) == 2
+    assert len(box["items"]) == 2
+
+
+def test_values_as_arguments() -> None:
+    def step(v: Any, w: Any) -> Any:
+        v.grad = w.grad = 0.0
+        y = v
+        for k in range(40):
+            y = (y * w + k / 40).tanh()
+        y.backward()
+        return y
+
+    f = tg.compile(step)
+    for k in range(3):
+        a, b, c, d = (tg.Value(0.1 * (k + n % 2)) for n in range(4))
+        assert f(a, b).data == pytest.approx(step(c, d).data, rel=1e-12)
+        assert (a.grad, b.grad) == pytest.approx((c.grad, d.grad), rel=1e-12)
+
+
 def inverse_or_zero(x: Any) -> Any:
     try:
         return np.linalg.inv(x)

@@ -19,6 +19,7 @@ from test_primitives import about, quiet
 import tinygrad_nn as tg
 from tinygrad_nn import tensor
 from tinygrad_nn.errors import CaptureError
+from tinygrad_nn.plan.memory import _SAFE
 from tinygrad_nn.primitive import REAL
 from tinygrad_nn.rules import TABLE
 
@@ -186,6 +187,21 @@ def test_outer_leaves(name: str) -> None:
                             b, a, rtol=1e-12, atol=1e-12 * np.max(np.abs(a), initial=1.0)
                         )
             assert compiled.captures == 1
+
+
+@pytest.mark.parametrize("name", sorted(_SAFE & set(TABLE)))
+def test_what_may_be_computed_in_place(name: str) -> None:
+    """The result may be written over any argument of its shape, as the layout of memory does."""
+    for sample in samples(TABLE[name]):
+        y = np.asarray(sample.forward())
+        for i in sample.floating:
+            if sample.args[i].shape != y.shape or sample.args[i].dtype != y.dtype:
+                continue
+            if i != (1 if name == "keep" else 0):
+                continue
+            with about(sample):
+                args = [np.copy(a) if j == i else a for j, a in enumerate(sample.args)]
+                np.testing.assert_array_equal(sample.forward(*args, out=args[i]), y)
 
 
 # --- compositions --------------------------------------------------------------------------------

@@ -117,6 +117,21 @@ def test_of_an_outer_parameter() -> None:
     assert compiled.captures == 1
 
 
+def test_of_an_outer_constant() -> None:
+    """A tensor outside that requires no gradient is read at each call, too."""
+    c = tensor(np.array([0.5, -1.0, 2.0]))
+    transforms = [
+        lambda: tg.grad(f)(c), lambda: tg.hvp(f, c, c), lambda: tg.jvp(f, (c,), (c,)),
+        lambda: tg.vjp(np.sin, c)[1](c),
+    ]  # fmt: skip
+    for transform in transforms:
+        compiled = tg.compile(transform)
+        for k in range(3):
+            c.data = np.cos(c.data + k)
+            same(compiled(), transform())
+        assert compiled.captures == 1
+
+
 def test_create_graph() -> None:
     def step(x: Any) -> Any:
         y = np.sum(np.sin(x) * x)

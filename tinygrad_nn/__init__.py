@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from tinygrad_nn.doctor import doctor
     from tinygrad_nn.draw import Drawing, draw, draw_dot, make_dot, trace
     from tinygrad_nn.gradcheck import GradcheckReport, check_grads, gradcheck
-    from tinygrad_nn.plan.compiled import compile  # noqa: A004  # PyTorch's name
+    from tinygrad_nn.plan.compiled import compile  # PyTorch's name
 
 __version__ = "0.1.0"
 

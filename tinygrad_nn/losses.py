@@ -303,7 +303,7 @@ def _weights(name: str, weight: npt.ArrayLike, scores: Any) -> npt.NDArray[Any]:
     if not assume((weights >= 0).all()):
         found = shown(weights).tolist()
         raise LossError(f"{name}: weights must not be negative or nan, got {found}")
-    return weights
+    return weights  # type: ignore[no-any-return]  # Any to mypy
 
 
 def _nll(

@@ -231,7 +231,7 @@ class Optimizer:
         for i, group in enumerate(self.param_groups):
             gradients = {id(p): p.grad for p in group["params"]}
             if not self._fits(i, gradients):
-                self._arrange(i, lambda p, g=gradients: g[id(p)] is not None)
+                self._arrange(i, {id(p) for p in group["params"] if gradients[id(p)] is not None})
             options = _Options(group, capture)
             for part in self._parts[i]:
                 parts = part.parameters
@@ -270,20 +270,20 @@ class Optimizer:
             gathered.append((part, g))
         return gathered
 
-    def _arrange(
-        self, i: int, moves: Callable[[Tensor], bool] = lambda p: p.grad is not None
-    ) -> None:
+    def _arrange(self, i: int, moving: set[int] | None = None) -> None:
         """Make the parts of group `i` anew, and carry over what was kept for each parameter.
 
-        `moves` tells which parameters have a gradient.
+        `moving` are the identities of the parameters that have a gradient, found out by default.
         """
         for part in self._parts[i]:
             self._pieces.update(part.split())
         params = self.param_groups[i]["params"]
-        self._idle[i] = [p for p in params if not moves(p)]
+        if moving is None:
+            moving = {id(p) for p in params if p.grad is not None}
+        self._idle[i] = [p for p in params if id(p) not in moving]
         kinds: dict[Any, list[Tensor]] = {}
         for p in params:  # what has another dtype, or has not been updated yet, goes by itself
-            if moves(p):
+            if id(p) in moving:
                 kinds.setdefault((p.dtype, bool(self._pieces.get(p))), []).append(p)
         parts = self._parts[i] = []
         for (_, started), members in kinds.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any, ClassVar, final
 
 import numpy as np

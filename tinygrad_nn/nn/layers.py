@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from tinygrad_nn.activations import ACTIVATIONS, Activation
 from tinygrad_nn.activations import activation as named_activation
-from tinygrad_nn.dispatch import Dispatching
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.flat import flatten
 from tinygrad_nn.graph import Node
@@ -18,6 +17,7 @@ from tinygrad_nn.nn.init import Initializer, initializer
 from tinygrad_nn.nn.module import Module
 from tinygrad_nn.rules.linalg import linear
 from tinygrad_nn.tensor import Tensor
+from tinygrad_nn.traced import Traced
 
 if TYPE_CHECKING:
     from tinygrad_nn.nn.init import RNG
@@ -105,7 +105,7 @@ class _Dense(Module):
 
 def _plain(x: Any, dtype: Any) -> Any:
     """Make an array of plain data; a list of nodes is joined, so that no gradient is lost."""
-    if x.__class__ is np.ndarray or isinstance(x, Dispatching):
+    if x.__class__ is np.ndarray or x.__class__ is Traced:
         return x if x.dtype is dtype else x.astype(dtype, copy=False)
     if isinstance(x, list | tuple) and any(isinstance(item, Node) for item in x):
         return np.stack(x)

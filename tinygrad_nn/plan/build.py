@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tinygrad_nn.graph import Node, Pending, next_serial
+from tinygrad_nn.graph import Pending, next_serial
 from tinygrad_nn.plan.blocks import Chain, blocks, chains
 from tinygrad_nn.plan.capture import Captured
 from tinygrad_nn.plan.cells import (
@@ -21,8 +21,9 @@ from tinygrad_nn.plan.cells import (
     Option,
     Variable,
 )
+from tinygrad_nn.plan.draws import is_generator
 from tinygrad_nn.plan.emit import condition, lines
-from tinygrad_nn.plan.memory import Memory, same_place, arrange
+from tinygrad_nn.plan.memory import Memory, arrange, same_place
 from tinygrad_nn.plan.scalars.lending import Lent
 from tinygrad_nn.plan.tape import Cell, Instruction, Parameter, Tape, Var
 from tinygrad_nn.tensor import Tensor
@@ -85,9 +86,8 @@ class Plan:
         self.run: Callable[..., Any] = names["run"]
         self.n_args = names["n_args"]
         self._file = code.co_filename
-        rows = source.splitlines()
-        lines = [n for n, row in enumerate(source.splitlines(), 1) if row.strip() == _WRITES]
-        self._first_write = dict(zip(("call", "run"), lines, strict=True))
+        marks = [n for n, row in enumerate(source.splitlines(), 1) if row.strip() == _WRITES]
+        self._first_write = dict(zip(("call", "run"), marks, strict=True))
 
     def has_written(self, error: BaseException) -> bool:
         """Whether an error came after the replay had begun to change what is outside."""
@@ -128,7 +128,9 @@ class _Program:
 
     def of(self, a: Any) -> str:
         if a.__class__ is Var:
-            return self.local.get(a) or self(self.memory.arrays[a], _PREFIX.get(type(a.origin), "b"))
+            return self.local.get(a) or self(
+                self.memory.arrays[a], _PREFIX.get(type(a.origin), "b")
+            )
         plain = a.__class__ in (int, bool) or (a.__class__ is float and math.isfinite(a))
         return repr(a) if plain else self(a, "k")
 
@@ -210,9 +212,11 @@ def _kinds(p: _Program, leaves: list[Any]) -> str:
     """Return the condition that arguments are not of the kinds that the plan is for."""
     conditions = []
     for k, leaf in enumerate(leaves):
-        if not isinstance(leaf, Node | np.ndarray):
-            continue  # must be the very same object
+        if is_generator(leaf):
+            continue  # which must be the very same object
         conditions.append(f"x{k}.__class__ is not K{k}")
+        if not isinstance(leaf, Tensor | np.ndarray):
+            continue
         shape = p.names.setdefault(f"shape{k}", leaf.shape)
         dtype = p.names.setdefault(f"dtype{k}", leaf.dtype)
         assert shape is not dtype
@@ -294,7 +298,9 @@ def _adopt(cell: Cell, array: Any) -> None:
 
 def _instruction(p: _Program, i: Instruction) -> list[str]:
     if i.out in p.memory.copies:
-        return [f"{p(np.copyto)}({p(target, 'b')}, {p.of(v)})" for target, v in p.memory.copies[i.out]]
+        return [
+            f"{p(np.copyto)}({p(target, 'b')}, {p.of(v)})" for target, v in p.memory.copies[i.out]
+        ]
     if p.array(i.out) is not None:
         if i.view:
             return []  # it was made when memory was laid out
@@ -362,5 +368,3 @@ def _returned(p: _Program, captured: Captured, tape: Tape) -> str:
         return values[0]
     results = f"iter(({''.join(f'{v}, ' for v in values)}))"
     return f"{p(captured.rebuild, 'rebuild')}({results})"
-
-

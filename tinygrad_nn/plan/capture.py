@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import operator
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -133,7 +134,20 @@ def _run(
         capture.pairs = [(j, k, a is b) for (j, a), (k, b) in combinations(nodes, 2)]
         args, keywords = taken.rebuild(iter(stand_ins))
         result = take_apart(function(*args, **keywords), keep=capture.is_outside)
+        _check_arguments(take_apart((args, keywords)), taken, stand_ins)
         return result.rebuild, capture.outputs(result.leaves)
+
+
+def _check_arguments(now: Taken, before: Taken, stand_ins: list[Any]) -> None:
+    """Refuse a function that has put something into a list or dict among its arguments."""
+    arrays = [s for s in stand_ins if s.__class__ is not Draws]
+    same = len(now.leaves) == len(arrays) and not any(map(operator.is_not, now.leaves, arrays))
+    if same and (now.key == before.key or len(arrays) < len(stand_ins)):
+        return
+    raise CaptureError(
+        "the step itself changes a list or dict among its arguments, which a replay would not do. "
+        "Return what shall be kept, and put it there outside the compiled function"
+    )
 
 
 def _check_sources(around: Surroundings, origins: list[Source]) -> None:

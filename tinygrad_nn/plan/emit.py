@@ -175,21 +175,22 @@ def _negative(i: Instruction, out: str, names: Names) -> list[str]:
     return [f"{names(np.multiply)}({names.of(x)}, {number(-1, [x], names)}, {out})"]
 
 
-def _limited(x: Any, lo: Any, hi: Any, i: Instruction, out: str, names: Names) -> list[str]:
+def _limited(args: Any, i: Instruction, out: str, names: Names) -> list[str]:
     """Write a limit to [lo, hi] as NumPy's own ufunc, of which np.clip is a slow wrapper.
 
     So is np.maximum of an array and a number: three times as slow.
     """
-    lo, hi = (_operand(a, i, names) for a in (lo, hi))
+    x, *limits = args
+    lo, hi = (_operand(a, i, names) for a in limits)
     return [f"{names(clip_ufunc, 'clip')}({names.of(x)}, {lo}, {hi}, {out})"]
 
 
 def _relu(i: Instruction, out: str, names: Names) -> list[str]:
-    return _limited(i.args[0], 0.0, math.inf, i, out, names)
+    return _limited((i.args[0], 0.0, math.inf), i, out, names)
 
 
 def _clip(i: Instruction, out: str, names: Names) -> list[str]:
-    return _limited(*i.args, i, out, names)
+    return _limited(i.args, i, out, names)
 
 
 def _maximum(i: Instruction, out: str, names: Names) -> list[str]:
@@ -203,9 +204,10 @@ def _minimum(i: Instruction, out: str, names: Names) -> list[str]:
 def _one_limit(i: Instruction, out: str, names: Names, limits: Callable[..., Any]) -> list[str]:
     for x, n in (i.args, i.args[::-1]):
         number = constant_number(n)
-        if number is not None and number == number and x.__class__ is Var:
-            if x.dtype.kind == "f" and (x.dtype, x.shape) == (i.out.dtype, i.out.shape):
-                return _limited(*limits(x, n), i, out, names)
+        if number is None or number != number or x.__class__ is not Var:
+            continue
+        if x.dtype.kind == "f" and (x.dtype, x.shape) == (i.out.dtype, i.out.shape):
+            return _limited(limits(x, n), i, out, names)
     return _call(i, out, names)
 
 
@@ -230,7 +232,11 @@ def _keep(i: Instruction, out: str, names: Names) -> list[str]:
     if x.dtype.itemsize > 8 or any(a is None for a in arrays):
         return _call(i, out, names)
     bits = names.scratch(arrays[2], integer)  # in one step, NumPy would convert it in a buffer
-    mask, numbers, target = arrays[0].view(np.int8), arrays[1].view(integer), arrays[2].view(integer)
+    mask, numbers, target = (
+        arrays[0].view(np.int8),
+        arrays[1].view(integer),
+        arrays[2].view(integer),
+    )
     return [
         f"{names(np.copyto)}({names(bits, 'bits')}, {names(mask, 'v')})",
         f"{names(np.negative)}({names(bits)}, {names(bits)})",

@@ -11,9 +11,7 @@ __all__ = ["one_hot_within", "pick_within", "within"]
 #: Whether all of some integers are from 0 to n - 1.
 within = Primitive(lambda x, *, n: np.asarray(((x >= 0) & (x < n)).all()), name="within")
 #: The element of each row at a label that is within the row.
-pick_within = Primitive(
-    lambda x, labels: x[np.arange(len(x)), labels], name="pick_within"
-)
+pick_within = Primitive(lambda x, labels: x[np.arange(len(x)), labels], name="pick_within")
 #: `one_hot` of labels that are within the new axis.
 one_hot_within = Primitive(
     lambda labels, *, length, value, dtype: np.where(

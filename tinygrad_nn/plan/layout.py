@@ -44,8 +44,6 @@ def column_major(tape: Tape) -> set[Var]:
         if i.primitive.name == "concatenate" and i.static.get("axis") == 1:
             wanted.update(v for v in i.inputs if v.is_result and v.shape[1] > 1)
     refused.update(i.out for i in tape.instructions if i.has_effect)  # drawn element by element
-    for _, v in tape.writes:
-        if v is not None:
-            refused.add(v)
+    refused.update(written for _, written in tape.writes if written is not None)
     good = {root(v) for v in wanted} - {root(v) for v in refused}
     return {v for v in list(parent) if root(v) in good} | {v for v in wanted if root(v) in good}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from tinygrad_nn.plan.layout import column_major
 from tinygrad_nn.plan.tape import Cell, Constant, Instruction, Parameter, Tape, Var
 
 __all__ = ["Memory", "arrange"]
+
+Order = Literal["C", "F"]
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -61,19 +63,19 @@ class Memory:
 
         An instruction that needs several gives them numbers `k`.
         """
-        order = "C" if like.flags.c_contiguous or not like.flags.f_contiguous else "F"
+        order: Order = "C" if like.flags.c_contiguous or not like.flags.f_contiguous else "F"
         key = (like.shape, np.dtype(dtype), order, k)
         if key not in self._work:
             self._work[key] = _empty(like.shape, dtype, order)
         return self._work[key]
 
 
-def _empty(shape: Any, dtype: Any, order: str = "C") -> Any:
+def _empty(shape: Any, dtype: Any, order: Order = "C") -> Any:
     """Return an uninitialised array that begins on a cache line."""
     nbytes = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + nbytes].view(dtype).reshape(shape, order=order)  # type: ignore[call-overload]  # "C" or "F"
+    return raw[start : start + nbytes].view(dtype).reshape(shape, order=order)
 
 
 def arrange(tape: Tape) -> Memory:
@@ -107,7 +109,7 @@ class _Layout:
         self.made = {i.out: i for i in tape.instructions}
         self.position = {i.out: k for k, i in enumerate(tape.instructions)}
         self.column_major = column_major(tape)
-        self.order = {v: "F" for v in self.column_major}
+        self.order: dict[Var, Order] = dict.fromkeys(self.column_major, "F")
         self.arrays = self.memory.arrays
 
     # --- what is there already -----------------------------------------------------------------
@@ -123,7 +125,7 @@ class _Layout:
                 memory.parameters.append(v)
             elif isinstance(v.origin, Constant):
                 order = self.order.get(v, "C")
-                self.arrays[v] = np.array(v.origin.array, order=order)  # type: ignore[call-overload]  # "C" or "F"
+                self.arrays[v] = np.array(v.origin.array, order=order)
             elif isinstance(v.origin, Gradient):  # somebody may hold the array that is there now
                 self.arrays[v] = memory.cells[v.origin] = np.empty(v.shape, v.dtype)
             else:
@@ -197,8 +199,9 @@ class _Layout:
         for base, found in wanted.items():
             # A product may be stored either way, if nobody has decided.
             free = base not in self.order and self.made[base].primitive.name == "matmul"
-            for order in "CF" if free else self.order.get(base, "C"):
-                sample = np.empty(base.shape, base.dtype, order=order)  # type: ignore[call-overload]  # "C" or "F"
+            orders: tuple[Order, ...] = ("C", "F") if free else (self.order.get(base, "C"),)
+            for order in orders:
+                sample = np.empty(base.shape, base.dtype, order=order)
                 if self._put(base, sample, [(_seen_through(sample, c), t) for c, t in found]):
                     break
         self._views()
@@ -208,10 +211,7 @@ class _Layout:
         starts = {_address(t) - (_address(v) - _address(sample)) for v, t in pairs}
         agree = len(starts) == 1 and all(
             v.dtype == t.dtype
-            and all(
-                n == 1 or s == r
-                for n, s, r in zip(v.shape, v.strides, t.strides, strict=True)
-            )
+            and all(n == 1 or s == r for n, s, r in zip(v.shape, v.strides, t.strides, strict=True))
             for v, t in pairs
         )
         if not agree or sum(v.size for v, _ in pairs) != sample.size or not sample.size:
@@ -229,7 +229,7 @@ class _Layout:
     def in_concatenations(self) -> None:
         """Let the pieces of concatenations be computed in their places."""
         for i, places in self._concatenations():
-            order = "C"
+            order: Order = "C"
             if len(i.out.shape) == 2 and i.static.get("axis", 0) == 1:
                 order = "F" if any(self._base(a)[0] in self.column_major for a in i.args) else "C"
             whole = self.arrays.get(i.out)
@@ -356,13 +356,11 @@ class _Layout:
                 self.arrays[i.out] = y
 
     def _free(self, dying: list[Var], owned: dict[Var, Any], pool: list[Any], out: Any) -> None:
-        for v in dying:
-            if out is None or (
-                v.shape == out.shape
-                and v.dtype == out.dtype
-                and self.order.get(v, "C") == self.order.get(out, "C")
-            ):
-                pool.append(owned.pop(v))
+        def alike(v: Var) -> bool:
+            same_order = self.order.get(v, "C") == self.order.get(out, "C")
+            return (v.shape, v.dtype) == (out.shape, out.dtype) and same_order
+
+        pool.extend([owned.pop(v) for v in dying if out is None or alike(v)])
 
     def _last_uses(self) -> dict[Var, int]:
         """Return for each result the position of the last instruction that reads it or a view."""
@@ -383,6 +381,7 @@ class _Layout:
 
 #: Primitives that may write over what they read, besides the ufuncs.
 _SAFE = frozenset(["keep", "relu", "clip", "negative"])
+
 
 def _seen_through(array: Any, chain: list[Instruction]) -> Any:
     """Return the view of an array that instructions take."""
@@ -413,4 +412,3 @@ def _fitting(pool: list[Any], nbytes: int) -> Any:
     best = min(fit, key=lambda raw: raw.nbytes)
     pool[:] = [raw for raw in pool if raw is not best]
     return best
-

@@ -54,7 +54,8 @@ _IMPLICIT = frozenset(
     for name in (
         "call", "getitem", "setitem", "len", "iter", "next", "contains", "enter", "exit", "add",
         "radd", "sub", "rsub", "mul", "rmul", "truediv", "matmul", "pow", "neg", "getattr",
-        "getattribute", "bool", "float", "array",
+        "getattribute", "bool", "float", "array", "abs", "eq", "ne", "lt", "le", "gt",
+        "ge", "floordiv", "mod", "rmatmul",
     )
 )  # fmt: skip
 
@@ -543,9 +544,12 @@ class Surroundings:
             changed = names(partial(_any_changed, plain), "any_changed")
             was = names([before for _, before in plain], "was")
             rows.append(f"([{boxes}] != {was} and {changed}())")
-        for pair in self._before:
-            if len(plain) < 2 or not any(pair is other for other in plain):
-                rows.append(f"({self._box_condition(*pair, names)})")
+        done = {id(box.items) for box, _ in plain} if len(plain) > 1 else set()
+        rows += [
+            f"({self._box_condition(box, before, names)})"
+            for box, before in self._before
+            if id(box.items) not in done
+        ]
         if self._modules:
             rows.append(
                 f"({names(changes, 'changes')}[0] != {names(self._seen, 'seen')}[0] and "

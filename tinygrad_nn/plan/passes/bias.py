@@ -143,10 +143,13 @@ def _sums_of_rows(tape: Tape) -> dict[Var, Instruction]:
             ones = i.args[0].origin.array
             if ones.ndim == 1 and i.args[1].example.ndim == 2 and (ones == 1).all():
                 found[i.args[1]] = i
-        elif i.primitive.name == "sum" and i.args[0].example.ndim == 2:
-            if i.static.get("axis") in (0, (0,)) and not i.static.get("keepdims"):
-                found[i.args[0]] = i
+        elif i.primitive.name == "sum" and len(i.args[0].shape) == 2 and _of_rows(**i.static):
+            found[i.args[0]] = i
     return found
+
+
+def _of_rows(axis: Any = None, keepdims: Any = False) -> bool:
+    return axis in (0, (0,)) and not keepdims
 
 
 def _is_transposed(i: Instruction, h: Var) -> bool:
@@ -158,7 +161,9 @@ def _ones(h: Var) -> Var:
     return Var(array, Constant(array))
 
 
-def _apply(parts: list[Instruction], primitive: Any, args: Any, line: Any = None, **static: Any) -> Var:
+def _apply(
+    parts: list[Instruction], primitive: Any, args: Any, line: Any = None, **static: Any
+) -> Var:
     """Append the application of a primitive, and return its result."""
     example = primitive.forward(*(a.example for a in args), **static)
     view = primitive in (_getitem, _transpose)

@@ -65,10 +65,10 @@ def _as_numbers(args: list[Any], out: Var) -> list[Any]:
             continue
         others = [b.shape for b in args if b.__class__ is Var and b is not a]
         first = array.flat[0]
-        if np.broadcast_shapes((), *others) == out.shape and (array == first).all():
-            if first != 0 or not np.signbit(array).any():
-                number = np.array(first, array.dtype)
-                args = [*args[:k], Var(number, Constant(number)), *args[k + 1 :]]
+        fits = np.broadcast_shapes((), *others) == out.shape
+        if fits and (array == first).all() and (first != 0 or not np.signbit(array).any()):
+            number = np.array(first, array.dtype)
+            args = [*args[:k], Var(number, Constant(number)), *args[k + 1 :]]
     return args
 
 
@@ -92,6 +92,5 @@ def _unchanged(i: Instruction) -> Var | None:
     if i.primitive.name in ("astype", "broadcast_to", "copy", "reshape"):
         x = i.args[0]
         if (x.shape, x.dtype) == (i.out.shape, i.out.dtype):
-            return x  # type: ignore[no-any-return]  # Any to mypy
+            return x
     return None
-

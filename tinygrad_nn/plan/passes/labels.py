@@ -73,7 +73,9 @@ def _is_pick(i: Instruction, labels: Var) -> bool:
     )
 
 
-def _direct(i: Instruction, known: dict[Var, int], made: dict[Var, Instruction]) -> list[Instruction]:
+def _direct(
+    i: Instruction, known: dict[Var, int], made: dict[Var, Instruction]
+) -> list[Instruction]:
     for labels, n in known.items():
         if _is_one_hot(i, labels) and i.static["length"] == n:
             static = {"value": 1.0, "dtype": float} | i.static

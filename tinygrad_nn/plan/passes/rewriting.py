@@ -22,7 +22,9 @@ def rewritten(tape: Tape) -> Tape:
     new: dict[Var, Var] = {}
     kept: list[Instruction] = []
     for instruction in tape.instructions:
-        i = instruction.with_args(new.get(a, a) if a.__class__ is Var else a for a in instruction.args)
+        i = instruction.with_args(
+            new.get(a, a) if a.__class__ is Var else a for a in instruction.args
+        )
         rewrite = REWRITES.get(i.primitive.name)
         found = rewrite(i, made) if rewrite else None
         parts, result = found if found is not None else ([i], i.out)
@@ -48,7 +50,7 @@ def _by(made: Made, a: Any, name: str) -> Instruction | None:
 
 
 def _scaled_one_hot(i: Instruction, made: Made) -> Any:
-    """number * one_hot(value) -> one_hot(number * value)."""
+    """Replace number * one_hot(value) by one_hot(number * value)."""
     for number, other in (i.args, i.args[::-1]):
         factor, hot = _number(number), _by(made, other, "one_hot")
         if factor is not None and hot is not None and hot.out.dtype == i.out.dtype:
@@ -62,7 +64,7 @@ def _scaled(i: Instruction, made: Made) -> Any:
 
 
 def _scaled_sum(i: Instruction, made: Made) -> Any:
-    """number * sum(x) -> x @ [number, number, ...], for a vector x of single or double precision."""
+    """Replace number * sum(x) by x @ [number, number, ...], for a vector of floats."""
     for number, other in (i.args, i.args[::-1]):
         factor, total = _number(number), _by(made, other, "sum")
         x = total.args[0] if total is not None else None
@@ -80,7 +82,7 @@ _SHORT = 1024
 
 
 def _sum_of_one_hot(i: Instruction, made: Made) -> Any:
-    """one_hot(value) @ ones -> value, for each row."""
+    """Replace one_hot(value) @ ones by the value, for each row."""
     hot = _by(made, i.args[0], "one_hot")
     ones = i.args[1]
     if hot is None or not isinstance(ones.origin, Constant):
@@ -96,20 +98,21 @@ def _product(i: Instruction, made: Made) -> Any:
 
 
 def _product_with_number(i: Instruction, made: Made) -> Any:
-    """[[number]] @ row -> number * row, and so for a column."""
+    """Replace [[number]] @ row by number * row, and so for a column."""
     for k, (matrix, other) in enumerate((i.args, i.args[::-1])):
         if matrix.__class__ is not Var or not isinstance(matrix.origin, Constant):
             continue
-        if matrix.shape == (1, 1) and other.__class__ is Var and other.shape == i.out.shape:
-            if len(other.shape) == 2 and other.shape[k] == 1 and other.dtype == i.out.dtype:
-                number = matrix.origin.array.reshape(())
-                args = (other, Var(number, Constant(number)))
-                return [replace(i, primitive=TABLE["multiply"], args=args)], i.out
+        if matrix.shape != (1, 1) or other.__class__ is not Var or len(other.shape) != 2:
+            continue
+        if other.shape[k] == 1 and (other.shape, other.dtype) == (i.out.shape, i.out.dtype):
+            number = matrix.origin.array.reshape(())
+            args = (other, Var(number, Constant(number)))
+            return [replace(i, primitive=TABLE["multiply"], args=args)], i.out
     return None
 
 
 def _element(i: Instruction, made: Made) -> Any:
-    """x[k] -> x[k : k + 1].reshape(()), a view."""
+    """Replace x[k] by x[k : k + 1].reshape(()), a view."""
     template = i.static["template"]
     x = i.args[0]
     if i.view or len(i.args) > 1 or i.out.shape or x.__class__ is not Var:
@@ -126,7 +129,7 @@ def _element(i: Instruction, made: Made) -> Any:
 
 
 def _exp_of_logarithm(i: Instruction, made: Made) -> Any:
-    """exp(a - log(b)) -> exp(a) / b."""
+    """Replace exp(a - log(b)) by exp(a) / b."""
     difference = _by(made, i.args[0], "subtract")
     if difference is None:
         return None
@@ -138,7 +141,7 @@ def _exp_of_logarithm(i: Instruction, made: Made) -> Any:
 
 
 def _power(i: Instruction, made: Made) -> Any:
-    """x**2 -> x * x, x**0.5 -> sqrt(x), 1 / x."""
+    """Replace powers by squares, roots and reciprocals."""
     x, exponent = i.args[0], _number(i.args[1])
     name = None if exponent is None else _POWERS.get(float(np.real(exponent)))
     if name is None or x.__class__ is not Var or x.dtype != i.out.dtype or x.dtype.kind != "f":
