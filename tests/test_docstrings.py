@@ -34,6 +34,7 @@ EXEMPT = {
     "TinygradError": ERROR, "ShapeError": ERROR, "NotDifferentiableError": ERROR,
     "StaleGraphError": ERROR, "LossError": ERROR, "GradcheckError": ERROR,
     "MissingExtraError": ERROR, "AnomalyError": ERROR, "GraphvizMissingError": ERROR,
+    "CaptureError": ERROR,
 }  # fmt: skip
 
 

@@ -211,6 +211,7 @@ class _Layout:
         starts = {_address(t) - (_address(v) - _address(sample)) for v, t in pairs}
         agree = len(starts) == 1 and all(
             v.dtype == t.dtype
+            and np.may_share_memory(v, sample)  # else the instructions made a copy
             and all(n == 1 or s == r for n, s, r in zip(v.shape, v.strides, t.strides, strict=True))
             for v, t in pairs
         )
