@@ -15,10 +15,10 @@ from tinygrad_nn.plan.tape import Instruction, Tape, Var
 
 __all__ = ["Chain", "blocks", "chains"]
 
-# Bytes of an array from which on a chain is done in blocks, and bytes of a block: a few of these
-# fit into the second-level cache.
+# Bytes of an array from which on a chain is done in blocks, and bytes of a block: smaller ones cost
+# more calls than they save memory traffic.
 _LARGE = 1 << 19
-_BLOCK = 1 << 16
+_BLOCK = 1 << 18
 
 Chain = list[Instruction]
 

@@ -8,6 +8,7 @@ from tinygrad_nn.plan.passes.labels import labels_known
 from tinygrad_nn.plan.passes.opening import opened
 from tinygrad_nn.plan.passes.pieces import pieces_joined
 from tinygrad_nn.plan.passes.rewriting import rewritten
+from tinygrad_nn.plan.passes.snapshots import snapshots_taken
 
 __all__ = ["PASSES"]
 
@@ -23,4 +24,5 @@ PASSES = (
     pieces_joined,
     biases_joined,
     dead_code,
+    snapshots_taken,
 )

@@ -43,7 +43,7 @@ def _key(instruction: Instruction) -> Hashable:
     """Return what equal instructions have in common; None where it cannot be told."""
     static = tuple((key, _hashable(instruction.static[key])) for key in sorted(instruction.static))
     args = tuple(a if a.__class__ is Var else (a.__class__, repr(a)) for a in instruction.args)
-    key = (instruction.primitive, args, static)
+    key = (instruction.primitive, args, static, repr(instruction.errors))
     try:
         hash(key)
     except TypeError:
@@ -58,4 +58,4 @@ def _hashable(item: Any) -> Any:
         return tuple(map(_hashable, item))
     if isinstance(item, np.ndarray):
         return (item.dtype, item.shape, item.tobytes())
-    return (item.__class__, item)
+    return (item.__class__, repr(item) if isinstance(item, float | complex) else item)

@@ -37,8 +37,9 @@ def constants_folded(tape: Tape) -> Tape:
         if same is not None:
             new[i.out] = same
         elif all(_number(a) is not None for a in i.args) and not i.has_effect:
-            array = np.array(i.primitive.forward(*map(_number, i.args), **i.static))
-            new[i.out] = Var(array.astype(i.out.dtype, copy=False), Constant(array))
+            result = i.primitive.forward(*map(_number, i.args), **i.static)
+            array = np.array(result, i.out.dtype)
+            new[i.out] = Var(array, Constant(array))
         else:
             kept.append(i)
     return tape.with_instructions(kept).substituted(new)
@@ -82,7 +83,7 @@ def _unchanged(i: Instruction) -> Var | None:
             number is not None
             and np.ndim(number) == 0
             and number == neutral
-            and not (neutral == 0.0 and not np.signbit(number) and i.primitive.name == "add")
+            and not (neutral == 0.0 and np.signbit(number) != (i.primitive.name == "add"))
             and other.__class__ is Var
             and (other.shape, other.dtype) == (i.out.shape, i.out.dtype)
         ):

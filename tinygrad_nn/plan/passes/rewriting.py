@@ -129,15 +129,32 @@ def _element(i: Instruction, made: Made) -> Any:
 
 
 def _exp_of_logarithm(i: Instruction, made: Made) -> Any:
-    """Replace exp(a - log(b)) by exp(a) / b."""
+    """Replace exp(a - log(b)) by exp(a) / b: b the sum of exp(a), the largest a 0."""
     difference = _by(made, i.args[0], "subtract")
     if difference is None:
         return None
     a, log = difference.args[0], _by(made, difference.args[1], "log")
     if log is None or a.__class__ is not Var or a.shape != i.out.shape or a.dtype != i.out.dtype:
         return None
+    if not _is_shifted_sum(log.args[0], a, made):
+        return None
     e = replace(i, args=(a,), out=Var(np.exp(a.example)))
     return [e, replace(i, primitive=TABLE["divide"], args=(e.out, log.args[0]))], i.out
+
+
+def _is_shifted_sum(b: Any, a: Var, made: Made) -> bool:
+    """Whether b is the sum of exp(a), and a is x minus its maximum: of others, exp may overflow."""
+    shift = _by(made, a, "subtract")
+    highest = _by(made, shift.args[1], "max") if shift is not None else None
+    if shift is None or highest is None or highest.args[0] is not shift.args[0]:
+        return False
+    if b.__class__ is not Var or b.shape != highest.out.shape:
+        return False
+    while b in made and made[b].view:
+        b = made[b].args[0]
+    total = _by(made, b, "sum") or _by(made, b, "matmul")
+    e = _by(made, total.args[0], "exp") if total is not None else None
+    return e is not None and e.args[0] is a
 
 
 def _power(i: Instruction, made: Made) -> Any:

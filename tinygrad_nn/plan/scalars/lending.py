@@ -78,6 +78,9 @@ class Numbers(Lent):
     """The numbers of Values, as one vector."""
 
     def set(self, array: Any) -> None:
+        if self.lender.is_lent:
+            self.lender.array[:] = array
+            return
         for v, x in zip(self.lender.values, array.tolist(), strict=True):
             v._value = x
 
@@ -92,6 +95,9 @@ class Gradients(Lent):
     """The gradients of Values, as one vector."""
 
     def set(self, array: Any) -> None:
+        if self.lender.is_lent:
+            self.lender.gradients[:] = array
+            return
         for v, g in zip(self.lender.values, array.tolist(), strict=True):
             v._grad = g
 
