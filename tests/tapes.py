@@ -159,22 +159,20 @@ def _usual() -> Iterator[tuple[str, Step]]:
     )  # fmt: skip
     for dtype in (np.int8, np.int32, np.uint8, np.uint64):
         yield f"labels of {np.dtype(dtype)}", (training(_mlp(4, 5, 3)), (x, y.astype(dtype)))
-    yield "label smoothing", (training(_mlp(4, 5, 3), label_smoothing=0.1), (x, y))
+    yield "label smoothing", (training(_mlp(4, 5, 3), losses.cross_entropy, label_smoothing=0.1), (x, y))
     soft = np.abs(_data(_N, 3))
     yield "soft targets", (
         training(_mlp(4, 5, 3)), (x, soft / soft.sum(axis=1, keepdims=True)),
     )  # fmt: skip
-    yield "adam", (
-        _with(_mlp(4, 5, 3), lambda p: tg.optim.Adam(p, lr=0.01)), (x, y),
-    )  # fmt: skip
-    yield "regression", (training(_mlp(4, 5, 3), losses.mse), (x, _data(_N, 3)))
+    model = _mlp(4, 5, 3)
+    optimizer = tg.optim.SGD(
+        model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01
+    )
+    yield "nesterov", (training(model, optimizer=optimizer), (x, y))
+    yield "regression", (training(_mlp(4, 5, 3), losses.mse_loss), (x, _data(_N, 3)))
     yield "batches of sequences", (
-        training(_mlp(4, 5, 3), losses.mse), (_data(2, 3, 4), _data(2, 3, 3)),
+        training(_mlp(4, 5, 3), losses.mse_loss), (_data(2, 3, 4), _data(2, 3, 3)),
     )  # fmt: skip
-
-
-def _with(model: Any, make: Callable[[Any], Any], **options: Any) -> Callable[..., Any]:
-    return training(model, optimizer=make(model.parameters()), **options)
 
 
 def _layouts() -> Iterator[tuple[str, Step]]:
@@ -213,7 +211,7 @@ def _layouts() -> Iterator[tuple[str, Step]]:
     yield "by hand", (_by_hand(_mlp(4, 5, 3)), (x, y))
     yield "transposed weights", (_transposed(), (x, y))
     yield "accumulated gradients", (_accumulating(_mlp(4, 5, 3)), (x, y))
-    yield "no batch", (training(_mlp(4, 5, 3), losses.mse), (x[0], _data(3)))
+    yield "no batch", (training(_mlp(4, 5, 3), losses.mse_loss), (x[0], _data(3)))
     yield "two heads", (_heads(_mlp(4, 5, 3)), (x, y))
 
 
@@ -234,7 +232,7 @@ def _tied(layer: Any) -> Callable[..., Any]:
 def _two_optimizers(model: Any) -> Callable[..., Any]:
     optimizers = [
         tg.optim.SGD(model.layers[0].parameters(), lr=0.1, momentum=0.9),
-        tg.optim.Adam(model.layers[1].parameters(), lr=0.01),
+        tg.optim.SGD(model.layers[1].parameters(), lr=0.01),
     ]
 
     def step(x: Any, y: Any) -> Any:
@@ -266,11 +264,11 @@ def _by_hand(model: Any) -> Callable[..., Any]:
 
 def _transposed() -> Callable[..., Any]:
     w = tensor(np.asfortranarray(_data(4, 3)), requires_grad=True)
-    flat = np.ones(16, np.float32)
-    v = tensor(0.0, requires_grad=True)
-    v.data = flat[1:10].reshape(3, 3).T
-    b = tensor(0.0, requires_grad=True)
-    b.data = flat[10:13]
+    flat = _data(1, 16)[0]
+    v = tensor(np.ones((3, 3), np.float32), requires_grad=True)
+    v._value = flat[1:10].reshape(3, 3).T
+    b = tensor(np.ones(3, np.float32), requires_grad=True)
+    b._value = flat[10:13]
 
     def step(x: Any, y: Any) -> Any:
         for p in (w, v, b):

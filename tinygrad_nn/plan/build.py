@@ -331,6 +331,7 @@ def _in_blocks(p: _Program, chain: Chain, memory: Memory) -> list[str]:
 def _writes(p: _Program, tape: Tape) -> list[str]:
     rows = []
     changed = []
+    committed = {base for base, _ in p.memory.commits}
     for cell, var in tape.writes:
         if isinstance(cell, Gradient):
             target = _place(p, cell)
@@ -348,12 +349,15 @@ def _writes(p: _Program, tape: Tape) -> list[str]:
         elif cell in p.memory.cells or isinstance(cell, Data):
             array = p.memory.cells.get(cell)
             array = cell.get() if array is None else array
-            if p.array(var) is None or not same_place(array, p.array(var)):
+            known = p.array(var) is not None
+            if not (known and (p.memory.base(var) in committed or same_place(array, p.array(var)))):
                 rows.append(f"{p(np.copyto)}({p(array, 'b')}, {p.of(var)})")
             if isinstance(cell, Data):
                 changed.append(p(cell.tensor, "p"))
         else:
             rows.append(f"{p(cell, 'cell')}.set({p.of(var)}.copy())")
+    for base, target in p.memory.commits:
+        rows.append(f"{p(np.copyto)}({p(target, 'b')}, {p.of(base)})")
     if changed:
         rows.append(f"{' = '.join(f'{name}._changed' for name in changed)} = {p(next_serial)}()")
     return rows

@@ -23,6 +23,8 @@ __all__ = ["Memory", "arrange"]
 
 Order = Literal["C", "F"]
 
+# Up to so many bytes are written to cells by a copy when everything has been computed.
+_FEW = 1 << 16
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
@@ -46,6 +48,8 @@ class Memory:
         Those that change what is outside, and those that come after them.
     in_place : set of Var
         Results that are computed in the memory of a cell.
+    commits : list of (Var, ndarray)
+        Results that are copied into the memory of cells at the end.
     """
 
     tape: Tape
@@ -55,6 +59,7 @@ class Memory:
     copies: dict[Var, list[tuple[Any, Var]]] = field(default_factory=dict)
     writers: set[Instruction] = field(default_factory=set)
     in_place: set[Var] = field(default_factory=set)
+    commits: list[tuple[Var, Any]] = field(default_factory=list)
     base: Callable[[Var], Var] = lambda v: v
     _work: dict[Any, Any] = field(default_factory=dict)
 
@@ -186,10 +191,16 @@ class _Layout:
         return v, chain[::-1]
 
     def _place(self, targets: list[tuple[Var, Any]]) -> None:
-        """Put results where their views shall be: each variable of `targets` at an array.
+        """Put results where their views shall be: each variable of `targets` at an array."""
+        self.arrays.update(self._spots(targets))
+        self._views()
 
-        A result is put in place only if its views fill it, and agree on where it has to be.
+    def _spots(self, targets: list[tuple[Var, Any]]) -> dict[Var, Any]:
+        """Return where results would have to be for their views to be at the arrays of `targets`.
+
+        That is known of a result if its views fill it, and agree on where it has to be.
         """
+        spots: dict[Var, Any] = {}
         wanted: dict[Var, list[tuple[list[Instruction], Any]]] = {}
         for v, target in targets:
             base, chain = self._base(v)
@@ -202,30 +213,11 @@ class _Layout:
             orders: tuple[Order, ...] = ("C", "F") if free else (self.order.get(base, "C"),)
             for order in orders:
                 sample = np.empty(base.shape, base.dtype, order=order)
-                if self._put(base, sample, [(_seen_through(sample, c), t) for c, t in found]):
+                spot = _spot(sample, [(_seen_through(sample, c), t) for c, t in found])
+                if spot is not None:
+                    spots[base] = spot
                     break
-        self._views()
-
-    def _put(self, base: Var, sample: Any, pairs: list[tuple[Any, Any]]) -> bool:
-        """Put a result of the layout of `sample` where its views are the arrays they shall be."""
-        starts = {_address(t) - (_address(v) - _address(sample)) for v, t in pairs}
-        agree = len(starts) == 1 and all(
-            v.dtype == t.dtype
-            and np.may_share_memory(v, sample)  # else the instructions made a copy
-            and all(n == 1 or s == r for n, s, r in zip(v.shape, v.strides, t.strides, strict=True))
-            for v, t in pairs
-        )
-        if not agree or sum(v.size for v, _ in pairs) != sample.size or not sample.size:
-            return False
-        first = min((t for _, t in pairs), key=_address)
-        owner = first
-        while isinstance(owner.base, np.ndarray):
-            owner = owner.base
-        (start,) = starts
-        self.arrays[base] = np.ndarray(
-            base.shape, base.dtype, owner, start - _address(owner), sample.strides
-        )
-        return True
+        return spots
 
     def in_concatenations(self) -> None:
         """Let the pieces of concatenations be computed in their places."""
@@ -251,7 +243,11 @@ class _Layout:
                     copies.append((target, a))
 
     def in_cells(self) -> None:
-        """Let what is written to cells be computed in their memory, where that is safe."""
+        """Let what is written to cells be computed in their memory, where that is safe.
+
+        A few numbers are computed elsewhere and copied in the end, so that an error leaves all of
+        them as they were.
+        """
         targets = []
         for cell, v in self.tape.writes:
             if v is None or isinstance(cell, Gradient | ArgumentData):
@@ -260,10 +256,13 @@ class _Layout:
             array = cell.get() if array is None else array
             if array is None or array.dtype != v.dtype or array.shape != v.shape:
                 continue
-            base, _ = self._base(v)
-            if base in self.made and self._may_overwrite(base, array):
+            if self._base(v)[0] in self.made:
                 targets.append((v, array))
                 self.memory.cells.setdefault(cell, array)
+        if sum(array.nbytes for _, array in targets) <= _FEW:
+            self.memory.commits = list(self._spots(targets).items())
+            return
+        targets = [(v, a) for v, a in targets if self._may_overwrite(self._base(v)[0], a)]
         before = set(self.arrays)
         self._place(targets)
         placed = [v for v in self.arrays if v not in before and not self.made[v].view]
@@ -382,6 +381,28 @@ class _Layout:
 
 #: Primitives that may write over what they read, besides the ufuncs.
 _SAFE = frozenset(["keep", "relu", "clip", "negative"])
+
+
+def _spot(sample: Any, pairs: list[tuple[Any, Any]]) -> Any:
+    """Return where an array of the layout of `sample` would be, if its views were where they shall.
+
+    `pairs` are views of the sample, and the arrays that they shall be; None if these do not agree.
+    """
+    starts = {_address(t) - (_address(v) - _address(sample)) for v, t in pairs}
+    agree = len(starts) == 1 and all(
+        v.dtype == t.dtype
+        and np.may_share_memory(v, sample)  # else the instructions made a copy
+        and all(n == 1 or s == r for n, s, r in zip(v.shape, v.strides, t.strides, strict=True))
+        for v, t in pairs
+    )
+    if not agree or sum(v.size for v, _ in pairs) != sample.size or not sample.size:
+        return None
+    first = min((t for _, t in pairs), key=_address)
+    owner = first
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    (start,) = starts
+    return np.ndarray(sample.shape, sample.dtype, owner, start - _address(owner), sample.strides)
 
 
 def _seen_through(array: Any, chain: list[Instruction]) -> Any:
