@@ -14,7 +14,8 @@ from tapes import Step, steps, tape_of
 import tinygrad_nn as tg
 from tinygrad_nn import losses, nn, tensor
 from tinygrad_nn.plan.cells import Gradient
-from tinygrad_nn.plan.memory import Memory, arrange
+from tinygrad_nn.plan.memory import Memory
+from tinygrad_nn.plan.reuse import arrange
 from tinygrad_nn.plan.passes import PASSES
 from tinygrad_nn.plan.tape import Constant, Tape, Var
 

@@ -19,7 +19,7 @@ from test_primitives import about, quiet
 import tinygrad_nn as tg
 from tinygrad_nn import tensor
 from tinygrad_nn.errors import CaptureError
-from tinygrad_nn.plan.memory import _SAFE
+from tinygrad_nn.plan.reuse import _SAFE
 from tinygrad_nn.primitive import REAL
 from tinygrad_nn.rules import TABLE
 

@@ -44,7 +44,7 @@ class _Part:
             g = p.grad
             if g is None or p._value is not view:
                 return None
-            if g.__class__ is not np.ndarray or g.shape != view.shape:
+            if type(g) is not np.ndarray or g.shape != view.shape:
                 raise ShapeError(
                     f"the gradient of {p.name} must be an array of shape {view.shape}, got "
                     f"{type(g).__name__} of shape {np.shape(g)}; was .grad set by hand?"

@@ -172,10 +172,10 @@ class Primitive:
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         """Compute, and record where an argument is a node."""
-        if len(args) == 1 and args[0].__class__ is np.ndarray:  # in rules, nearly always
+        if len(args) == 1 and type(args[0]) is np.ndarray:  # in rules, nearly always
             return self.forward(*args, **static)
         for a in args:
-            kind = a.__class__
+            kind = type(a)
             if kind in _ORDINARY:
                 continue
             # A node's class knows how to record; a private hook keeps this file free of both.

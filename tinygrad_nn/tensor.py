@@ -44,7 +44,7 @@ def _operator(primitive: Primitive) -> tuple[Callable[[Any, Any], Any], Callable
     """Make a binary operator and its reflection."""
 
     def forward(self: Any, other: Any) -> Any:
-        if other.__class__ is not Tensor and other.__class__ is not float:
+        if type(other) is not Tensor and type(other) is not float:
             other = _operand(other)
             if other is NotImplemented:
                 return NotImplemented
@@ -194,7 +194,7 @@ class Tensor(Node, Dispatching):
         dtype: npt.DTypeLike | None = None,
         label: str | None = None,
     ) -> None:
-        if data.__class__ is Traced:
+        if type(data) is Traced:
             array = data.copy() if dtype is None else data.astype(dtype)
         else:
             array = np.array(_as_array(data) if isinstance(data, ndarray) else data, dtype=dtype)
@@ -300,7 +300,7 @@ class Tensor(Node, Dispatching):
                 seed = seed.reshape(self._value.shape)
         else:
             seed = gradient._seen() if isinstance(gradient, Node) else gradient
-            seed = np.copy(seed) if seed.__class__ is Traced else np.array(gradient)
+            seed = np.copy(seed) if type(seed) is Traced else np.array(gradient)
             if seed.dtype.kind == "c" and self._value.dtype.kind != "c":
                 raise TypeError(f"gradient is complex, the tensor is of dtype {self.dtype}")
             seed = seed.astype(self._value.dtype, copy=False)
@@ -390,7 +390,7 @@ class Tensor(Node, Dispatching):
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
     ) -> npt.NDArray[Any]:
-        if self._seen().__class__ is Traced:
+        if type(self._seen()) is Traced:
             return np.asarray(self._seen())  # which says what to do
         if self.requires_grad and is_grad_enabled():
             raise NotDifferentiableError(
@@ -450,7 +450,7 @@ class Tensor(Node, Dispatching):
             c = rule(g, y, *inputs, **static) if static else rule(g, y, *inputs)
             data = a._value
             if not (
-                c.__class__ is data.__class__ is ndarray
+                type(c) is type(data) is ndarray
                 and c.dtype is data.dtype
                 and c.shape == data.shape
             ):
@@ -459,7 +459,7 @@ class Tensor(Node, Dispatching):
                 cotangents[key] = cotangents[key] + c
             elif (
                 (a.primitive is None or a.primitive is alias)
-                and c.__class__ is ndarray
+                and type(c) is ndarray
                 and (c is g or c.base is not None or not primitive.trusted)
             ):
                 # A leaf keeps what it gets, so it gets its own: not the cotangent of another
@@ -506,7 +506,7 @@ class Tensor(Node, Dispatching):
             g = np.conj(g)  # as PyTorch: the direction of steepest ascent
         if self.grad is not None:
             g = self.grad + g
-        if g.__class__ is not ndarray and g.__class__ is not Traced:
+        if type(g) is not ndarray and type(g) is not Traced:
             g = np.asarray(g)  # sums of 0-d arrays are scalars
         self.grad = g
 
@@ -744,7 +744,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
     positions = []
     needs = False
     for a in args:
-        kind = a.__class__
+        kind = type(a)
         if kind is Tensor:
             parents.append(a)
             positions.append(len(raw))
@@ -777,7 +777,7 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
         data = capturing().forward(primitive, args, raw, static)
     else:
         data = primitive.forward(*raw, **static) if static else primitive.forward(*raw)
-    if data.__class__ is not ndarray and data.__class__ is not Traced:
+    if type(data) is not ndarray and type(data) is not Traced:
         data = _result(primitive, data)
     kind = data.dtype.kind
     if kind != "f" and kind not in "iubc":
@@ -853,7 +853,7 @@ def _any_complex(result: Node) -> bool:
 
 def _kept(args: tuple[Any, ...], raw: Sequence[Any]) -> tuple[Any, ...]:
     """Return the arguments with what is kept of constant arrays in their places."""
-    return tuple(r if a.__class__ is ndarray else a for a, r in zip(args, raw, strict=True))
+    return tuple(r if type(a) is ndarray else a for a, r in zip(args, raw, strict=True))
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

@@ -58,7 +58,7 @@ def refusal(what: str, remedy: str) -> CaptureError:
 
 
 def _is_mask(a: Any) -> bool:
-    return a.__class__ is Traced and a.dtype == bool
+    return type(a) is Traced and a.dtype == bool
 
 
 #: Primitives whose result has a shape or a type that depends on numbers: for which arguments, what
@@ -100,10 +100,10 @@ def check_fixed(
         return args
     masks = primitive.name == "getitem"
     args = tuple(
-        a.numbers("") if a.__class__ is Traced and a.outside and (not masks or _is_mask(a)) else a
+        a.numbers("") if type(a) is Traced and a.outside and (not masks or _is_mask(a)) else a
         for a in args
     )
-    if any(a.__class__ is Traced for a in args) and depends(*args, **static):
+    if any(type(a) is Traced for a in args) and depends(*args, **static):
         raise refusal(what, remedy)
     return args
 
@@ -150,8 +150,8 @@ class Traced(Dispatching):
     @staticmethod
     def __primitive__(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
         for a in args:  # a node, or a batch of cotangents, knows what to do with arrays
-            record = getattr(a.__class__, "__primitive__", None)
-            if record is not None and a.__class__ is not Traced:
+            record = getattr(type(a), "__primitive__", None)
+            if record is not None and type(a) is not Traced:
                 return record(primitive, args, static)
         return capturing().bind(primitive, args, static)
 
@@ -204,6 +204,24 @@ class Traced(Dispatching):
         return y if out is None else _written(out, y)
 
     # --- what an array has ---------------------------------------------------------------------
+
+    @property
+    def __class__(self) -> Any:
+        """What this stands for, as `isinstance`, ``match`` and singledispatch ask; not type()."""
+        dtype = self.variable.dtype
+        if self.weak:
+            return type(dtype.type(0).item())
+        return dtype.type if self.scalar else np.ndarray
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or not hasattr(self.__class__, name):
+            raise AttributeError(f"'{self.__class__.__name__}' object has no attribute {name!r}")
+        raise refusal(
+            f".{name} of an array is nothing that a replay could give",
+            "Use it outside the compiled function, or one of NumPy's functions that give a new "
+            "array",
+        )
+
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -413,9 +431,9 @@ def _all_outside(item: Any) -> bool:
 
 def _written(target: Any, value: Any) -> Any:
     """Let `target` hold `value` from now on, as ``out=`` and operators in place do."""
-    if target.__class__ is tuple:
+    if type(target) is tuple:
         (target,) = target
-    if target.__class__ is not Traced:
+    if type(target) is not Traced:
         raise refusal(
             "a captured result is written into a plain array, which a replay would not write to",
             "Use the result itself, or return it",
@@ -429,7 +447,7 @@ def _written(target: Any, value: Any) -> Any:
     value = shape.as_kept(value, target.dtype, "an assignment in place")
     if value.shape != target.shape:
         value = shape.broadcast_to(value, shape=target.shape)
-    if value.__class__ is not Traced:
+    if type(value) is not Traced:
         value = capturing().constant(value)
     target.variable, target.example = value.variable, value.example
     target.family = []
@@ -443,7 +461,7 @@ def _operator(function: Callable[..., Any]) -> tuple[Any, Any, Any]:
 
     def in_place(self: Traced, other: Any) -> Any:
         value = function(self, other)
-        if value.__class__ is not Traced:
+        if type(value) is not Traced:
             return value  # of a tensor: a new name, as with numbers
         return _written(self, value)
 

@@ -38,7 +38,7 @@ def _number(other: Any) -> float:
 
 def _element(node: Value, data: Any) -> float:
     """Take a number for a new node; of a captured array, as one of its elements."""
-    if data.__class__ is Traced:
+    if type(data) is Traced:
         capturing().element(node, data)
         return float(data.example)
     return _real(data)
@@ -77,7 +77,7 @@ def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., A
     assert compute is not None
 
     def forward(self: Value, other: Any) -> Any:
-        kind = other.__class__
+        kind = type(other)
         try:
             if kind is Value:
                 data = compute(self._value, other._value)
@@ -102,7 +102,7 @@ def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., A
         return node
 
     def reflected(self: Value, other: Any) -> Any:
-        if other.__class__ is not float and other.__class__ is not int:
+        if type(other) is not float and type(other) is not int:
             return _mixed(primitive, self, other, other, self)
         return _node(_compute(primitive, [other, self._value]), primitive, (other, self))
 
@@ -111,7 +111,7 @@ def _operator(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., A
 
 def _mixed(primitive: Primitive, self: Value, other: Any, a: Any, b: Any) -> Any:
     """Apply a binary primitive to a Value and what is no Value, in the order `a`, `b`."""
-    if other.__class__ is Traced and not other.shape:
+    if type(other) is Traced and not other.shape:
         other = capturing().scalars.as_value(other)
         return Value.__primitive__(primitive, (self, other) if a is self else (other, self), {})
     if isinstance(other, float | int | np.floating | np.integer):
@@ -213,7 +213,7 @@ class Value(Node, Dispatching):
                 "a Value cannot be given children by hand: compute it with operators, or declare "
                 "the operation with @tinygrad_nn.primitive and its scalar= function"
             )
-        self._value = data if data.__class__ is float else _element(self, data)
+        self._value = data if type(data) is float else _element(self, data)
         self.primitive = None
         self._left = self._right = None
         self.serial = next_serial()
@@ -276,7 +276,14 @@ class Value(Node, Dispatching):
         ------
         StaleGraphError
             If a number that the result was computed from has been changed since.
+        NotDifferentiableError
+            If a compiled function has returned it.
         """
+        if self.primitive is not None and not self.primitive.differentiable:
+            raise NotDifferentiableError(
+                "this Value comes out of a compiled function, which keeps no graph: call "
+                "backward() inside that function"
+            )
         if _unusual and capturing() is not None:
             capturing().scalars.backward(self, float(gradient))
             return
@@ -292,6 +299,8 @@ class Value(Node, Dispatching):
 
     def __repr__(self) -> str:
         label = f", label={self.label!r}" if self.label else ""
+        if _unusual and capturing() is not None:
+            return f"Value(data=..., grad=...{label})"
         return f"Value(data={self._value}, grad={self.grad}{label})"
 
     def __format__(self, spec: str) -> str:
@@ -370,7 +379,7 @@ class Value(Node, Dispatching):
                     d = rules[1](g, self._value, x, y)
         except _SINGULAR:
             c = None
-        if c.__class__ is not float or d.__class__ is not float:
+        if type(c) is not float or type(d) is not float:
             # An exception, a rule that goes through NumPy, or Python's complex root of a negative.
             self._pull_any(g, cotangents, record)
             return
@@ -446,9 +455,9 @@ class Value(Node, Dispatching):
         for a in args:
             if a.__class__ is Value:
                 numbers.append(a._value)
-            elif a.__class__ is Traced and not a.shape:
+            elif type(a) is Traced and not a.shape:
                 known = capturing().scalars.as_value
-                args = tuple(known(x) if x.__class__ is Traced else x for x in args)
+                args = tuple(known(x) if type(x) is Traced else x for x in args)
                 return Value.__primitive__(primitive, args, static)
             elif isinstance(a, float | int | np.floating | np.integer | np.bool):
                 numbers.append(float(a))
@@ -529,11 +538,12 @@ def _check_known(item: Any, asked: str) -> None:
 
 def _settle(node: Value) -> None:
     """Do with a new node what the modes of this thread ask for: check it, cut it off its graph."""
+    capture = capturing()
+    if capture is not None:
+        capture.scalars.settle(node, not is_grad_enabled())
+        return
     primitive, args = node.primitive, node.args
     assert primitive is not None
-    if capturing() is not None:
-        capturing().scalars.settle(node, not is_grad_enabled())
-        return
     if not is_grad_enabled():
         node.primitive = node._left = node._right = None
     note(node, primitive, args, {})

@@ -105,7 +105,7 @@ class _Dense(Module):
 
 def _plain(x: Any, dtype: Any) -> Any:
     """Make an array of plain data; a list of nodes is joined, so that no gradient is lost."""
-    if x.__class__ is np.ndarray or x.__class__ is Traced:
+    if type(x) is np.ndarray or type(x) is Traced:
         return x if x.dtype is dtype else x.astype(dtype, copy=False)
     if isinstance(x, list | tuple) and any(isinstance(item, Node) for item in x):
         return np.stack(x)

@@ -31,17 +31,20 @@ def take_apart(item: Any, keep: Callable[[Any], bool] | None = None) -> Taken:
     Tuples, lists and dicts are containers. Whatever is no array is part of the key: numbers,
     strings and None by value, other objects by identity. So is an array for which `keep` holds.
     """
-    kind = item.__class__
+    kind = type(item)
     if kind is np.ndarray:
         return Taken((item.shape, item.dtype), [item], next)
     if kind is Tensor and not (keep and keep(item)):
         return Taken((item.shape, item.dtype, item.requires_grad, "tensor"), [item], next)
     if kind is Traced:
-        return Taken((item.shape, item.dtype), [item], next)
+        scalar = ("scalar",) if item.scalar else ()
+        return Taken((item.shape, item.dtype, *scalar), [item], next)
     if isinstance(item, Node) and not (keep and keep(item)):
         return Taken((kind,), [item], next)
     if isinstance(item, np.floating | np.complexfloating | np.ndarray) and not _is_odd(item):
         array = np.asarray(item)
+        if isinstance(item, np.generic):
+            return Taken(((), array.dtype, "scalar"), [array], _scalar)
         return Taken((array.shape, array.dtype), [array], next)
     if is_generator(item):
         return Taken((kind, id(item)), [item], next)
@@ -56,6 +59,15 @@ def take_apart(item: Any, keep: Callable[[Any], bool] | None = None) -> Taken:
         text = repr(item) if isinstance(item, float | complex) else item  # 0.0 and -0.0
         return Taken((kind, text), [], lambda _: item)
     return Taken((kind, id(item)), [], lambda _: item, [item])
+
+
+def _scalar(new: Any) -> Any:
+    """Put a NumPy scalar, or what stands for one, in the place of a leaf."""
+    a = next(new)
+    if type(a) is not Traced:
+        return a[()]
+    a.scalar = True
+    return a
 
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)

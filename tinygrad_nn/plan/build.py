@@ -23,7 +23,8 @@ from tinygrad_nn.plan.cells import (
 )
 from tinygrad_nn.plan.draws import is_generator
 from tinygrad_nn.plan.emit import condition, lines
-from tinygrad_nn.plan.memory import Memory, arrange, same_place
+from tinygrad_nn.plan.memory import Memory, same_place
+from tinygrad_nn.plan.reuse import arrange
 from tinygrad_nn.plan.scalars.lending import Lent
 from tinygrad_nn.plan.tape import Cell, Instruction, Parameter, Tape, Var
 from tinygrad_nn.tensor import Tensor
@@ -131,7 +132,7 @@ class _Program:
             return self.local.get(a) or self(
                 self.memory.arrays[a], _PREFIX.get(type(a.origin), "b")
             )
-        plain = a.__class__ in (int, bool) or (a.__class__ is float and math.isfinite(a))
+        plain = type(a) in (int, bool) or (type(a) is float and math.isfinite(a))
         return repr(a) if plain else self(a, "k")
 
     def shared(self, key: Any, shape: Any, dtype: Any) -> tuple[Any, bool]:
@@ -346,7 +347,7 @@ def _writes(p: _Program, tape: Tape) -> list[str]:
         if isinstance(cell, ArgumentData):
             rows.append(f"{p(np.copyto)}(x{cell.position}._value, {p.of(var)})")
             changed.append(f"x{cell.position}")
-        elif cell in p.memory.cells or isinstance(cell, Data):
+        elif cell in p.memory.cells or isinstance(cell, Data | Lent):
             array = p.memory.cells.get(cell)
             array = cell.get() if array is None else array
             known = p.array(var) is not None

@@ -30,7 +30,7 @@ from tinygrad_nn.plan.cells import (
 )
 from tinygrad_nn.plan.draws import METHODS, Draws, Source, is_generator, sources, stand_in
 from tinygrad_nn.plan.scalars.lending import Lent
-from tinygrad_nn.plan.scalars.recorder import Recorder, detached
+from tinygrad_nn.plan.scalars.recorder import Recorder, replayed
 from tinygrad_nn.plan.surroundings import Change, Surroundings
 from tinygrad_nn.plan.tape import Assumption, Cell, Constant, Instruction, Parameter, Tape, Var
 from tinygrad_nn.primitive import Primitive
@@ -246,34 +246,34 @@ class Capture:
     def bind(self, primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
         """Apply a primitive to arrays, and write it down if one of them may change."""
         args = check_fixed(primitive, args, static)
-        if any(a.__class__ is Traced and a.outside for a in static.values()):
-            static = {k: self.pin(a) if a.__class__ is Traced and a.outside else a
+        if any(type(a) is Traced and a.outside for a in static.values()):
+            static = {k: self.pin(a) if type(a) is Traced and a.outside else a
                       for k, a in static.items()}  # fmt: skip
-        if any(a.__class__ is Traced for a in static.values()):
+        if any(type(a) is Traced for a in static.values()):
             raise refusal(
                 f"a keyword of {primitive.name} depends on numbers that are known only in a replay",
                 "Pass it as an argument of the compiled function, as a plain number",
             )
-        if any(a.__class__ is Traced and a.weak for a in args):
+        if any(type(a) is Traced and a.weak for a in args):
             args, weak = _promoted(primitive, args)
         else:
             weak = False
         out = static.get("out")
         if out is not None:
             static = {key: value for key, value in static.items() if key != "out"}
-        examples = [a.example if a.__class__ is Traced else a for a in args]
+        examples = [a.example if type(a) is Traced else a for a in args]
         try:
             example = primitive.forward(*examples, **static)
         except Exception as error:
             self.failed = error
             self.failed_in = source_line()
             raise
-        if not any(a.__class__ is Traced for a in args):
+        if not any(type(a) is Traced for a in args):
             return example
         scalar = isinstance(example, np.generic)
-        if example.__class__ is not np.ndarray:
+        if type(example) is not np.ndarray:
             example = np.asarray(example)
-        inputs = [a.variable if a.__class__ is Traced else _fixed(a) for a in args]
+        inputs = [a.variable if type(a) is Traced else _fixed(a) for a in args]
         var = Var(example)
         sources = [a for a, v in zip(args, inputs, strict=True) if _shares(v, example)]
         errors: Any = np.geterr()
@@ -285,11 +285,11 @@ class Capture:
         )  # fmt: skip
         traced = self.stand_in(var)
         for a in sources:
-            if a.__class__ is Traced:
+            if type(a) is Traced:
                 traced.join(a)
         traced.scalar = scalar
         traced.weak = weak
-        traced.outside = all(a.outside for a in args if a.__class__ is Traced)
+        traced.outside = all(a.outside for a in args if type(a) is Traced)
         return traced
 
     def pin(self, traced: Traced) -> Any:
@@ -388,12 +388,11 @@ class Capture:
 
     def check_known(self, item: Any, asked: str) -> None:
         """Refuse to tell Python a number that is known only in a replay."""
-        if item.__class__ is Traced or (isinstance(item, Value) and not self._is_constant(item)):
+        if type(item) is Traced or (isinstance(item, Value) and not self._is_constant(item)):
             raise unknown(asked)
 
     def _is_constant(self, value: Value) -> bool:
-        own = self._is_own(value) and value.primitive is None
-        return own and value not in self.scalars.elements
+        return self.scalars.is_constant(value)
 
     def read(self, node: Any) -> Any:
         """Return what stands for the numbers of a node."""
@@ -438,7 +437,7 @@ class Capture:
             return
         if isinstance(value, Node):
             value = value._seen()
-        if value.__class__ is not Traced:
+        if type(value) is not Traced:
             value = self.constant(np.asarray(value))
         have = node._value
         if not np.can_cast(value.dtype, have.dtype, "same_kind"):
@@ -478,7 +477,7 @@ class Capture:
         if self._is_own(node):
             node._grad = g
             return
-        if g is not None and g.__class__ is not Traced:
+        if g is not None and type(g) is not Traced:
             g = self.constant(g)
         self.tensors[id(node)] = node
         state = self.states.get(("grad", id(node)))
@@ -509,7 +508,7 @@ class Capture:
     def keep(self, part: Any, arrays: tuple[Any, ...]) -> None:
         """Note what an optimizer keeps from now on."""
         for k, array in enumerate(arrays):
-            if array.__class__ is not Traced:
+            if type(array) is not Traced:
                 array = self.constant(array)
             key = ("kept", id(part), k)
             if key not in self.states:
@@ -534,15 +533,15 @@ class Capture:
     def _output(self, leaf: Any, number: Any) -> Output:
         make: Callable[[Any], Any]
         if number is not None:
-            make = _number if leaf.primitive is detached else _value
-            if number.__class__ is not Traced:
+            make = _number if self.scalars.is_number(leaf) else replayed
+            if type(number) is not Traced:
                 number = self.constant(np.asarray(number))
             return Output(make, number.variable)
         value = leaf._seen() if isinstance(leaf, Tensor) else leaf
         make = _constant if isinstance(leaf, Tensor) else _itself
-        if value.__class__ is Traced and make is _itself and not value.shape:
+        if type(value) is Traced and make is _itself and not value.shape:
             make = _number if value.weak else _scalar if value.scalar else _itself
-        if value.__class__ is not Traced:
+        if type(value) is not Traced:
             value = self.constant(value)
         return Output(make, value.variable)
 
@@ -594,10 +593,6 @@ def _itself(array: Any) -> Any:
     return array
 
 
-def _value(array: Any) -> Any:
-    return Value(array.item())
-
-
 def _scalar(array: Any) -> Any:
     return array[()]
 
@@ -625,7 +620,7 @@ def _promoted(primitive: Primitive, args: tuple[Any, ...]) -> tuple[tuple[Any, .
         return args, primitive.name in _ARITHMETIC
     found = list(args)
     for k, a in enumerate(args):
-        if a.__class__ is Traced and a.weak:
+        if type(a) is Traced and a.weak:
             dtype = np.result_type(*strong, a.example.item())
             found[k] = shape.astype(_strong(a), dtype=dtype)
     return tuple(found), False

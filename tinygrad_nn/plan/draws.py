@@ -121,13 +121,13 @@ class Draws:
             )
         args = tuple(map(_numbers, args))
         keywords = {key: _numbers(value) for key, value in keywords.items()}
-        if keywords.get("size").__class__ is Traced:
+        if type(keywords.get("size")) is Traced:
             raise refusal(
                 f"the size of {self._name}.{method}() depends on numbers that are known only in a "
                 f"replay",
                 "Draw a fixed number, and select with a mask",
             )
-        arrays = [a for a in (*args, *keywords.values()) if a.__class__ is Traced]
+        arrays = [a for a in (*args, *keywords.values()) if type(a) is Traced]
         find = getattr(self._generator, method)
         example = find(*map(_example, args), **{k: _example(v) for k, v in keywords.items()})
         array = np.asarray(example)
@@ -156,7 +156,7 @@ def _numbers(a: Any) -> Any:
 
 
 def _example(a: Any) -> Any:
-    return a.example if a.__class__ is Traced else a
+    return a.example if type(a) is Traced else a
 
 
 def _calling(
@@ -164,8 +164,8 @@ def _calling(
 ) -> Callable[..., Any]:
     """Return a function of the captured arguments that draws."""
     # What the captured run has drawn from must not be kept alive by its program.
-    args = tuple(_hole if a.__class__ is Traced else a for a in args)
-    keywords = {k: _hole if a.__class__ is Traced else a for k, a in keywords.items()}
+    args = tuple(_hole if type(a) is Traced else a for a in args)
+    keywords = {k: _hole if type(a) is Traced else a for k, a in keywords.items()}
 
     def forward(*arrays: Any) -> Any:
         rest = iter(arrays)

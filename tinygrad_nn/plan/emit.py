@@ -111,7 +111,7 @@ def _literal(value: Any, names: Names) -> str:
 
 def _operand(a: Any, i: Instruction, names: Names) -> str:
     """Return what stands for an operand of a ufunc; numbers as arrays, which NumPy reads faster."""
-    if a.__class__ in (float, int, bool):
+    if type(a) in (float, int, bool):
         return number(a, i.inputs, names)
     return names.of(a)
 

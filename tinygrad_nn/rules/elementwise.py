@@ -107,7 +107,7 @@ def _is_complex(x: Any) -> bool:
 
 def _keep(c: Any, x: Any, *, out: Any = None) -> Any:
     """Return `x` where `c` holds and 0 elsewhere, also where `x` is infinite."""
-    if not (x.__class__ is c.__class__ is np.ndarray and out is None and c.shape == x.shape):
+    if not (type(x) is type(c) is np.ndarray and out is None and c.shape == x.shape):
         x = np.asarray(x)
         if out is None:
             return np.where(c, x, np.zeros((), x.dtype))

@@ -240,7 +240,7 @@ def _input(what: str, leaf: Any, path: str, guard: Guard, keeps: bool) -> Node:
             f"or x.astype(float), choose other arguments with argnums=, or put the numbers into a "
             f"tuple, list, dict or module"
         )
-    if keeps or is_small(array) or array.__class__ is Traced:
+    if keeps or is_small(array) or type(array) is Traced:
         return stand_in(array.copy())
     guard.note(array)
     return stand_in(array)
@@ -249,7 +249,7 @@ def _input(what: str, leaf: Any, path: str, guard: Guard, keeps: bool) -> Node:
 def _array(item: Any, dtype: Any = None) -> Any:
     """Return the numbers of a node, an array or a number as an array, or what stands for one."""
     data = item._seen() if isinstance(item, Node) else item
-    return converted(data, dtype) if data.__class__ is Traced else np.asarray(data, dtype)
+    return converted(data, dtype) if type(data) is Traced else np.asarray(data, dtype)
 
 
 def positions(what: str, argnums: Any, count: int) -> list[int]:

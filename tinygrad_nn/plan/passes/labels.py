@@ -38,7 +38,7 @@ def labels_known(tape: Tape) -> Tape:
 
 def _not_negative(i: Instruction, made: dict[Var, Instruction]) -> Var | None:
     """Return the integers of which an instruction says that the least is not negative."""
-    if i.primitive.name != "greater_equal" or i.args[1].__class__ is not int or i.args[1] != 0:
+    if i.primitive.name != "greater_equal" or type(i.args[1]) is not int or i.args[1] != 0:
         return None
     least = made.get(i.args[0])
     if least is None or least.primitive.name != "min" or least.static.get("axis") is not None:

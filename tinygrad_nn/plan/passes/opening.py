@@ -49,7 +49,7 @@ def _inside(instruction: Instruction) -> tuple[list[Instruction], Var] | None:
     finally:
         set_capture(before)
     parts = capture.instructions
-    if result.__class__ is not Traced or result.variable.dtype != instruction.out.dtype:
+    if type(result) is not Traced or result.variable.dtype != instruction.out.dtype:
         return None
     if any(part.primitive is instruction.primitive for part in parts) or capture.assumptions:
         return None

@@ -117,7 +117,7 @@ def _element(i: Instruction, made: Made) -> Any:
     x = i.args[0]
     if i.view or len(i.args) > 1 or i.out.shape or x.__class__ is not Var:
         return None
-    if len(template) != len(x.shape) or not all(t.__class__ is int for t in template):
+    if len(template) != len(x.shape) or not all(type(t) is int for t in template):
         return None
     slices = tuple(slice(k % n, k % n + 1) for k, n in zip(template, x.shape, strict=True))
     part = Var(x.example[slices])

@@ -36,13 +36,17 @@ class Lender:
         self.gradients = np.zeros(len(values))
         self.with_gradients = with_gradients
         self.is_lent = False
+        self._before: list[float] = []  # what they were when they were borrowed
+        self._changed: list[int] = []
         self.numbers_cell = Numbers(self)
         self.gradients_cell = Gradients(self)
 
     def borrow(self) -> None:
         """Take the numbers out of the Values."""
         values = self.values
-        self.array[:] = [v._value for v in values]
+        self._before = [v._value for v in values]
+        self.array[:] = self._before
+        self._changed = [v._changed for v in values]
         if self.with_gradients:
             self.gradients[:] = [v._grad for v in values]
         for v in values:
@@ -58,9 +62,14 @@ class Lender:
             return
         self.is_lent = False
         now = next_serial()
-        for v, x in zip(self.values, self.array.tolist(), strict=True):
+        numbers = self.array.tolist()
+        changed = [
+            mark if x == before else now  # graphs over what is the same as before are valid
+            for x, before, mark in zip(numbers, self._before, self._changed, strict=True)
+        ]
+        for v, x, mark in zip(self.values, numbers, changed, strict=True):
             v._value = x
-            v._changed = now
+            v._changed = mark
             del lent[v]
         if self.with_gradients:
             for v, g in zip(self.values, self.gradients.tolist(), strict=True):
@@ -78,6 +87,7 @@ class Numbers(Lent):
     """The numbers of Values, as one vector."""
 
     def set(self, array: Any) -> None:
+        """Let the Values hold these numbers."""
         if self.lender.is_lent:
             self.lender.array[:] = array
             return
@@ -85,6 +95,7 @@ class Numbers(Lent):
             v._value = x
 
     def get(self) -> Any:
+        """Return the vector, which is current while the numbers are lent."""
         return self.lender.array
 
     def __str__(self) -> str:
@@ -95,6 +106,7 @@ class Gradients(Lent):
     """The gradients of Values, as one vector."""
 
     def set(self, array: Any) -> None:
+        """Let the Values have these gradients."""
         if self.lender.is_lent:
             self.lender.gradients[:] = array
             return
@@ -102,6 +114,7 @@ class Gradients(Lent):
             v._grad = g
 
     def get(self) -> Any:
+        """Return the vector, which is current while the numbers are lent."""
         return self.lender.gradients
 
     def __str__(self) -> str:

@@ -7,8 +7,9 @@ derivatives come from the table of primitives, and what is replayed is a tape li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,26 @@ from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.rules.indexing import ARRAY
 from tinygrad_nn.tensor import Tensor, _constant
 from tinygrad_nn.traced import Traced, refusal
-from tinygrad_nn.value import Value, _node
+from tinygrad_nn.value import Value, _node, _set_args
 
-__all__ = ["NoGain", "Recorder"]
+__all__ = ["NoGain", "Recorder", "replayed"]
 
-#: A number cut off its graph, as ``.data`` is.
-detached = Primitive(
-    lambda x: x, [None], name="detached", scalar=lambda x: x, elementwise=True, linear="all"
-)
+def _identity(name: str) -> Primitive:
+    return Primitive(
+        lambda x: x, [None], name=name, scalar=lambda x: x, elementwise=True, linear="all"
+    )
+
+
+#: The number of a Value, as ``.data`` is; and a Value without its graph, as under `no_grad`.
+number, detached = _identity("number"), _identity("detached")
+
+_replayed = _identity("replayed")
+
+
+def replayed(array: Any) -> Value:
+    """Return a Value that a replay has computed; it has no graph, and says so when asked for it."""
+    return _node(array.item(), _replayed, (array.item(),))
+
 
 # Fewer nodes of scalars to a call of NumPy than these are no faster when they are compiled.
 _WORTH_WHILE = 10
@@ -50,6 +63,7 @@ class _Backward:
     root: Value
     seed: float
     serial: int  # of the first node after it
+    cotangents: dict[int, float]  # in the captured run, by serial number
     gradients: dict[Value, Value] = field(default_factory=dict)  # leaf -> its gradient
 
 
@@ -73,7 +87,8 @@ class Recorder:
         self._owners: dict[Value, Value] = {}  # and which Value it stands for
         self._gradients: dict[Value, Any] = {}
         self._old: dict[Value, Value] = {}  # leaves for the gradients that were there before
-        self._own: dict[Value, list[_Backward]] = {}
+        self._known_gradients: set[Value] = set()  # leaves for the gradients of passes
+        self._reached: set[int] = set()  # serial numbers of what has been looked at
         self._of: dict[Var, Value] = {}
         self._made: dict[Var, Instruction] = {}
         self._marks: dict[Value, int] = {}
@@ -84,27 +99,19 @@ class Recorder:
     # --- while the step runs -------------------------------------------------------------------
 
     def settle(self, node: Value, cut: bool) -> None:
-        """See a new node: note what it is computed from that was there before."""
-        start = self.capture.start
-        a, b = node._left, node._right
-        if a.__class__ is tuple:
-            for x in a:
-                if x.__class__ is Value and x.serial <= start and x not in self.outside:
-                    self.outside[x] = x._value
-            if self._versions:
+        """See a new node."""
+        if self._versions:
+            a = node._left
+            if a.__class__ is tuple:
                 node._left = tuple(self._current(x) for x in a)
-        else:
-            if a.__class__ is Value and a.serial <= start and a not in self.outside:
-                self.outside[a] = a._value
-            if b.__class__ is Value and b.serial <= start and b not in self.outside:
-                self.outside[b] = b._value
-            if self._versions:
-                node._left, node._right = self._current(a), self._current(b)
-        if cut:  # under no_grad(): no gradient passes, but the number may differ
+            else:
+                node._left, node._right = self._current(a), self._current(node._right)
+        if cut and node.primitive is not number:  # under no_grad(): no gradient passes, but the number may differ
             shadow = Value(node._value)
             shadow.primitive, shadow._left, shadow._right = node.primitive, node._left, node._right
             shadow.serial, node.serial = node.serial, shadow.serial
-            node.primitive, node._left, node._right = detached, shadow, None
+            node.primitive = detached
+            _set_args(node, (shadow,))
 
     def _current(self, a: Any) -> Any:
         return self._versions.get(a, a) if a.__class__ is Value else a
@@ -112,17 +119,48 @@ class Recorder:
     def _is_outside(self, node: Value) -> bool:
         return bool(node.serial <= self.capture.start)
 
-    def read(self, node: Value) -> Value:
+    def is_constant(self, node: Value) -> bool:
+        """Whether a Value holds the same number at every call."""
+        return (
+            node.primitive is None
+            and not self._is_outside(node)
+            and node not in self.elements
+            and node not in self._known_gradients
+            and node not in self._versions
+        )
+
+    def is_number(self, node: Value) -> bool:
+        """Whether this stands for a Python number: data, a gradient, what follows from them."""
+        stack, seen = [node], {node}
+        while stack:
+            a = stack.pop()
+            if a.primitive is number or a in self._known_gradients:
+                continue
+            below = [x for x in a.args if x.__class__ is Value]
+            if not below or a.primitive is detached:
+                return False
+            stack += [x for x in below if x not in seen]
+            seen.update(below)
+        return True
+
+    def read(self, node: Value) -> Any:
         """Return what ``node.data`` is: the number, without a gradient."""
-        return _node(node._value, detached, (node,))
+        if self.is_constant(node):
+            return node._value
+        return _node(node._value, number, (node,))
 
     def write(self, node: Value, value: Any) -> None:
         """Let a Value hold another number."""
         value = self.as_value(value)
+        if node.primitive is not None:
+            raise refusal(
+                "the data of a result is assigned to in a graph of scalars",
+                "Assign to Values that nothing computed, or use the new number itself",
+            )
         if self._is_outside(node):
             self.outside.setdefault(node, node._value)
         self._marks.setdefault(node, node._changed)
-        version = _node(value._value, detached, (value,))
+        version = _node(value._value, number, (value,))
         node._value = value._value
         node._changed = version.serial
         self._versions[node] = version
@@ -135,47 +173,51 @@ class Recorder:
             return self._gradients[node]
         if self._is_outside(node):
             self.outside.setdefault(node, node._value)
-            self._old[node] = self._gradients[node] = Value(node._grad)
-            return self._gradients[node]
-        passes = self._own.get(node, [])
+            return self._gradients.setdefault(node, self._old_gradient(node))
+        passes = [event for event in self.events if node.serial in event.cotangents]
         if not passes:
             return node._grad
-        if node.primitive is not None or len(passes) > 1:
+        if node.primitive is not None:
             raise refusal(
-                "the gradient of a result (or of several backward passes) is read in a graph of "
-                "scalars",
+                "the gradient of a result is read in a graph of scalars",
                 "Keep to gradients of Values that nothing computed, or compile with fallback=True",
             )
-        g = passes[0].gradients[node] = Value(node._grad)
-        self._gradients[node] = g
-        return g
+        total: Any = None
+        for event in passes:
+            if node not in event.gradients:
+                self._gradient_of(event, node, event.cotangents[node.serial])
+            gradient = event.gradients[node]
+            total = gradient if total is None else total + gradient
+        return total
+
+    def _gradient_of(self, event: _Backward, node: Value, g: float) -> Value:
+        gradient = event.gradients[node] = Value(g)
+        self._known_gradients.add(gradient)
+        return gradient
 
     def write_grad(self, node: Value, g: Any) -> None:
         """Let a Value have the gradient `g`."""
         if self._is_outside(node):
             self.outside.setdefault(node, node._value)
-        self._gradients[node] = self.as_value(g) if g.__class__ is not float else g
+        self._gradients[node] = self.as_value(g) if type(g) is not float else g
 
     def backward(self, root: Value, seed: float) -> None:
         """Note a backward pass; it is done at once, so that all numbers are the real ones."""
         live, cotangents = pull_back([(root, seed)], keep=True)
-        root_now = self._current(root)
-        event = _Backward(root_now, seed, root.serial)
-        for serial, g in cotangents.items():
-            node = live[serial]
-            if not isinstance(node, Value):
-                raise refusal(
-                    "a backward pass goes through Values and tensors",
-                    "Write the step in one of them throughout, or compile with fallback=True",
-                )
+        event = _Backward(self._current(root), seed, root.serial, cotangents)
+        start = self.capture.start
+        leaves = [live[serial] for serial in cotangents if serial <= start]
+        if any(node.primitive is not None for node in leaves):
+            raise refusal(
+                "a backward pass goes through Values that were computed before the step",
+                "Compute them inside the compiled function; or use v.data, for no gradient",
+            )
+        self._look(live.values())
+        written = [version for version in self._owners if version.serial in cotangents]
+        for node in [*leaves, *written]:
+            assert isinstance(node, Value)
+            gradient = self._gradient_of(event, node, cotangents[node.serial])
             owner = self._owners.get(node, node)
-            if owner is node and not self._is_outside(node):
-                node._grad = g
-                self._own.setdefault(node, []).append(event)
-                continue
-            if node.primitive is not None and node not in self._owners:
-                continue  # a result of an earlier graph, which is a constant here
-            gradient = event.gradients[node] = Value(g)
             before = self.read_grad(owner)
             plain = before.__class__ is float and before == 0.0
             self._gradients[owner] = gradient if plain else before + gradient
@@ -184,11 +226,33 @@ class Recorder:
             event.serial = min(event.serial, gradient.serial)
         self.events.append(event)
 
+    def _look(self, nodes: Iterable[Any]) -> None:
+        """Note which of the nodes were there before."""
+        start = self.capture.start
+        for node in nodes:
+            if node.serial <= start and node not in self.outside:
+                self.outside[node] = node._value
+
+    def _find(self, roots: Iterable[Value]) -> None:
+        """Note what was there before of what `roots` are computed from."""
+        found: dict[int, Value] = {}
+        stack = list(roots)
+        while stack:
+            node = stack.pop()
+            serial = node.serial
+            if serial in found or serial in self._reached:
+                continue
+            found[serial] = node
+            if serial > self.capture.start:
+                stack += node._parents
+        self._reached.update(found)
+        self._look(found.values())
+
     def as_value(self, item: Any) -> Value:
         """Return a Value for a number, a Value or what stands for a number."""
         if item.__class__ is Value:
             return item  # type: ignore[no-any-return]  # Any to mypy
-        if item.__class__ is not Traced:
+        if type(item) is not Traced:
             return Value(item)
         if item.shape:
             raise TypeError(f"a Value holds one number, got an array of shape {item.shape}")
@@ -252,7 +316,9 @@ class Recorder:
         list of (Cell, Var)
             What the step leaves behind.
         """
-        values = list(self.outside)
+        self._find([*returned, *self._versions.values()])
+        self._find(g for g in self._gradients.values() if g.__class__ is Value)
+        values = sorted(self.outside, key=attrgetter("serial"))
         reads_gradients = bool(self._old) or any(v in self._gradients for v in values)
         lender = Lender(values, reads_gradients)
         groups = self._known(lender)
@@ -292,7 +358,7 @@ class Recorder:
         values = lender.values
         groups = []
         if values:
-            lender.array[:] = list(self.outside.values())
+            lender.array[:] = [self.outside[v] for v in values]
             numbers = self.capture.stand_in(Var(lender.array.copy(), lender.numbers_cell))
             groups.append(_Group(values, numbers))
         by_array: dict[Var, list[tuple[int, Value]]] = {}
@@ -326,6 +392,7 @@ class Recorder:
     def _old_gradient(self, v: Value) -> Value:
         if v not in self._old:
             self._old[v] = Value(v._grad)
+            self._known_gradients.add(self._old[v])
         return self._old[v]
 
     def _run(self, roots: Sequence[Value], groups: list[_Group], vectors: Any = None) -> Any:
@@ -338,7 +405,7 @@ class Recorder:
         self.nodes += program.nodes
         result = program.run(*(vectors or [group.vector for group in groups]))
         example = result._value.example if isinstance(result, Tensor) else result
-        example = example.example if example.__class__ is Traced else example
+        example = example.example if type(example) is Traced else example
         expected = np.array([v._value for v in roots])
         if not np.allclose(example, expected, rtol=1e-8, atol=1e-12, equal_nan=True):
             raise NoGain("the vectors found do not give the numbers of the graph of scalars")
@@ -347,7 +414,7 @@ class Recorder:
     def _vector(self, roots: list[Value], groups: list[_Group]) -> Var:
         """Return the variable of a vector of numbers."""
         vector = self._run(roots, groups)
-        if vector.__class__ is not Traced:
+        if type(vector) is not Traced:
             vector = self.capture.constant(vector)
         return vector.variable  # type: ignore[no-any-return]  # Any to mypy
 
@@ -358,7 +425,7 @@ class Recorder:
         tensors = []
         for group in groups:
             vector = group.vector
-            if vector.__class__ is not Traced:
+            if type(vector) is not Traced:
                 vector = self.capture.constant(vector)
             t = _constant(vector)
             t.requires_grad = any(leaf in event.gradients for leaf in group.leaves)
@@ -389,4 +456,4 @@ def _narrow(nodes: int, width: float) -> str:
 
 
 def _are_numbers(args: Any) -> bool:
-    return all(a.__class__ in (float, int) or (a.__class__ is Var and not a.shape) for a in args)
+    return all(type(a) in (float, int) or (type(a) is Var and not a.shape) for a in args)
