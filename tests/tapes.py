@@ -159,7 +159,10 @@ def _usual() -> Iterator[tuple[str, Step]]:
     )  # fmt: skip
     for dtype in (np.int8, np.int32, np.uint8, np.uint64):
         yield f"labels of {np.dtype(dtype)}", (training(_mlp(4, 5, 3)), (x, y.astype(dtype)))
-    yield "label smoothing", (training(_mlp(4, 5, 3), losses.cross_entropy, label_smoothing=0.1), (x, y))
+    yield (
+        "label smoothing",
+        (training(_mlp(4, 5, 3), losses.cross_entropy, label_smoothing=0.1), (x, y)),
+    )
     soft = np.abs(_data(_N, 3))
     yield "soft targets", (
         training(_mlp(4, 5, 3)), (x, soft / soft.sum(axis=1, keepdims=True)),
@@ -188,9 +191,12 @@ def _layouts() -> Iterator[tuple[str, Step]]:
     )  # fmt: skip
     yield "mixed", (training(mixed), (x, y))
     shared = nn.Linear(4, 4, rng=rng)
-    yield "shared layer", (
-        training(nn.Sequential(shared, np.tanh, shared, np.tanh, nn.Linear(4, 3, rng=rng))),
-        (x, y),
+    yield (
+        "shared layer",
+        (
+            training(nn.Sequential(shared, np.tanh, shared, np.tanh, nn.Linear(4, 3, rng=rng))),
+            (x, y),
+        ),
     )
     tied = nn.Linear(4, 3, rng=rng)
     yield "tied weights", (_tied(tied), (x, y))

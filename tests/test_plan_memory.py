@@ -197,3 +197,331 @@ def test_random_programs(program: Program) -> None:
     tape = tape_of(backwards(program.f), *map(as_leaf, program.inputs))
     check_memory(tape)
     check_memory(passed(tape))
+
+
+def test_large_arrays_in_blocks() -> None:
+    """Chains of operations on large arrays: each block is done before the next is begun."""
+    p, m = (tensor(np.linspace(-1.0, 1.0, 300_000), requires_grad=True) for _ in range(2))
+    q = tensor(np.ones((600, 500)).T)
+
+    def step(g: Any) -> Any:
+        m.data = 0.9 * m.data + g
+        p.data -= 0.1 * m.data / (np.sqrt(np.abs(m.data)) + 1e-8)
+        q.data = np.tanh(q.data) * 2.0 + q.data[:1]  # a row of it, read by all blocks
+        return p.data[:3].copy()
+
+    compare(step, [p, m, q], [(np.cos(np.arange(300_000) + k),) for k in range(3)])
+
+
+# --- cells: what is there before, and what after ---------------------------------------------------
+
+
+def compare(f: Callable[..., Any], cells: list[Any], calls: list[tuple[Any, ...]]) -> Any:
+    """Call a function eagerly and compiled, from the same numbers in `cells`; compare all."""
+    at_first = [p.data.copy() for p in cells]
+    expected = []
+    for args in calls:
+        expected.append([np.copy(y) for y in _arrays(f(*args))] + [p.data.copy() for p in cells])
+    for p, x in zip(cells, at_first, strict=True):
+        p.data[...] = x
+        p.grad = None
+    compiled = tg.compile(f)
+    held = []
+    for args, wanted in zip(calls, expected, strict=True):
+        results = _arrays(compiled(*args))
+        found = [*results, *(p.data for p in cells)]
+        held.append((results, wanted))
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+    for results, wanted in held:  # which no later call may have changed
+        for a, b in zip(results, wanted, strict=False):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+    return compiled
+
+
+def _arrays(y: Any) -> list[Any]:
+    parts = y if isinstance(y, tuple | list) else [y]
+    return [a for part in parts for a in (_arrays(part) if isinstance(part, list) else [part])]
+
+
+def _cells(n: int = 3) -> list[Any]:
+    return [tensor(np.arange(4.0) + k, requires_grad=True) for k in range(n)]
+
+
+X = np.array([1.0, -2.0, 0.5, 3.0])
+CALLS = [(X,), (X + 1.0,), (-X,), (X * 0.5,)]
+
+
+def test_old_numbers_of_a_cell_are_returned() -> None:
+    p, *_ = cells = _cells()
+
+    def step(x: Any) -> Any:
+        before = p.data.copy()
+        view = p.data[1:3].copy()
+        p.data -= 0.1 * x
+        return before, view, p.data.copy(), p.data[::-1]
+
+    compare(step, cells, CALLS)
+
+
+def test_old_numbers_of_an_argument_are_returned() -> None:
+    def step(t: Any, x: Any) -> Any:
+        before = t.data.copy()
+        t.data = t.data * 2.0 + x
+        return before, t.data.copy()
+
+    compiled = tg.compile(step)
+    for args in CALLS:
+        t, u = tensor(X), tensor(X)
+        for a, b in zip(compiled(t, *args), step(u, *args), strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(t.data, u.data)
+
+
+def test_cells_change_places() -> None:
+    p, q, r = cells = _cells()
+
+    def step(x: Any) -> Any:
+        a, b, c = (t.data.copy() for t in cells)
+        p.data, q.data, r.data = b, c, a
+        return p.data + x
+
+    compare(step, cells, CALLS)
+
+
+def test_one_cell_is_computed_of_another_that_changes() -> None:
+    p, q, r = cells = _cells()
+
+    def step(x: Any) -> Any:
+        p.data = p.data + x
+        q.data = q.data + p.data  # the new p
+        r.data = r.data[::-1] + x  # its own elements, in another order
+        return np.sum(p.data * q.data)
+
+    compare(step, cells, CALLS)
+
+
+def test_a_cell_is_read_after_it_was_written() -> None:
+    p, q, _ = cells = _cells()
+
+    def step(x: Any) -> Any:
+        old = np.sum(p.data * x)
+        p.data -= 0.1 * x
+        new = np.sum(p.data * x)
+        p.data *= 1.0 + q.data * 0.01
+        return old, new, np.sum(p.data)
+
+    compare(step, cells, CALLS)
+
+
+def test_rows_and_columns_of_a_cell() -> None:
+    p = tensor(np.arange(16.0).reshape(4, 4))
+
+    def step(x: Any) -> Any:
+        p.data = p.data - p.data[:1] * 0.1 - p.data[:, :1] * 0.1 + p.data.T * 0.01
+        return p.data[0] + x
+
+    compare(step, [p], CALLS)
+
+
+def test_gradients_that_are_parameters() -> None:
+    p, q, _ = cells = _cells()
+
+    def step(x: Any) -> Any:
+        p.grad = q.data.copy()
+        q.data = q.data * 0.5 + x
+        return np.sum(q.data)
+
+    compiled = compare(step, cells, CALLS)
+    before = q.data.copy()
+    compiled(X)
+    np.testing.assert_array_equal(p.grad, before)
+
+
+def test_concatenations() -> None:
+    constant = np.asfortranarray(np.arange(8.0).reshape(4, 2))
+
+    def f(x: Any, y: Any) -> Any:
+        a, b = np.exp(x), np.sin(y)
+        twice = np.concatenate([a, a, b, x[:0]], axis=0)
+        inner = np.concatenate([twice, np.ones((1, 2)), y], axis=0)
+        nested = np.concatenate([inner, inner * 2.0], axis=1)
+        turned = np.concatenate([a.T, b.T, constant.T], axis=0)
+        both = np.concatenate([a, np.concatenate([a, b])])
+        return nested, turned, a + 1.0, twice[1:, :1].T, both, np.concatenate([x, y, x])
+
+    rng = np.random.default_rng(0)
+    check(f, [[rng.random((4, 2)), rng.random((4, 2))] for _ in range(3)])
+
+
+# --- nothing grows ---------------------------------------------------------------------------------
+
+
+def peak(step: Callable[..., Any], *args: Any) -> int:
+    """Return the most memory that a replay takes while it runs, in bytes."""
+    for _ in range(4):
+        step(*args)
+    found = []
+    tracemalloc.start()
+    try:
+        for _ in range(4):
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            step(*args)
+            found.append(tracemalloc.get_traced_memory()[1] - before)
+    finally:
+        tracemalloc.stop()
+    return min(found)
+
+
+#: Bytes of NumPy's own objects and the result; not of arrays, which would grow with the batch.
+SMALL = 2048
+
+
+def check_allocations(make: Callable[[int], Step], n: int = 64) -> None:
+    few, many = (peak(tg.compile(f), *args) for f, args in (make(n), make(8 * n)))
+    assert few <= SMALL
+    assert many <= few + 64
+
+
+def trained(model: Any, loss: Any = losses.cross_entropy, **options: Any) -> Callable[..., Any]:
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        value = loss(model(x), y, **options)
+        value.backward()
+        optimizer.step()
+        return value
+
+    return step
+
+
+def normal(*shape: int) -> Array:
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
+def labels(n: int, classes: int) -> Array:
+    return np.random.default_rng(1).integers(0, classes, n)
+
+
+@pytest.mark.parametrize("sizes", [(2, 16, 16, 2), (64, 32, 10), (784, 128, 10), (256, 256, 10)])
+def test_steps_of_the_benchmark(sizes: tuple[int, ...]) -> None:
+    check_allocations(
+        lambda n: (
+            trained(nn.MLP(sizes[0], sizes[1:])), (normal(n, sizes[0]), labels(n, sizes[-1]))
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["relu", "tanh", "sigmoid", "softplus", "leaky_relu", "elu", "silu"]
+)
+def test_activations(name: str) -> None:
+    check_allocations(
+        lambda n: (trained(nn.MLP(8, [16, 4], activation=name)), (normal(n, 8), labels(n, 4)))
+    )
+
+
+TARGETS: dict[str, tuple[Any, Callable[[int], Array], dict[str, Any]]] = {
+    "mse": (losses.mse_loss, lambda n: normal(n, 4), {}),
+    "l1": (losses.l1_loss, lambda n: normal(n, 4), {}),
+    "huber": (losses.huber_loss, lambda n: normal(n, 4), {}),
+    "hinge": (losses.hinge_loss, lambda n: np.sign(normal(n, 4)), {}),
+    "logits": (
+        losses.binary_cross_entropy_with_logits, lambda n: (normal(n, 4) > 0).astype("f"), {},
+    ),
+    "soft targets": (losses.cross_entropy, lambda n: np.full((n, 4), 0.25, np.float32), {}),
+    **{
+        np.dtype(t).name: (losses.cross_entropy, lambda n, t=t: labels(n, 4).astype(t), {})
+        for t in (np.int8, np.uint8, np.int32, np.uint64)
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_losses(name: str) -> None:
+    loss, target, options = TARGETS[name]
+    check_allocations(
+        lambda n: (trained(nn.MLP(8, [16, 4]), loss, **options), (normal(n, 8), target(n)))
+    )
+
+
+def test_dropout() -> None:
+    def make(n: int) -> Step:
+        rng = np.random.default_rng(0)
+        model = nn.Sequential(
+            nn.Linear(8, 16, rng=rng), tg.relu, nn.Dropout(0.5, rng=rng), nn.Linear(16, 4, rng=rng)
+        )
+        return trained(model), (normal(n, 8), labels(n, 4))
+
+    check_allocations(make)
+
+
+def test_batches_of_sequences() -> None:
+    check_allocations(
+        lambda n: (
+            trained(nn.MLP(8, [16, 4]), losses.mse_loss), (normal(n, 3, 8), normal(n, 3, 4)),
+        )
+    )  # fmt: skip
+
+
+def _normalised(h: Any) -> Any:
+    centred = h - np.mean(h, axis=-1, keepdims=True)
+    return centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
+
+
+#: Losses of a layer's result `h`, with data `y` of the same shape: all but these allocate nothing.
+#:
+#: NumPy itself allocates in sort, argsort, partition, the functions of linalg and fft, running
+#: sums and products, indexing by integers that differ from call to call, and adding at such.
+LOSSES: dict[str, Callable[[Any, Any], Any]] = {
+    "layer norm": lambda h, y: np.mean(_normalised(h) * y),
+    "softmax": lambda h, y: np.mean(tg.softmax(h, axis=-1) * y),
+    "softmax along columns": lambda h, y: np.mean(tg.softmax(h, axis=0) * y),
+    "logsumexp": lambda h, y: np.mean(tg.logsumexp(h, axis=-1)),
+    "hinge by hand": lambda h, y: np.sum(tg.relu(1.0 - y * h)),
+    "where": lambda h, y: np.mean(np.where(h > 0.0, h, 0.1 * h) * y),
+    "clip by arrays": lambda h, y: np.mean(np.clip(h, -y, 1.0)),
+    "maximum": lambda h, y: np.mean(np.maximum(h, y)),
+    "largest of a row": lambda h, y: np.mean(np.max(h, axis=1)),
+    "every other row": lambda h, y: np.mean(h[::2] * h[1::2]),
+    "columns": lambda h, y: np.mean(np.take(h, [0, 2], axis=1)),
+    "concatenate": lambda h, y: np.mean(np.concatenate([h, y], axis=1) ** 2),
+    "stack": lambda h, y: np.mean(np.stack([h, y]) ** 2),
+    "transposed": lambda h, y: np.mean(np.exp(h.T) * y.T),
+    "powers": lambda h, y: np.mean(np.abs(h) ** np.abs(y)),
+    "other precision": lambda h, y: np.mean(h.astype(float) * y),
+    "einsum": lambda h, y: np.mean(np.einsum("ni,nj->nij", h, y) ** 2),
+    "pairs": lambda h, y: np.mean((h[:, None, :] - h[None, :8, :]) ** 2),
+    "padding": lambda h, y: np.mean(np.pad(h, 1) ** 2),
+    "differences": lambda h, y: np.mean(np.diff(h, axis=0) ** 2),
+    "triangle": lambda h, y: np.mean(np.tril(h) * y),
+    "one column with all": lambda h, y: np.mean(h * y[:, :1]),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_operations(name: str) -> None:
+    def make(n: int) -> Step:
+        w = tensor(normal(8, 4), requires_grad=True)
+        b = tensor(np.ones(4, np.float32), requires_grad=True)
+
+        def step(x: Any, y: Any) -> Any:
+            w.grad = b.grad = None
+            loss = LOSSES[name](x @ w + b, y)
+            loss.backward()
+            for p in (w, b):  # as in micrograd
+                p.data -= 0.01 * p.grad
+            return loss
+
+        return step, (normal(n, 8), normal(n, 4))
+
+    check_allocations(make)
+
+
+def test_an_array_that_grows_is_seen() -> None:
+    sort: Any = np.sort
+
+    with pytest.raises(AssertionError):
+        check_allocations(lambda n: (lambda x: np.sum(sort(x)), (normal(n),)), n=1024)

@@ -762,10 +762,10 @@ def apply(primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -
             positions.append(len(raw))
             raw.append(a._value)
             needs = True
-        elif isinstance(a, list | tuple | ndarray):
-            return apply(primitive, tuple(map(_as_array, args)), static)
         elif kind is Traced:
             raw.append(a)
+        elif isinstance(a, list | tuple | ndarray):
+            return apply(primitive, tuple(map(_as_array, args)), static)
         else:
             record = getattr(kind, "__primitive__", None)
             if record is not None:
@@ -843,7 +843,8 @@ def _as_array(a: Any) -> Any:
         raise TypeError("masked arrays are not supported: select with np.where, or fill them first")
     if isinstance(a, np.matrix):
         raise TypeError("np.matrix has a multiplication of its own: use np.asarray(m), and @")
-    return np.asarray(a) if isinstance(a, list | tuple | ndarray) else a
+    plain = isinstance(a, list | tuple | ndarray) and type(a) is not Traced
+    return np.asarray(a) if plain else a
 
 
 def _any_complex(result: Node) -> bool:

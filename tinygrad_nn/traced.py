@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import operator
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, final
 from weakref import ref
@@ -25,7 +26,10 @@ from tinygrad_nn.rules import complex as complex_parts
 from tinygrad_nn.rules import indexing, shape
 from tinygrad_nn.source_line import source_line
 
-__all__ = ["Traced", "check_fixed", "refusal"]
+__all__ = ["Traced", "check_fixed", "met_elsewhere", "refusal"]
+
+#: The names of other threads that have met stand-ins since this was last cleared.
+met_elsewhere: set[str] = set()
 
 #: Functions whose answer is known from shapes and types alone.
 _OF_SHAPES: frozenset[Callable[..., Any]] = frozenset(
@@ -153,7 +157,21 @@ class Traced(Dispatching):
             record = getattr(type(a), "__primitive__", None)
             if record is not None and type(a) is not Traced:
                 return record(primitive, args, static)
+        if capturing() is None:
+            return primitive(*_themselves(args), **_themselves(static))
         return capturing().bind(primitive, args, static)
+
+    def itself(self) -> Any:
+        """Return the array that this stands in the place of, for a thread that is not captured."""
+        array = getattr(self.variable.origin, "array", None)
+        if array is None:
+            raise CaptureError(
+                f"another thread ({threading.current_thread().name}) works on what a compiled "
+                f"step has computed, while the step is captured; a replay would not. Compute it "
+                f"in the step, or return it and go on outside"
+            )
+        met_elsewhere.add(threading.current_thread().name)
+        return array
 
     def join(self, other: Traced) -> None:
         """Note that this shares its memory with another one."""
@@ -173,6 +191,8 @@ class Traced(Dispatching):
     def __array_ufunc__(
         self, function: np.ufunc, method: str, *inputs: Any, **keywords: Any
     ) -> Any:
+        if capturing() is None:
+            return getattr(function, method)(*_themselves(inputs), **_themselves(keywords))
         out = keywords.pop("out", (None,))
         y = _answer(dispatch_ufunc, function, method, inputs, keywords)
         return y if out[0] is None else _written(out[0], y)
@@ -184,6 +204,8 @@ class Traced(Dispatching):
         args: tuple[Any, ...],
         keywords: dict[str, Any],
     ) -> Any:
+        if capturing() is None:
+            return function(*_themselves(args), **_themselves(keywords))
         if function in _AS_TEXT:
             return repr(self)
         if function in _OF_SHAPES:
@@ -216,6 +238,8 @@ class Traced(Dispatching):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not hasattr(self.__class__, name):
             raise AttributeError(f"'{self.__class__.__name__}' object has no attribute {name!r}")
+        if capturing() is None:
+            return getattr(self.itself(), name)
         raise refusal(
             f".{name} of an array is nothing that a replay could give",
             "Use it outside the compiled function, or one of NumPy's functions that give a new "
@@ -250,6 +274,8 @@ class Traced(Dispatching):
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
+        if capturing() is None and getattr(self.variable.origin, "array", None) is not None:
+            return repr(self.itself())
         return f"Traced(shape={self.variable.shape}, dtype={self.variable.dtype})"
 
     def __getitem__(self, index: Any) -> Any:
@@ -257,6 +283,9 @@ class Traced(Dispatching):
         return indexing.getitem(self, *arrays, template=template)
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if capturing() is None:
+            self.itself()[index] = _themselves(value)
+            return
         template, arrays = indexing.split_index(index)
         v = shape.as_kept(value, self.dtype, "assignment")
         _written(self, indexing.index_set(self, v, *arrays, template=template))
@@ -312,6 +341,8 @@ class Traced(Dispatching):
         That these stay what they are becomes a condition of the plan. What is returned cannot be
         written to.
         """
+        if capturing() is None:
+            return self.itself()
         if self.outside:
             return capturing().pin(self)
         raise unknown(asked, remedy)
@@ -415,6 +446,10 @@ def _has_node(item: Any) -> bool:
     return isinstance(item, Node)
 
 
+def _themselves(item: Any) -> Any:
+    return _mapped(Traced.itself, item)
+
+
 def _examples(item: Any) -> Any:
     return _mapped(lambda a: a.example, item)
 
@@ -460,9 +495,11 @@ def _operator(function: Callable[..., Any]) -> tuple[Any, Any, Any]:
     """Make an operator, its reflection and its form in place."""
 
     def in_place(self: Traced, other: Any) -> Any:
+        if capturing() is None:
+            return function(self.itself(), _themselves(other), out=self.itself())
         value = function(self, other)
-        if type(value) is not Traced:
-            return value  # of a tensor: a new name, as with numbers
+        if type(value) is not Traced or self.scalar or self.weak:
+            return value  # of a tensor, or a number: a new name
         return _written(self, value)
 
     return (

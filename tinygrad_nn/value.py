@@ -461,7 +461,7 @@ class Value(Node, Dispatching):
                 return Value.__primitive__(primitive, args, static)
             elif isinstance(a, float | int | np.floating | np.integer | np.bool):
                 numbers.append(float(a))
-            elif isinstance(a, Tensor | np.ndarray):
+            elif isinstance(a, Tensor | np.ndarray | Traced):
                 return apply(primitive, args, static)
             else:
                 raise TypeError(f"{primitive.name} of a Value and {type(a).__name__}")
@@ -540,7 +540,10 @@ def _settle(node: Value) -> None:
     """Do with a new node what the modes of this thread ask for: check it, cut it off its graph."""
     capture = capturing()
     if capture is not None:
-        capture.scalars.settle(node, not is_grad_enabled())
+        recorder = capture.scalars
+        cut = not is_grad_enabled()
+        if cut or recorder.versions:
+            recorder.settle(node, cut)
         return
     primitive, args = node.primitive, node.args
     assert primitive is not None

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_nn.graph import Node
+from tinygrad_nn.graph import Node, capturing
 from tinygrad_nn.plan.draws import is_generator
 from tinygrad_nn.plan.surroundings import differs
 from tinygrad_nn.tensor import Tensor
@@ -31,6 +31,8 @@ def take_apart(item: Any, keep: Callable[[Any], bool] | None = None) -> Taken:
     Tuples, lists and dicts are containers. Whatever is no array is part of the key: numbers,
     strings and None by value, other objects by identity. So is an array for which `keep` holds.
     """
+    if type(item) is Traced and capturing() is None:  # put there for another thread
+        item = item.itself()
     kind = type(item)
     if kind is np.ndarray:
         return Taken((item.shape, item.dtype), [item], next)
@@ -64,10 +66,9 @@ def take_apart(item: Any, keep: Callable[[Any], bool] | None = None) -> Taken:
 def _scalar(new: Any) -> Any:
     """Put a NumPy scalar, or what stands for one, in the place of a leaf."""
     a = next(new)
-    if type(a) is not Traced:
-        return a[()]
-    a.scalar = True
-    return a
+    if type(a) is Traced:
+        a.scalar = True
+    return a[()] if type(a) is np.ndarray else a
 
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)

@@ -61,6 +61,8 @@ def _fits(i: Instruction, arrays: dict[Var, Any]) -> bool:
         array = arrays.get(v)
         if array is None or (array.ndim and array.shape != out.shape):
             return False
+        if array.dtype != i.inputs[0].dtype or out.dtype not in (array.dtype, bool):
+            return False  # the conversion would need work arrays
         if array.ndim and not array.flags[f"{order}_CONTIGUOUS"]:
             return False
     return True

@@ -28,7 +28,8 @@ from tinygrad_nn.plan.cells import (
     Option,
     Variable,
 )
-from tinygrad_nn.plan.draws import METHODS, Draws, Source, is_generator, sources, stand_in
+from tinygrad_nn.plan.draws import METHODS, Draws, Source, equal, is_generator, sources, stand_in
+from tinygrad_nn.plan.outside import watched
 from tinygrad_nn.plan.scalars.lending import Lent
 from tinygrad_nn.plan.scalars.recorder import Recorder, replayed
 from tinygrad_nn.plan.surroundings import Change, Surroundings
@@ -37,7 +38,7 @@ from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.rules import shape
 from tinygrad_nn.source_line import source_line
 from tinygrad_nn.tensor import Tensor, _constant
-from tinygrad_nn.traced import Traced, check_fixed, refusal, unknown
+from tinygrad_nn.traced import Traced, check_fixed, met_elsewhere, refusal, unknown
 from tinygrad_nn.value import Value
 
 __all__ = ["Capture", "Captured", "NotCaptured", "Output", "State", "captured"]
@@ -90,9 +91,15 @@ def captured(function: Callable[..., Any], taken: Taken) -> Captured:
     around = Surroundings([function, *taken.others])
     capture = Capture(around)
     given = [leaf for leaf in taken.leaves if is_generator(leaf)]
-    origins = sources([*around.generators, *given], look=around.mentions(*METHODS))
+    origins = sources(
+        [*around.generators, *given], around.legacy, look=around.mentions(*METHODS)
+    )
     try:
-        with around.replaced(capture.surrounding):
+        met_elsewhere.clear()
+        with (
+            around.replaced(capture.surrounding),
+            watched(around.every_code, around.asks_outside),
+        ):
             rebuild, outputs = _run(function, taken, capture)
         if capture.refused is not None:
             raise capture.refused[0]
@@ -106,7 +113,8 @@ def captured(function: Callable[..., Any], taken: Taken) -> Captured:
         around.set_modes()
         tape = capture.tape([o.var for o in outputs])
         capture.states = {}
-        _check_sources(around, origins)
+        _check_sources(around, origins, capture)
+        _check_threads(around)
         _check_changes(around.changes)
         capture.check_kept()
     except BaseException as error:
@@ -150,9 +158,9 @@ def _check_arguments(now: Taken, before: Taken, stand_ins: list[Any]) -> None:
     )
 
 
-def _check_sources(around: Surroundings, origins: list[Source]) -> None:
+def _check_sources(around: Surroundings, origins: list[Source], capture: Capture) -> None:
     for origin in origins:
-        if not origin.known and origin.has_moved:
+        if not equal(origin.get(), capture.drawn_to.get(id(origin.bits), origin.state)):
             line = around.named("shuffle", "seed", *_LEGACY)
             raise CaptureError(
                 f"random numbers were drawn from {origin.name}, which a replay would not do. Make "
@@ -161,6 +169,19 @@ def _check_sources(around: Surroundings, origins: list[Source]) -> None:
                 + (f"\n{line}" if line else "")
             )
 
+
+def _check_threads(around: Surroundings) -> None:
+    """Refuse a step that lets other threads work with arrays which it refers to."""
+    if met_elsewhere and around.mentions(*_WORKERS):
+        line = around.named(*_WORKERS)
+        raise CaptureError(
+            "the step lets another thread compute, which a replay would not. Compute in the step "
+            "itself, or do it outside the compiled function" + (f"\n{line}" if line else "")
+        )
+
+
+#: Names of what gives work to other threads.
+_WORKERS = ("Thread", "submit", "ThreadPoolExecutor", "ThreadPool", "apply_async", "to_thread")
 
 #: Names of functions that draw from a global state.
 _LEGACY = (
@@ -174,9 +195,8 @@ def _check_changes(changes: list[Change]) -> None:
         change = changes[0]
         raise CaptureError(
             f"the step itself changes {change.name} (from {_short(change.before)} to "
-            f"{_short(change.now)}), which a replay would not do. Do it outside the compiled "
-            f"function, with what that returns; or keep a number as a tensor, t = tensor(0.0), "
-            f"and change t.data" + (f"\n{change.line}" if change.line else "")
+            f"{_short(change.now)}), which a replay would not do. {change.remedy}"
+            + (f"\n{change.line}" if change.line else "")
         )
 
 
@@ -215,6 +235,7 @@ class Capture:
         self.pairs: list[tuple[int, int, bool]] = []  # which tensors among the arguments are one
         self.tensors: dict[int, Any] = {}  # those outside that are read or written to
         self.generators: dict[int, tuple[Any, Draws]] = {}
+        self.drawn_to: dict[int, Any] = {}  # the states that captured draws have led to
         self._scalars: Recorder | None = None
         self._writes: list[tuple[Cell, Any]] = []
         self._pins: dict[Var, Any] = {}  # numbers that Python was told
@@ -327,7 +348,7 @@ class Capture:
                 )
             if isinstance(a, Node):
                 raw[i] = self.read(a)
-        return self.bind(primitive, tuple(raw), static)
+        return _as_kept(self.bind(primitive, tuple(raw), static))
 
     def assume(self, condition: Traced) -> bool:
         """Make the truth of a condition a condition of the plan."""
@@ -357,6 +378,11 @@ class Capture:
             traced.outside = True
             return traced
         return stand_in(item, name, self)
+
+    def has_drawn(self, generator: Any) -> None:
+        """Note the state of a generator after a draw that is captured."""
+        bits = generator.bit_generator
+        self.drawn_to[id(bits)] = bits.state
 
     def cell(self, key: Any, make: Callable[[], Cell], owner: Any = None) -> State:
         """Return the state of a cell, which is read when it is first asked for."""
@@ -453,7 +479,7 @@ class Capture:
         value = value.astype(have.dtype, copy=False)
         if self._is_own(node):
             node._changed = next_serial()
-            node._value = value
+            node._value = _as_kept(value)
             return
         self._marks.setdefault(id(node), (node, node._changed))
         node._changed = next_serial()
@@ -474,6 +500,7 @@ class Capture:
         if node.__class__ is Value:
             self.scalars.write_grad(node, g)
             return
+        g = _as_kept(g)
         if self._is_own(node):
             node._grad = g
             return
@@ -533,7 +560,7 @@ class Capture:
     def _output(self, leaf: Any, number: Any) -> Output:
         make: Callable[[Any], Any]
         if number is not None:
-            make = _number if self.scalars.is_number(leaf) else replayed
+            make = _number if leaf in self.scalars.numbers else replayed
             if type(number) is not Traced:
                 number = self.constant(np.asarray(number))
             return Output(make, number.variable)
@@ -562,6 +589,11 @@ class Capture:
         if kept:
             gc.collect()  # what only a cycle has kept is gone
             kept = [traced for traced, _ in self._stand_ins if traced() is not None]
+        if met_elsewhere:  # a thread that is at work with one will find the array behind it
+            kept = [
+                traced for traced in kept
+                if any(type(r) is not types.FrameType for r in gc.get_referrers(traced()))
+            ]  # fmt: skip
         if kept:
             line = next(line for traced, line in self._stand_ins if traced is kept[-1])
             raise CaptureError(
@@ -628,6 +660,11 @@ def _promoted(primitive: Primitive, args: tuple[Any, ...]) -> tuple[tuple[Any, .
 
 def _strong(a: Traced) -> Traced:
     return Traced(a.variable, a.example)
+
+
+def _as_kept(a: Any) -> Any:
+    """Return what stands for an array, which is what tensors keep, where `a` stands for a number."""
+    return _strong(a) if type(a) is Traced and (a.scalar or a.weak) else a
 
 
 def _holder(traced: ref[Traced]) -> str:

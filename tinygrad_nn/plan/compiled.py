@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import os
@@ -70,7 +71,10 @@ class Compiled:
         return self  # as a function is
 
     def __deepcopy__(self, memo: Any) -> Compiled:
-        return self
+        function = copy.deepcopy(self.function, memo)  # a method of a copy is bound to that
+        if function is self.function:
+            return self
+        return Compiled(function, self.fallback, self.cache_size)
 
     def clear(self) -> None:
         """Forget all plans, and whether the function has been found to need eager execution."""

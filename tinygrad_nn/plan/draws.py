@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_nn.errors import CaptureError
-from tinygrad_nn.graph import Node
+from tinygrad_nn.graph import Node, capturing
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.traced import Traced, refusal
 
@@ -25,7 +25,9 @@ __all__ = [
     "Draws",
     "Source",
     "drawing",
+    "equal",
     "is_generator",
+    "is_legacy",
     "is_source",
     "sources",
     "stand_in",
@@ -58,6 +60,16 @@ def is_generator(item: Any) -> bool:
     return kind.__name__ == "Generator" and kind.__module__.startswith("numpy.random")
 
 
+def is_legacy(item: Any) -> bool:
+    """Return whether random numbers come from this whose draws are not captured."""
+    kind = type(item)
+    if isinstance(item, random.Random):
+        return not isinstance(item, random.SystemRandom)
+    if not kind.__module__.startswith("numpy.random"):
+        return False
+    return kind.__name__ == "RandomState" or hasattr(item, "random_raw")
+
+
 def is_source(item: Any) -> bool:
     """Return whether random numbers come from this: a generator, its method, or `default_rng`."""
     if isinstance(item, types.MethodType):
@@ -75,6 +87,8 @@ def stand_in(item: Any, name: str, capture: Any) -> Any:
         return getattr(capture.draws(item.__self__, name), item.__name__)
 
     def default_rng(seed: Any = None) -> Any:
+        if capturing() is not capture:
+            return item(seed._generator if isinstance(seed, Draws) else seed)
         if isinstance(seed, Draws):
             return seed
         if seed is None:
@@ -100,6 +114,8 @@ class Draws:
 
     def __getattr__(self, method: str) -> Any:
         found = getattr(self._generator, method)
+        if capturing() is not self._capture:
+            return found  # in another thread, which draws as ever
         if method == "shuffle":
             raise refusal(f"{self._name}.shuffle() changes an array in place", _PERMUTATION)
         if not callable(found) or method in ("spawn", "bytes"):
@@ -109,6 +125,8 @@ class Draws:
             )
 
         def draw(*args: Any, **keywords: Any) -> Any:
+            if capturing() is not self._capture:
+                return found(*args, **keywords)
             return self._draw(method, args, keywords)
 
         return draw
@@ -130,6 +148,7 @@ class Draws:
         arrays = [a for a in (*args, *keywords.values()) if type(a) is Traced]
         find = getattr(self._generator, method)
         example = find(*map(_example, args), **{k: _example(v) for k, v in keywords.items()})
+        self._capture.has_drawn(self._generator)
         array = np.asarray(example)
         if array.dtype.kind not in "fiubc":
             raise refusal(
@@ -220,12 +239,12 @@ class Source(NamedTuple):
     get: Callable[[], Any]
     set: Callable[[Any], Any]
     state: Any
-    known: bool  # whether its draws are captured
+    bits: Any = None  # the bit generator of a generator whose draws are captured
 
     @property
     def has_moved(self) -> bool:
         """Whether something was drawn from it."""
-        return not _equal(self.get(), self.state)
+        return not equal(self.get(), self.state)
 
     def restore(self) -> None:
         """Put it back into its state."""
@@ -233,9 +252,10 @@ class Source(NamedTuple):
             self.set(self.state)
 
 
-def _equal(a: Any, b: Any) -> bool:
+def equal(a: Any, b: Any) -> bool:
+    """Return whether two states of a generator are the same."""
     if isinstance(a, dict):
-        return all(_equal(a[key], b[key]) for key in a)
+        return all(equal(a[key], b[key]) for key in a)
     if isinstance(a, tuple):
         return len(a) == len(b) and all(map(_equal, a, b)) if len(a) < 10 else a == b
     return bool(np.all(a == b))
@@ -248,11 +268,23 @@ def _of_generator(generator: Any, known: bool) -> Source:
         bits.state = state
 
     name = "a generator that the compiled function reaches by a way that is not followed"
-    return Source(name, lambda: bits.state, put, bits.state, known)
+    return Source(name, lambda: bits.state, put, bits.state, bits if known else None)
 
 
-def sources(generators: Iterable[Any], *, look: bool) -> list[Source]:
+def _of_legacy(item: Any) -> Source:
+    name = f"a {type(item).__name__}, whose draws are not captured"
+    if hasattr(item, "random_raw"):
+        return Source(name, lambda: item.state, lambda state: setattr(item, "state", state), item.state)
+    get, put = (item.getstate, item.setstate) if isinstance(item, random.Random) else (
+        item.get_state, item.set_state
+    )  # fmt: skip
+    return Source(name, get, put, get())
+
+
+def sources(generators: Iterable[Any], legacy: Iterable[Any] = (), *, look: bool) -> list[Source]:
     """Return all sources of random numbers, first the generators whose draws are captured.
+
+    `legacy` are others that the function refers to.
 
     `look` says whether the code mentions random numbers at all: all generators that there are will
     then be looked at, to find out if one is drawn from that nobody knows of.
@@ -260,20 +292,24 @@ def sources(generators: Iterable[Any], *, look: bool) -> list[Source]:
     known = {id(g): g for g in generators}
     found = [_of_generator(g, True) for g in known.values()]
     found.append(
-        Source("Python's random", random.getstate, random.setstate, random.getstate(), False)
+        Source("Python's random", random.getstate, random.setstate, random.getstate())
     )
+    others = {id(item): item for item in legacy}
+    found += map(_of_legacy, others.values())
     if look or "numpy.random" in sys.modules:
-        legacy = np.random.mtrand._rand
+        shared = np.random.mtrand._rand
         found.append(
             Source(
-                "np.random (its global state)", legacy.get_state, legacy.set_state,
-                legacy.get_state(), False,
+                "np.random (its global state)", shared.get_state, shared.set_state,
+                shared.get_state(),
             )
         )  # fmt: skip
     if look:
         kind = np.random.Generator
-        hidden = [g for g in gc.get_objects() if g.__class__ is kind and id(g) not in known]
-        found += [_of_generator(g, False) for g in hidden]
+        kinds = (kind, np.random.RandomState, random.Random)
+        hidden = [g for g in gc.get_objects() if type(g) in kinds and id(g) not in known]
+        found += [_of_generator(g, False) for g in hidden if type(g) is kind]
+        found += [_of_legacy(g) for g in hidden if type(g) is not kind and id(g) not in others]
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.plan.kernels import within
 from tinygrad_nn.plan.tape import Constant, Instruction, Var
 from tinygrad_nn.rules.elementwise import clip_ufunc
+from tinygrad_nn.rules.indexing import ARRAY
 
 __all__ = ["Names", "lines"]
 
@@ -66,23 +68,67 @@ _KEYWORD_ONLY = (np.maximum, np.minimum)
 
 
 def _ufunc(i: Instruction, out: str, names: Names) -> list[str]:
-    """Write a ufunc; arrays that broadcast are spread out before, into a work array.
+    return _element_by_element(i.primitive.forward, i, out, names)
 
-    NumPy's iterator would do it in a buffer of its own, which takes longer.
+
+def _element_by_element(function: Any, i: Instruction, out: str, names: Names) -> list[str]:
+    """Write a ufunc; what is not as its loop reads and writes it goes through work arrays.
+
+    NumPy's iterator would do that in buffers of its own, which takes as long and needs memory.
     """
-    rows = []
-    args = []
-    function = i.primitive.forward
     target = names.array(i.out)
+    *loop, result = function.resolve_dtypes((*map(_kind, i.args), None))
+    rows, args = [], []
     for k, a in enumerate(i.args):
-        if a.__class__ is Var and a.shape != i.out.shape and a.shape and target is not None:
-            wide = names(names.scratch(target, a.dtype, k), "wide")
-            rows.append(f"{names(np.copyto)}({wide}, {names.of(a)})")
-            args.append(wide)
-        else:
-            args.append(_operand(a, i, names))
-    given = f"out={out}" if function in _KEYWORD_ONLY else out
-    return [*rows, f"{names(function)}({', '.join([*args, given])})"]
+        more, name, _ = _laid_out(a, loop[k], k, i, names)
+        rows += more
+        args.append(name)
+    keyword = "out=" if function in _KEYWORD_ONLY else ""
+    if target is None or (_is_dense(target) and result == target.dtype):
+        return [*rows, f"{names(function)}({', '.join(args)}, {keyword}{out})"]
+    work = names(names.scratch(target, result, len(i.args)), "work")
+    return [
+        *rows,
+        f"{names(function)}({', '.join(args)}, {keyword}{work})",
+        f"{names(np.copyto)}({out}, {work})",
+    ]
+
+
+def _kind(a: Any) -> Any:
+    """Return what decides on the loop of a ufunc: a dtype, or the type of a Python number."""
+    if a.__class__ in (int, float, complex):
+        return a.__class__
+    return a.dtype if a.__class__ is Var else np.asarray(a).dtype
+
+
+def _laid_out(
+    a: Any, dtype: Any, k: int, i: Instruction, names: Names
+) -> tuple[list[str], str, Any]:
+    """Return rows that lay an argument out as the result is, the name of the array, and itself."""
+    target = names.array(i.out)
+    if a.__class__ is not Var or target is None:
+        return [], _operand(a, i, names), None
+    array = names.array(a)
+    seen = a.example if array is None else array  # arguments are mostly what they were
+    if a.dtype == dtype and (not a.shape or (a.shape == i.out.shape and _alike(seen, target))):
+        return [], names.of(a), array
+    work = names.scratch(target if a.shape else a.example, dtype, k)
+    name = names(work, "wide")
+    return [f"{names(np.copyto)}({name}, {names.of(a)})"], name, work
+
+
+def _is_dense(array: Any) -> bool:
+    return bool(array.flags.c_contiguous or array.flags.f_contiguous)
+
+
+def _alike(array: Any, target: Any) -> bool:
+    """Whether the elements of an array lie in memory in the order of those of another."""
+    c = array.flags.c_contiguous
+    f = array.flags.f_contiguous
+    dense = target.flags if _is_dense(target) else None
+    if dense is None:
+        return bool(c)  # as a work array is laid out
+    return bool((c and dense.c_contiguous) or (f and dense.f_contiguous))
 
 
 def _copied(i: Instruction, out: str, names: Names) -> list[str]:
@@ -149,7 +195,12 @@ def _reduce(function: Any, i: Instruction, out: str, names: Names) -> list[str]:
     (x,) = i.args
     axis = _literal(i.static.get("axis"), names)
     kept = bool(i.static.get("keepdims", False))
-    return [f"{names(function, 'reduce')}({names.of(x)}, {axis}, None, {out}, {kept})"]
+    rows, given = [], names.of(x)
+    if x.dtype != i.out.dtype:  # in one step, NumPy would convert it in a buffer
+        array = names.array(x)
+        given = names(names.scratch(x.example if array is None else array, i.out.dtype), "work")
+        rows.append(f"{names(np.copyto)}({given}, {names.of(x)}, 'unsafe')")
+    return [*rows, f"{names(function, 'reduce')}({given}, {axis}, None, {out}, {kept})"]
 
 
 def _matmul(i: Instruction, out: str, names: Names) -> list[str]:
@@ -158,6 +209,8 @@ def _matmul(i: Instruction, out: str, names: Names) -> list[str]:
     kinds = {v.dtype.char for v in (a, b, i.out)}
     if not 1 <= a.example.ndim <= 2 or not 1 <= b.example.ndim <= 2 or kinds not in ({"f"}, {"d"}):
         return [f"{names(np.matmul)}({names.of(a)}, {names.of(b)}, {out})"]
+    if any(x is not None and not _is_dense(x) for x in map(names.array, (a, b))):
+        return [f"{names(np.matmul)}({names.of(a)}, {names.of(b)}, {out})"]  # np.dot copies these
     if array.flags.c_contiguous:
         return [_dot(names.array(a), names.of(a), names.of(b), out, names)]
     if array.T.flags.c_contiguous:
@@ -234,22 +287,24 @@ def _keep(i: Instruction, out: str, names: Names) -> list[str]:
     A product with the mask would make nan of infinity where it is 0, and is slower too.
     """
     c, x = i.args
-    fits = c.__class__ is x.__class__ is Var and c.shape == x.shape == i.out.shape
-    if not fits or c.dtype != bool or x.dtype.kind != "f" or x.dtype != i.out.dtype:
+    target = names.array(i.out)
+    if not c.__class__ is x.__class__ is Var or c.dtype != bool:
         return _call(i, out, names)
-    arrays = [names.array(v) for v in (c, x, i.out)]
+    if x.dtype.char not in "efd" or x.dtype != i.out.dtype or not _is_dense(target):
+        return _call(i, out, names)
+    mask_rows, _, mask = _laid_out(c, c.dtype, 1, i, names)
+    rows, _, numbers = _laid_out(x, x.dtype, 2, i, names)
+    if mask is None or numbers is None:
+        return _call(i, out, names)
     integer = np.dtype(f"i{x.dtype.itemsize}")
-    if x.dtype.itemsize > 8 or any(a is None for a in arrays):
-        return _call(i, out, names)
-    bits = names.scratch(arrays[2], integer)  # in one step, NumPy would convert it in a buffer
-    mask, numbers, target = (
-        arrays[0].view(np.int8),
-        arrays[1].view(integer),
-        arrays[2].view(integer),
-    )
+    # True is -1, all bits, once it has been negated; and stays so when the number gets wider.
+    signed, bits = names.scratch(target, np.int8), names.scratch(target, integer)
+    mask, numbers, target = mask.view(np.int8), numbers.view(integer), target.view(integer)
     return [
-        f"{names(np.copyto)}({names(bits, 'bits')}, {names(mask, 'v')})",
-        f"{names(np.negative)}({names(bits)}, {names(bits)})",
+        *mask_rows,
+        *rows,
+        f"{names(np.negative)}({names(mask, 'v')}, {names(signed, 'signed')})",
+        f"{names(np.copyto)}({names(bits, 'bits')}, {names(signed)})",
         f"{names(np.bitwise_and)}({names(numbers, 'v')}, {names(bits)}, {names(target, 'v')})",
     ]
 
@@ -317,7 +372,28 @@ def _one_hot_within(i: Instruction, out: str, names: Names) -> list[str]:
     return [*rows, f"{out}.fill(0)", f"{names(_flat(i.out, names)[0], 'v')}[{at}] = {value}"]
 
 
+def _picked(i: Instruction, out: str, names: Names) -> list[str]:
+    """Write indexing by integers that are the same at every call, along one axis."""
+    x, *arrays = i.args
+    axis = len(i.static["template"]) - 1
+    *before, last = i.static["template"]
+    array, target = names.array(x), names.array(i.out)
+    plain = last is ARRAY and all(t == slice(None) for t in before) and len(arrays) == 1
+    if not plain or array is None or not array.flags.c_contiguous or not target.flags.c_contiguous:
+        return _copied(i, out, names)
+    index = arrays[0].origin.array if isinstance(arrays[0].origin, Constant) else None
+    if index is None or index.dtype.kind not in "iu":
+        return _copied(i, out, names)
+    at = names(index.astype(np.intp) % x.shape[axis], "at")
+    return [f"{names.of(x)}.take({at}, {axis}, {out}, 'clip')"]
+
+
 EMITTERS: dict[str, Emitter] = {
+    "getitem": _picked,
+    "isnan": partial(_element_by_element, np.isnan),
+    "isinf": partial(_element_by_element, np.isinf),
+    "isfinite": partial(_element_by_element, np.isfinite),
+    "signbit": partial(_element_by_element, np.signbit),
     "astype": _converted,
     "copy": _converted,
     "pick_within": _pick_within,

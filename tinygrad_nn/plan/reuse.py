@@ -34,6 +34,7 @@ def _reuse(places: Places) -> None:
     last = _last_uses(places)
     pool: list[Any] = []
     owned: dict[Var, Any] = {}
+    views: dict[Any, Any] = {}
 
     def free(dying: list[Var]) -> None:
         pool.extend([owned.pop(v) for v in dying])
@@ -54,8 +55,12 @@ def _reuse(places: Places) -> None:
             raw = _fitting(pool, i.out.nbytes)
             if raw is None:
                 raw = empty((max(i.out.nbytes, 1),), np.uint8)
-            flat = raw[: i.out.nbytes].view(i.out.dtype)
-            arrays[i.out] = flat.reshape(i.out.shape, order=places.order.get(i.out, "C"))
+            # The same array for the same memory: of two, NumPy would ask whether they overlap.
+            key = (id(raw), i.out.shape, i.out.dtype, places.order.get(i.out, "C"))
+            if key not in views:
+                flat = raw[: i.out.nbytes].view(i.out.dtype)
+                views[key] = flat.reshape(i.out.shape, order=key[-1])
+            arrays[i.out] = views[key]
             owned[i.out] = raw
         free([v for v in dying if v in owned])
         if last.get(i.out, k) <= k and i.out in owned:

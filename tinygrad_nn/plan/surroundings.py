@@ -9,24 +9,32 @@ changed meanwhile is found (`Surroundings.changes`), because a replay would not 
 
 from __future__ import annotations
 
+import array
 import dis
 import functools
+import gc
+import io
 import operator
 import os
+import queue
 import sys
 import sysconfig
 import types
-from collections import deque
+import weakref
+from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_nn.errors import CaptureError
 from tinygrad_nn.nn.module import Module, changes
 from tinygrad_nn.optim import Optimizer
-from tinygrad_nn.plan.draws import is_generator, is_source
+from tinygrad_nn.plan import outside
+from tinygrad_nn.plan.draws import is_generator, is_legacy, is_source
 from tinygrad_nn.source_line import SourceLine
 from tinygrad_nn.tensor import Tensor
 
@@ -40,24 +48,34 @@ _PACKAGE = __name__.partition(".")[0]
 _SCALARS = f"{_PACKAGE}.scalar"
 _INSTALLED = tuple(sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib"))
 
-#: Up to so many elements of a container are compared one by one; more, by their number alone.
-_COMPARED = 64
-#: Up to so many by a test each.
+#: Up to so many elements of a list by a test each.
 _FEW = 4
-#: Up to so many are looked into.
-_ENTERED = 1024
+#: Up to so many elements that are no plain values are looked into.
+_ENTERED = 4096
+#: An array that gets no stand-in is compared by its bytes, up to so many.
+_BYTES = 1 << 20
 
-#: Methods that Python calls without their names being in the code; `__init__` and those for
-#: printing are left out, since they name every attribute.
-_IMPLICIT = frozenset(
+#: Methods that Python calls without their names being in the code are followed, but for these, which
+#: name every attribute or which no computation calls.
+_NOT_IMPLICIT = frozenset(
     f"__{name}__"
     for name in (
-        "call", "getitem", "setitem", "len", "iter", "next", "contains", "enter", "exit", "add",
-        "radd", "sub", "rsub", "mul", "rmul", "truediv", "matmul", "pow", "neg", "getattr",
-        "getattribute", "bool", "float", "array", "abs", "eq", "ne", "lt", "le", "gt",
-        "ge", "floordiv", "mod", "rmatmul",
+        "init", "new", "post_init", "repr", "str", "del", "reduce", "reduce_ex", "getstate",
+        "setstate", "getnewargs", "getnewargs_ex", "copy", "deepcopy", "sizeof", "dir", "replace",
+        "init_subclass", "set_name", "class_getitem", "rich_repr", "subclasshook",
     )
 )  # fmt: skip
+#: Those that make an object of a class.
+_MAKING = frozenset({"__init__", "__new__", "__post_init__"})
+
+#: Names that tell that attributes are asked for whose names are not in the code.
+_COMPUTED = frozenset({"vars", "__dict__", "attrgetter", "asdict", "astuple", "eval", "exec"})
+
+#: What gives something else each time that it is asked.
+_CONSUMED = (
+    Iterator, io.IOBase, queue.Queue, queue.SimpleQueue,
+)  # fmt: skip
+_STREAMS = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
 
 _PLAIN = (
     type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype, range, slice,
@@ -87,7 +105,9 @@ def differs(now: Any, before: Any) -> bool:
 
 
 def _same(now: Any, before: Any) -> bool:
-    return len(now) == len(before) and not any(map(differs, now, before))
+    if len(now) != len(before):
+        return False
+    return all(map(operator.is_, now, before)) or not any(map(differs, now, before))
 
 
 class Place(NamedTuple):
@@ -100,7 +120,7 @@ class Place(NamedTuple):
     value: Any  # what was there before the function ran
 
     def get(self) -> Any:
-        """Return what is there now."""
+        """Return what is there now, or `_missing`."""
         try:
             return _READ[self.kind](self.owner, self.key)
         except (KeyError, IndexError, AttributeError, ValueError):
@@ -115,24 +135,90 @@ class Place(NamedTuple):
         return _SOURCE[self.kind].format(owner, self.key)
 
 
+def _put_part(owner: partial[Any], key: str, value: Any) -> None:
+    now = {"func": owner.func, "args": owner.args} | {key: value}
+    owner.__setstate__((now["func"], now["args"], owner.keywords, owner.__dict__))  # type: ignore[attr-defined]  # what `copy` uses
+
+
+def _put_bytes(owner: Any, _: Any, value: bytes) -> None:
+    memoryview(owner).cast("B")[:] = value
+
+
 _READ: dict[str, Callable[[Any, Any], Any]] = {
     "item": operator.getitem,
     "attribute": getattr,
+    "class": lambda kind, key: vars(kind)[key],
     "cell": lambda cell, _: cell.cell_contents,
     "inherited": getattr,
+    "slot": lambda owner, key: getattr(owner, key, _missing),
+    "part": getattr,
+    "context": lambda variable, _: variable.get(_missing),
+    "referent": lambda reference, _: reference(),
+    "bytes": lambda owner, _: bytes(owner),
+    "array": lambda owner, _: _numbers_of(owner),
 }
-_WRITE: dict[str, Callable[[Any, Any, Any], None]] = {
+_WRITE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "item": operator.setitem,
     "attribute": setattr,
+    "class": setattr,
     "cell": lambda cell, _, value: setattr(cell, "cell_contents", value),
     "inherited": lambda owner, key, _: vars(owner).pop(key, None),
+    "slot": lambda owner, key, value: (
+        delattr(owner, key) if value is _missing else setattr(owner, key, value)
+    ),
+    "part": _put_part,
+    "context": lambda variable, _, value: value is _missing or variable.set(value),
+    "referent": lambda *_: None,
+    "bytes": _put_bytes,
+    "array": lambda owner, _, value: _put_numbers(owner, value),
 }
 _SOURCE = {
     "item": "{}[{!r}]",
     "attribute": "{}.{}",
+    "class": "{}.__dict__[{!r}]",
     "cell": "{}.cell_contents",
     "inherited": "{}.{}",
+    "part": "{}.{}",
+    "referent": "{}()",
+    "bytes": "bytes({})",
 }
+
+
+def _numbers_of(array: Any) -> Any:
+    """Return the numbers of any array, a mask among them, as what can be compared."""
+    found = array.view(np.ndarray)
+    numbers = tuple(found.flat) if found.dtype.hasobject else found.tobytes()
+    mask = np.ma.getmaskarray(array).tobytes() if isinstance(array, np.ma.MaskedArray) else b""
+    return array.shape, array.dtype, numbers, mask
+
+
+def _put_numbers(array: Any, value: Any) -> None:
+    _, dtype, numbers, mask = value
+    found = array.view(np.ndarray)
+    if dtype.hasobject:
+        for k, item in enumerate(numbers):
+            found.flat[k] = item
+    else:
+        found[...] = np.frombuffer(numbers, dtype).reshape(found.shape)
+    if mask:
+        array.mask = np.frombuffer(mask, bool).reshape(found.shape)
+
+
+class Own(NamedTuple):
+    """What an object has of its own: attributes that are not there may come."""
+
+    attributes: dict[str, Any]
+    present: frozenset[str]
+    absent: frozenset[str] | None  # those that the code may ask for; None for all others
+    name: str
+
+    def added(self) -> list[str]:
+        """Return those that were not there."""
+        return [
+            key
+            for key in self.attributes
+            if key not in self.present and (self.absent is None or key in self.absent)
+        ]
 
 
 class Box(NamedTuple):
@@ -151,7 +237,7 @@ class Box(NamedTuple):
         if isinstance(self.items, set):
             return bool(self.items != to)
         if isinstance(self.items, dict):
-            return list(self.items) != list(to) or not _same(self.values(), to.values())
+            return not _same(self.items, to) or not _same(self.values(), to.values())
         return not _same(self.items, to)
 
     def restore(self) -> None:
@@ -171,6 +257,10 @@ class Change(NamedTuple):
     before: Any
     now: Any
     line: SourceLine | None
+    remedy: str = (
+        "Do it outside the compiled function, with what that returns; or keep a number as a "
+        "tensor, t = tensor(0.0), and change t.data"
+    )
 
 
 class Surroundings:
@@ -193,10 +283,11 @@ class Surroundings:
 
     def __init__(self, roots: list[Any]) -> None:
         self._names: set[str] = set()
+        self._computes = False  # whether the code computes names of attributes
         self._home = getattr(roots[0], "__module__", None) or "__main__"
-        known = -1
-        while known != len(self._names):  # names lead to functions, and these to further names
-            known = len(self._names)
+        known: Any = None
+        while known != (len(self._names), self._computes):
+            known = len(self._names), self._computes  # names lead to functions, these to more names
             self._walk(roots)
         self.modules = [(m, self._parts_of(m)) for m in self._modules]
         self._before = [(box, _copied(box.items)) for box in self.boxes]
@@ -210,7 +301,10 @@ class Surroundings:
     def _walk(self, roots: list[Any]) -> None:
         self.places: list[Place] = []
         self.boxes: list[Box] = []
-        self._inner: list[Place] = []  # elements and defaults, which their containers guard
+        self._inner: list[Place] = []  # elements, which their containers guard
+        self._programs: list[Place] = []  # the functions themselves, and numbers of odd arrays
+        self._owns: list[Own] = []
+        self._groups: list[Box] = []  # of optimizers, whose options a plan guards by itself
         self._modules: list[Module] = []
         self.tensors: dict[int, tuple[Tensor, bool, str]] = {}
         self.codes: dict[types.CodeType, None] = {}
@@ -230,9 +324,48 @@ class Surroundings:
         self._found.add((id(owner), key))
         place = Place(owner, key, kind, name, None)
         value = place.get()
-        if value is not _missing:
-            self.places.append(place._replace(value=value))
+        if value is not _missing or kind in ("slot", "context"):
+            is_program = kind in ("class", "array", "bytes") or key in _OF_FUNCTIONS
+            (self._programs if is_program else self.places).append(place._replace(value=value))
             self._stack.append((value, name))
+
+    def _own(self, item: Any, name: str) -> None:
+        """Note which attributes an object does not have that the code may ask for."""
+        own = vars(item)
+        present = frozenset(own)
+        if self._computes:
+            absent = None
+        else:
+            absent = frozenset((self._names | {"forward"}) - present - _cached_in(type(item)))
+        self._owns.append(Own(own, present, absent, name))
+
+    def _unplaced(self, value: Any, name: str) -> None:
+        """Follow what cannot be replaced while the function is captured."""
+        if isinstance(value, tuple):
+            for k, item in enumerate(value):
+                self._unplaced(item, f"{name}[{k}]")
+        elif isinstance(value, np.ndarray):
+            self._numbers(value, name)
+        else:
+            self._stack.append((value, name))
+
+    def _numbers(self, array: np.ndarray[Any, Any], name: str) -> None:
+        """Make the numbers of an array that gets no stand-in a condition."""
+        if array.nbytes > _BYTES:
+            raise CaptureError(
+                f"{name or 'an array'}, an array of {array.nbytes >> 20} MiB, is referred to in a "
+                f"way that a plan cannot replace (a {type(array).__name__} of {array.dtype}, or a "
+                f"method of it). Refer to a plain array by a name or an attribute, or pass it as "
+                f"an argument"
+            )
+        self._place(array, None, "array", name)
+        if array.dtype.hasobject:
+            for item in array.flat:
+                self._unplaced(item, f"{name}[...]")
+
+    def _array(self, array: np.ndarray[Any, Any], name: str) -> None:
+        if not _is_varying(array):
+            self._numbers(array, name)
 
     def _enter(self, item: Any, name: str) -> None:
         for kinds, enter in _ENTER:
@@ -261,72 +394,112 @@ class Surroundings:
             return
         self.codes[code] = None
         self._names |= _names_in(code)
+        self._computes = self._computes or _computes_names(code)
+        self._place(f, "__code__", "attribute", f"the code of {f.__name__}")
         for key in _globals_in(code):
             if key in f.__globals__:
                 self._place(f.__globals__, key, "item", key)
-        for k, value in enumerate(f.__defaults__ or ()):
-            self._stack.append((value, f"default {k} of {f.__name__}"))
-        if f.__defaults__ and any(map(_is_varying, f.__defaults__)):
-            self._inner.append(
-                Place(
-                    f, "__defaults__", "attribute", f"the defaults of {f.__name__}", f.__defaults__
-                )
-            )
+        if "globals" in code.co_names or (self._computes and not _COMPUTED.isdisjoint(code.co_names)):
+            for key, value in list(f.__globals__.items()):
+                if isinstance(value, _PLAIN) and not key.startswith("__"):
+                    self._place(f.__globals__, key, "item", key)
+        for module in _imports_in(code, str(f.__globals__.get("__package__") or "")):
+            if module in sys.modules:
+                self._stack.append((sys.modules[module], module))
+        if f.__defaults__:
+            self._place(f, "__defaults__", "attribute", f"the defaults of {f.__name__}")
         if f.__kwdefaults__:
-            self._stack.append((f.__kwdefaults__, f"the defaults of {f.__name__}"))
+            self._place(f, "__kwdefaults__", "attribute", f"the defaults of {f.__name__}")
+        for key in self._names & f.__dict__.keys():
+            self._place(f.__dict__, key, "item", f"{f.__name__}.{key}")
+        self._own(f, f.__name__)
 
     def _method(self, m: types.MethodType, name: str) -> None:
         self._stack += [(m.__func__, name), (m.__self__, "self")]
 
     def _partial(self, p: functools.partial[Any], name: str) -> None:
         self._stack += [(p.func, name), (p.args, name), (p.keywords, name)]
+        for key in ("func", "args"):
+            value = getattr(p, key)
+            if _is_varying(value):
+                self._inner.append(Place(p, key, "part", name or "partial", value))
+
+    def _builtin(self, f: types.BuiltinFunctionType, name: str) -> None:
+        if not isinstance(f.__self__, types.ModuleType | type | None):
+            self._unplaced(f.__self__, name)
 
     def _python_module(self, module: types.ModuleType, name: str) -> None:
         if self._is_users(module):
             for key in self._names & vars(module).keys():
                 self._place(vars(module), key, "item", f"{name}.{key}")
+            if self._computes:
+                for key, value in list(vars(module).items()):
+                    if isinstance(value, _PLAIN) and not key.startswith("__"):
+                        self._place(vars(module), key, "item", f"{name}.{key}")
+        elif module is os and not self._names.isdisjoint(("environ", "getenv", "environb")):
+            self._box(os.environ._data, "os.environ")  # type: ignore[attr-defined]  # bytes by bytes
 
     def _class(self, kind: type, name: str) -> None:
         if self._is_users(kind):
-            self._class_parts(kind, kind, name, _IMPLICIT | {"__init__"})
+            self._class_parts(kind, kind, name, _MAKING)
 
-    def _class_parts(self, owner: Any, kind: type, name: str, implicit: frozenset[str]) -> None:
+    def _class_parts(
+        self, owner: Any, kind: type, name: str, implicit: frozenset[str] = frozenset()
+    ) -> None:
         """Follow what code refers to in a class, for the class itself or an instance of it."""
         own = vars(owner) if hasattr(owner, "__dict__") else {}
         for parent in kind.__mro__:
             if not self._is_users(parent):
                 continue
-            for key in (self._names | implicit) & vars(parent).keys():
-                value = vars(parent)[key]
-                for function in _functions_in(value):
+            for key, value in list(vars(parent).items()):
+                functions = _functions_in(value)
+                is_named = key in self._names or key in implicit or self._computes
+                if not is_named and not (functions and _is_implicit(key)):
+                    continue
+                for function in functions:
                     self._stack.append((function, f"{name}.{key}"))
-                if isinstance(value, types.MemberDescriptorType):
-                    self._place(owner, key, "attribute", f"{name}.{key}")
-                elif not (_functions_in(value) or hasattr(value, "__get__")):
+                if functions:
+                    self._place(parent, key, "class", f"{name}.{key}")
+                elif isinstance(value, types.MemberDescriptorType):
+                    self._place(owner, key, "slot", f"{name}.{key}")
+                elif hasattr(value, "__get__"):
+                    if self._is_users(type(value)):
+                        self._stack.append((value, f"{name}.{key}"))
+                elif not _is_implicit(key) and key not in _NOT_IMPLICIT:
                     if _is_varying(value) or isinstance(owner, type):
                         self._place(parent, key, "attribute", f"{name}.{key}")
                     elif key not in own:  # read through the object, which may get one of its own
                         self._place(owner, key, "inherited", f"{name}.{key}")
 
     def _object(self, item: Any, name: str) -> None:
-        wrapped = getattr(item, "__dict__", {}).get("__wrapped__")  # functools.wraps, and `compile`
+        kind = type(item)
+        if isinstance(item, _CONSUMED) and not self._is_users(kind):
+            if item not in _STREAMS:
+                raise _consumed(item, name)
+            return
+        own = getattr(item, "__dict__", {})
+        wrapped = own.get("__wrapped__")  # functools.wraps, and `compile`
         if wrapped is not None:
             self._stack.append((wrapped, name))
-        kind = type(item)
+            for key in self._names & own.keys() - _OF_COMPILED:
+                self._place(own, key, "item", f"{name}.{key}")
         if kind.__module__ == _SCALARS:
-            self._stack += [(value, f"{name}.{key}") for key, value in vars(item).items()]
+            self._stack += [(value, f"{name}.{key}") for key, value in own.items()]
         if kind.__module__.partition(".")[0] in (_PACKAGE, "numpy"):
             return
         name = name or kind.__name__
         if self._is_users(kind):
-            self._class_parts(item, kind, name, _IMPLICIT)
-        for key in self._names & getattr(item, "__dict__", {}).keys():
-            self._place(vars(item), key, "item", f"{name}.{key}")
+            self._class_parts(item, kind, name)
+        every = self._computes or isinstance(item, ChainMap | UserDict | UserList)
+        for key in own.keys() if every else self._names & own.keys():
+            self._place(own, key, "item", f"{name}.{key}")
+        if own is not item and hasattr(item, "__dict__") and not isinstance(item, type):
+            self._own(item, name)
 
     def _module(self, module: Module, name: str) -> None:
         name = name or type(module).__name__
         self._modules.append(module)
-        self._class_parts(module, type(module), name, _IMPLICIT | {"forward"})
+        self._class_parts(module, type(module), name, frozenset({"forward"}))
         for key, value in vars(module).items():
             if self._is_relevant(module, key, value):
                 self._stack.append((value, f"{name}.{key}"))
@@ -334,7 +507,9 @@ class Surroundings:
                     self._inner.append(Place(vars(module), key, "item", f"{name}.{key}", value))
 
     def _is_relevant(self, module: Module, key: str, value: Any) -> bool:
-        if key in self._names or isinstance(value, Module | Tensor | list | tuple | dict):
+        if key in self._names or key == "forward" or self._computes:
+            return True
+        if isinstance(value, Module | Tensor | list | tuple | dict):
             return True
         return any(
             parent.__module__.startswith(_PACKAGE) and parent is not Module
@@ -354,7 +529,10 @@ class Surroundings:
         self.boxes.append(Box(groups, f"{name}.param_groups", list(groups)))
         for group in groups:
             self._stack += [(p, f"a parameter of {name}") for p in group["params"]]
-        self._class_parts(optimizer, type(optimizer), name, _IMPLICIT | {"rule", "step"})
+            self._groups.append(Box(group, f"an option of {name or 'the optimizer'}", dict(group)))
+            if "param_groups" in self._names:  # which reads its options
+                self._box(group, f"{name}.param_groups[...]")
+        self._class_parts(optimizer, type(optimizer), name, frozenset({"rule", "step"}))
         for key in (self._names & vars(optimizer).keys()) - _OPTIMIZERS:
             self._place(vars(optimizer), key, "item", f"{name}.{key}")
 
@@ -362,20 +540,47 @@ class Surroundings:
         self.tensors[id(tensor)] = (tensor, tensor.requires_grad, name)
 
     def _tuple(self, items: tuple[Any, ...], name: str) -> None:
+        if _is_plain(items):
+            return
+        self._check_number(items, name)
         fields = getattr(items, "_fields", range(len(items)))
         self._stack += [
-            (value, f"{name}[{k!r}]") for k, value in zip(fields, items[:_ENTERED], strict=False)
+            (value, f"{name}[{k!r}]") for k, value in zip(fields, items, strict=False)
         ]
 
     def _box(self, items: Any, name: str) -> None:
         self.boxes.append(Box(items, name, _copied(items)))
-        if len(items) > _ENTERED:
+        if _is_plain(items.values() if isinstance(items, dict) else items):
             return
+        self._check_number(items, name)
         pairs = items.items() if isinstance(items, dict) else enumerate(items)
         for key, value in pairs:
             self._stack.append((value, f"{name}[{key!r}]"))
             if _is_varying(value) and not isinstance(items, set):
                 self._inner.append(Place(items, key, "item", f"{name}[{key!r}]", value))
+
+    def _check_number(self, items: Any, name: str) -> None:
+        if len(items) > _ENTERED:
+            raise CaptureError(
+                f"{name or 'a ' + type(items).__name__} has {len(items)} elements, too many to see "
+                f"at each call whether one has changed. Pass what is needed of it as an argument, "
+                f"or keep it as one array"
+            )
+
+    @property
+    def legacy(self) -> list[Any]:
+        """Sources of random numbers whose draws are not captured."""
+        return [item for item in self._known.values() if is_legacy(item)]
+
+    @property
+    def asks_outside(self) -> bool:
+        """Whether the code may call clocks, files and the like."""
+        return outside.asked(self._names, self._known.values())
+
+    @property
+    def every_code(self) -> list[types.CodeType]:
+        """The code of all functions in reach, and those inside them."""
+        return list(_with_inner(self.codes))
 
     @property
     def generators(self) -> list[Any]:
@@ -413,7 +618,7 @@ class Surroundings:
             if self.mentions("random", "default_rng"):
                 rng = np.random.default_rng
                 self._inner.append(Place(vars(np.random), "default_rng", "item", "", rng))
-            for place in (*self.places, *self._inner):
+            for place in (*self.places, *self._programs, *self._inner):
                 new = of(place.value, place.name)
                 if new is not place.value:
                     place.set(new)
@@ -422,6 +627,7 @@ class Surroundings:
             parts = [(m, self._parts_of(m)) for m in self._modules]
             yield
             self.changes = [*self._changed_places(), *self._changed_boxes(boxes)]
+            self.changes += [*self._changed_groups(), *self._added()]
             self.changes += self._changed_modules(parts)
             self.changes += self._changed_tensors()
         finally:
@@ -430,10 +636,10 @@ class Surroundings:
 
     def _changed_places(self) -> Iterator[Change]:
         expected = {id(place): new for place, new in self._patches}
-        for place in (*self.places, *self._inner):
+        for place in (*self.places, *self._programs, *self._inner):
             now = place.get()
             before = expected.get(id(place), place.value)
-            if differs(now, before):
+            if _differ(now, before):
                 yield Change(place.name, place.value, now, self._stored(place.key, place.name))
 
     def _changed_boxes(self, boxes: list[tuple[Box, Any]]) -> Iterator[Change]:
@@ -441,6 +647,21 @@ class Surroundings:
             if box.has_changed(before):
                 was, is_ = (f"{len(items)} elements" for items in (before, box.items))
                 yield Change(box.name, was, is_, self._mutated(box.name))
+
+    def _changed_groups(self) -> Iterator[Change]:
+        for box in self._groups:
+            for key in {**box.before, **box.items}:
+                was, is_ = (d.get(key, _missing) for d in (box.before, box.items))
+                if differs(is_, was):
+                    line = self.named("param_groups") or self.named(key)
+                    remedy = "Change it outside the compiled function, between the steps"
+                    yield Change(f"{box.name}, {key!r}", was, is_, line, remedy)
+
+    def _added(self) -> Iterator[Change]:
+        for own in self._owns:
+            for key in own.added():
+                name = f"{own.name}.{key}"
+                yield Change(name, "nothing there", own.attributes[key], self._stored(key, name))
 
     def _mutated(self, name: str) -> SourceLine | None:
         """Return the first line that changes a container of this name in place, as it seems."""
@@ -499,10 +720,13 @@ class Surroundings:
         return None
 
     def _restore(self) -> None:
-        for place in (*self.places, *self._inner):
-            if place.get() is not place.value:
+        for place in (*self.places, *self._programs, *self._inner):
+            if _differ(place.get(), place.value) or place.get() is not place.value:
                 place.set(place.value)
-        for box, before in self._before:
+        for own in self._owns:
+            for key in own.added():
+                del own.attributes[key]
+        for box, before in (*self._before, *((box, box.before) for box in self._groups)):
             if box.has_changed(before):
                 box._replace(before=before).restore()
         for module, parts in self.modules:
@@ -529,15 +753,13 @@ class Surroundings:
         used : set of int
             The identities of the tensors that the plan reads.
         """
-        rows = []
-        for place in self.places:
-            found = place.source(names(place.owner, "at"))
-            row = f"{found} is not {names(place.value, 'was')}"
-            if isinstance(place.value, _PLAIN):
-                row = (
-                    f"({row} and {names(differs, 'differs')}({found}, {names(place.value, 'was')}))"
-                )
-            rows.append(row)
+        rows = [self._place_condition(place, names) for place in (*self.places, *self._programs)]
+        for own in self._owns:
+            attributes = names(own.attributes, "own")
+            if own.absent is None:
+                rows.append(f"{attributes}.keys() != {names(own.present, 'was')}")
+            else:
+                rows.append(f"not {names(own.absent, 'absent')}.isdisjoint({attributes})")
         plain = [pair for pair in self._before if _is_compared_by_identity(*pair)]
         if len(plain) > 1:  # at once, which takes a tenth of the time
             boxes = ", ".join(names(box.items, "box") for box, _ in plain)
@@ -560,21 +782,37 @@ class Surroundings:
                 rows.append(f"{names(tensor, 'p')}.requires_grad is not {before}")
         return rows
 
+    def _place_condition(self, place: Place, names: Callable[[Any, str], str]) -> str:
+        was = names(place.value, "was")
+        if place.kind == "array":
+            return f"{names(_differ, 'differ')}({names(place.get, 'now')}(), {was})"
+        found = f"{names(place.get, 'now')}()"
+        if place.kind in _SOURCE:
+            found = place.source(names(place.owner, "at"))
+        row = f"{found} is not {was}"
+        if isinstance(place.value, _PLAIN):
+            row = f"({row} and {names(differs, 'differs')}({found}, {was}))"
+        return row
+
     def _box_condition(self, box: Box, before: Any, names: Callable[[Any, str], str]) -> str:
         items, count = names(box.items, "box"), len(before)
         changed = names(partial(box.has_changed, before), "has_changed")
+        was = names(before, "was")
         if _is_compared_by_identity(box, before):
-            return f"{items} != {names(before, 'was')} and {changed}()"
-        if count > _COMPARED:
-            return f"len({items}) != {count}"
-        if not isinstance(box.items, list):
+            return f"{items} != {was} and {changed}()"
+        if isinstance(box.items, set):
             return f"{changed}()"
-        if count <= _FEW:
-            tests = [f"{items}[{k}] is not {names(v, 'was')}" for k, v in enumerate(before)]
+        tests = [f"len({items}) != {count}"]
+        same = f"{names(all, 'all')}({names(map, 'map')}({names(operator.is_, 'is_')}, "
+        if isinstance(box.items, dict):
+            tests += [
+                f"not {same}{items}, {was}))", f"not {same}{items}.values(), {was}.values()))"
+            ]  # fmt: skip
+        elif count <= _FEW and isinstance(box.items, list):
+            tests += [f"{items}[{k}] is not {names(v, 'was')}" for k, v in enumerate(before)]
         else:
-            same = f"{names(all, 'all')}({names(map, 'map')}({names(operator.is_, 'is_')}, "
-            tests = [f"not {same}{items}, {names(before, 'was')}))"]
-        return f"({' or '.join([f'len({items}) != {count}', *tests])}) and {changed}()"
+            tests.append(f"not {same}{items}, {was}))")
+        return f"({' or '.join(tests)}) and {changed}()"
 
     def _modules_differ(self) -> bool:
         now = changes[0]
@@ -589,7 +827,9 @@ class Surroundings:
 
     def differences(self) -> list[str]:
         """Return the names of what is not as it was."""
-        found = [place.name for place in self.places if differs(place.get(), place.value)]
+        places = (*self.places, *self._programs)
+        found = [place.name for place in places if _differ(place.get(), place.value)]
+        found += [f"{own.name}.{key}" for own in self._owns for key in own.added()]
         found += [box.name for box, before in self._before if box.has_changed(before)]
         for module, before in self.modules:
             now = self._parts_of(module)
@@ -608,12 +848,17 @@ class Surroundings:
 
 _ENTER: tuple[tuple[Any, Callable[[Surroundings, Any, str], None]], ...] = (
     (Tensor, Surroundings._tensor),
-    (np.ndarray, lambda *_: None),
+    (np.ndarray, Surroundings._array),
     (Module, Surroundings._module),
     (Optimizer, Surroundings._optimizer),
     (types.FunctionType, Surroundings._function),
     (types.MethodType, Surroundings._method),
     (functools.partial, Surroundings._partial),
+    (types.BuiltinFunctionType | types.MethodWrapperType, Surroundings._builtin),
+    (types.MappingProxyType, lambda s, v, name: s._stack.extend((r, name) for r in gc.get_referents(v))),
+    (ContextVar, lambda s, v, name: s._place(v, None, "context", name)),
+    (weakref.ref, lambda s, v, name: s._place(v, None, "referent", name)),
+    (bytearray | array.array, lambda s, v, name: s._place(v, None, "bytes", name)),
     (types.ModuleType, Surroundings._python_module),
     (type, Surroundings._class),
     (tuple, Surroundings._tuple),
@@ -623,6 +868,53 @@ _ENTER: tuple[tuple[Any, Callable[[Surroundings, Any, str], None]], ...] = (
 
 #: What every optimizer has; a capture makes its own conditions of it.
 _OPTIMIZERS = frozenset({"defaults", "param_groups", "_parts", "_idle", "_pieces"})
+
+
+#: What makes up a function.
+_OF_FUNCTIONS = frozenset({"__code__", "__defaults__", "__kwdefaults__"})
+
+#: What a compiled function has, which changes as it is called.
+_OF_COMPILED = frozenset({"function", "fallback", "cache_size", "captures", "__wrapped__"})
+
+
+def _consumed(item: Any, name: str) -> CaptureError:
+    kind = type(item).__name__
+    return CaptureError(
+        f"{name or 'an argument'}, of type {kind}, gives something else each time that it is asked, "
+        f"which a replay would not ask again. Take the batch outside the compiled function, and "
+        f"pass it as an argument"
+    )
+
+
+def _differ(now: Any, before: Any) -> bool:
+    """Whether two things in a place are different, the numbers of arrays among them."""
+    if now.__class__ is tuple and len(now) == 4 and now[3:] and isinstance(now[1], np.dtype):
+        *head, numbers, mask = now
+        if not isinstance(before, tuple) or head != list(before[:2]) or mask != before[3]:
+            return True
+        same = numbers == before[2] if isinstance(numbers, bytes) else _same(numbers, before[2])
+        return not same
+    return differs(now, before)
+
+
+def _is_implicit(key: str) -> bool:
+    return key[:2] == key[-2:] == "__" and key not in _NOT_IMPLICIT
+
+
+def _is_plain(items: Any) -> bool:
+    """Whether all elements are plain values."""
+    return all(issubclass(kind, _PLAIN) for kind in set(map(type, items)))
+
+
+@functools.lru_cache(256)
+def _cached_in(kind: type) -> frozenset[str]:
+    """Return the attributes of a class that are put into an object when they are first read."""
+    return frozenset(
+        key
+        for parent in kind.__mro__
+        for key, value in vars(parent).items()
+        if isinstance(value, functools.cached_property)
+    )
 
 
 def _is_compared_by_identity(box: Box, before: Any) -> bool:
@@ -688,6 +980,45 @@ def _globals_in(code: types.CodeType) -> tuple[str, ...]:
             if "GLOBAL" in instruction.opname or "_NAME" in instruction.opname:
                 found[str(instruction.argval)] = None
     return tuple(found)
+
+
+@functools.lru_cache(1024)
+def _imports_in(code: types.CodeType, package: str) -> tuple[str, ...]:
+    """Return the modules that a code imports, each with those that it lies in."""
+    found: dict[str, None] = {}
+    for c in _with_inner([code]):
+        level = 0
+        for instruction in dis.get_instructions(c):
+            if instruction.opname == "IMPORT_NAME":
+                name = str(instruction.argval)
+                if level:
+                    name = ".".join([*package.split(".")[: 1 - level or None], name]).strip(".")
+                parts = name.split(".")
+                found.update({".".join(parts[:k]): None for k in range(1, len(parts) + 1)})
+            elif instruction.opname.startswith("LOAD_") and isinstance(instruction.argval, int):
+                level = instruction.argval
+    return tuple(found)
+
+
+@functools.lru_cache(1024)
+def _computes_names(code: types.CodeType) -> bool:
+    """Whether a code asks for attributes whose names are not in it."""
+    for c in _with_inner([code]):
+        if not _COMPUTED.isdisjoint(c.co_names):
+            return True
+        loads = None  # since `getattr`: the object comes first, then a text
+        for instruction in dis.get_instructions(c):
+            name = instruction.opname
+            if instruction.argval in ("getattr", "hasattr", "setattr"):
+                loads = 0
+            elif loads is None or not name.startswith("LOAD_"):
+                if loads is not None and name.startswith(("CALL", "BINARY", "BUILD", "FORMAT")):
+                    return True
+            elif name == "LOAD_CONST" and isinstance(instruction.argval, str) and loads == 1:
+                loads = None
+            elif name not in ("LOAD_ATTR", "LOAD_METHOD"):
+                loads += 1 + name.count("_LOAD_")
+    return False
 
 
 def _operations(code: types.CodeType) -> Iterator[tuple[int, bool, Any]]:

@@ -46,9 +46,10 @@ def split_index(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     template: list[Any] = []
     arrays: list[Any] = []
     for part in parts:
-        if part is None or part is Ellipsis or isinstance(part, slice):
+        kind = type(part)  # not isinstance(): what stands for an integer is not known yet
+        if part is None or part is Ellipsis or kind is slice:
             template.append(part)
-        elif isinstance(part, int | np.integer) and not isinstance(part, bool | np.bool_):
+        elif issubclass(kind, int | np.integer) and kind is not bool:
             template.append(int(part))
         else:
             template.append(ARRAY)

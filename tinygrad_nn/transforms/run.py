@@ -157,6 +157,8 @@ class Run:
 
     def own(self, a: Any) -> Any:
         """Return an array that is nobody else's: `a` itself, if this run has made it."""
+        if type(a) is Traced:
+            return a.copy()
         made = isinstance(a, np.ndarray) and a.base is None and a.flags.writeable
         if self._keeps or not made or id(a) in self._taken:
             return a.copy()

@@ -46,10 +46,15 @@ def replayed(array: Any) -> Value:
     return _node(array.item(), _replayed, (array.item(),))
 
 
-# Fewer nodes of scalars to a call of NumPy than these are no faster when they are compiled.
-_WORTH_WHILE = 10
-# Of a small graph it is quicker to try.
-_SMALL = 1000
+# Measured: forward and backward, a node costs some 1.5 microseconds in Python; of a step of the
+# program, which is two or three calls of NumPy in the replay, the 5 microseconds that a replay
+# takes anyhow left aside, 0.6; and to compile it some 0.3 milliseconds, more where there are many.
+# A neuron of three weights is four times faster compiled, a chain of single nodes only twice.
+_WORTH_WHILE = 2
+#: Where there are this many steps, each must be for so many nodes.
+_LONG, _WORTH_COMPILING = 1000, 10
+# Of fewer steps it is quicker to try.
+_SHORT = 100
 
 
 class NoGain(Exception):  # noqa: N818  # no error, but a decision
@@ -83,7 +88,7 @@ class Recorder:
         self.outside: dict[Value, float] = {}  # with the numbers that they had
         self.elements: dict[Value, tuple[Var, int]] = {}  # leaves that are elements of arrays
         self.events: list[_Backward] = []
-        self._versions: dict[Value, Value] = {}  # what stands for a Value that was written to
+        self.versions: dict[Value, Value] = {}  # what stands for a Value that was written to
         self._owners: dict[Value, Value] = {}  # and which Value it stands for
         self._gradients: dict[Value, Any] = {}
         self._old: dict[Value, Value] = {}  # leaves for the gradients that were there before
@@ -93,6 +98,7 @@ class Recorder:
         self._made: dict[Var, Instruction] = {}
         self._marks: dict[Value, int] = {}
         self._changed: set[Value] = set()
+        self.numbers: set[Value] = set()  # what is returned of Python numbers
         self.steps = 0
         self.nodes = 0
 
@@ -100,7 +106,7 @@ class Recorder:
 
     def settle(self, node: Value, cut: bool) -> None:
         """See a new node."""
-        if self._versions:
+        if self.versions:
             a = node._left
             if a.__class__ is tuple:
                 node._left = tuple(self._current(x) for x in a)
@@ -114,7 +120,7 @@ class Recorder:
             _set_args(node, (shadow,))
 
     def _current(self, a: Any) -> Any:
-        return self._versions.get(a, a) if a.__class__ is Value else a
+        return self.versions.get(a, a) if a.__class__ is Value else a
 
     def _is_outside(self, node: Value) -> bool:
         return bool(node.serial <= self.capture.start)
@@ -126,10 +132,10 @@ class Recorder:
             and not self._is_outside(node)
             and node not in self.elements
             and node not in self._known_gradients
-            and node not in self._versions
+            and node not in self.versions
         )
 
-    def is_number(self, node: Value) -> bool:
+    def _is_number(self, node: Value) -> bool:
         """Whether this stands for a Python number: data, a gradient, what follows from them."""
         stack, seen = [node], {node}
         while stack:
@@ -163,7 +169,7 @@ class Recorder:
         version = _node(value._value, number, (value,))
         node._value = value._value
         node._changed = version.serial
-        self._versions[node] = version
+        self.versions[node] = version
         self._owners[version] = node
         self._changed.add(node)
 
@@ -213,6 +219,7 @@ class Recorder:
                 "Compute them inside the compiled function; or use v.data, for no gradient",
             )
         self._look(live.values())
+        self._reached.update(live)
         written = [version for version in self._owners if version.serial in cotangents]
         for node in [*leaves, *written]:
             assert isinstance(node, Value)
@@ -316,7 +323,7 @@ class Recorder:
         list of (Cell, Var)
             What the step leaves behind.
         """
-        self._find([*returned, *self._versions.values()])
+        self._find([*returned, *self.versions.values()])
         self._find(g for g in self._gradients.values() if g.__class__ is Value)
         values = sorted(self.outside, key=attrgetter("serial"))
         reads_gradients = bool(self._old) or any(v in self._gradients for v in values)
@@ -351,7 +358,18 @@ class Recorder:
             writes.append((lender.gradients_cell, self._vector(gradients, groups)))
         if self.nodes < _WORTH_WHILE * self.steps:
             raise NoGain(_narrow(self.nodes, self.nodes / max(self.steps, 1)))
+        self.numbers = {v for v in returned if self._is_number(v)}
+        self._forget()
         return [found[v] for v in returned], writes
+
+    def _forget(self) -> None:
+        """Let go of the graph, which plans would hold as long as they live."""
+        self.events.clear()
+        for item in (self.elements, self.versions, self._owners, self._gradients, self._old,
+                     self._of, self._made):  # fmt: skip
+            item.clear()
+        for nodes in (self._changed, self._known_gradients, self._reached):
+            nodes.clear()
 
     def _known(self, lender: Lender) -> list[_Group]:
         """Return the leaves whose numbers are known when the step begins."""
@@ -398,7 +416,8 @@ class Recorder:
     def _run(self, roots: Sequence[Value], groups: list[_Group], vectors: Any = None) -> Any:
         """Compute the numbers of nodes from those of the groups, as one vector."""
         plan = schedule(extract(roots, [group.leaves for group in groups]))
-        if plan.width < _WORTH_WHILE and len(plan.graph) > _SMALL:
+        least = _WORTH_COMPILING if plan.batches > _LONG else _WORTH_WHILE
+        if plan.width < least and plan.batches > _SHORT:
             raise NoGain(_narrow(len(plan.graph), plan.width))
         program = vectorise(plan)
         self.steps += len(program.steps)
@@ -450,8 +469,8 @@ class Recorder:
 
 def _narrow(nodes: int, width: float) -> str:
     return (
-        f"the graph of {nodes:,} scalar nodes is deep and narrow: a call of NumPy would do for "
-        f"{width:.1f} of them only, which is no faster than Python"
+        f"the graph of {nodes:,} scalar nodes is deep and narrow: a step with vectors would do for "
+        f"{width:.1f} of them only, which gains too little to be compiled"
     )
 
 
