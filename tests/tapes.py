@@ -36,7 +36,7 @@ def given(tape: Tape, moved: bool = False) -> dict[Var, Array]:
             continue
         x = np.array(v.example)
         if moved and x.dtype.kind in "fc":
-            x = (x + 1e-4 * np.cos(np.arange(x.size)).reshape(x.shape)).astype(x.dtype)
+            x = np.asarray(x + 1e-4 * np.cos(np.arange(x.size)).reshape(x.shape), x.dtype)
         elif moved and x.ndim and x.dtype.kind in "iub":
             x = x[::-1].copy()
         found[v] = x
@@ -109,7 +109,7 @@ def effects(tape: Tape) -> list[Var]:
     return [i.out for i in tape.instructions if i.has_effect]
 
 
-# --- steps -----------------------------------------------------------------------------------------
+# --- steps ----------------------------------------------------------------------------------------
 
 Step = tuple[Callable[..., Any], tuple[Any, ...]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import operator
 import pickle
 import random
 import re
@@ -721,6 +722,10 @@ def drawn_into(x: Any) -> Any:
     return x * out
 
 
+#: Gets what no code names.
+OUT_OF_SIGHT = operator.attrgetter("_box")
+
+
 class Hidden:
     """A generator that nobody finds."""
 
@@ -729,7 +734,7 @@ class Hidden:
         self._box = {1: np.random.default_rng(0)}
 
     def _get(self) -> Any:
-        return getattr(self, chr(95) + "box")[1]
+        return OUT_OF_SIGHT(self)[1]
 
     def draw(self) -> Any:
         return self._draw()
@@ -1406,10 +1411,10 @@ def test_an_error_in_a_replay_that_the_function_translates() -> None:
 def test_an_optimizer_out_of_sight() -> None:
     class Trainer:
         def __init__(self, p: Any) -> None:
-            self._optimizer = p.optimizer
+            self._box = p.optimizer
 
         def update(self) -> None:
-            getattr(self, chr(95) + "optimizer").step()
+            OUT_OF_SIGHT(self).step()
 
     def make(p: Any) -> Any:
         p.extra = tg.tensor(np.ones(2), requires_grad=True)

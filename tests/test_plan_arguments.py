@@ -1,7 +1,10 @@
 """What goes into a compiled function and what comes out: kinds, containers, layouts, memory."""
 
+import copy
 from collections import namedtuple
 from collections.abc import Callable
+from functools import singledispatch
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -73,6 +76,177 @@ def test_static_arguments() -> None:
         for args, keywords in calls:
             same(compiled(x, *args, **keywords), f(x, *args, **keywords))
     assert compiled.captures <= len(calls)
+
+
+# --- what kind of thing an argument is -----------------------------------------------------------
+
+
+@singledispatch
+def kind_of(x: Any) -> str:
+    return "object"
+
+
+@kind_of.register
+def _(x: np.ndarray) -> str:
+    return "array"
+
+
+@kind_of.register
+def _(x: float) -> str:
+    return "float"
+
+
+@kind_of.register
+def _(x: np.generic) -> str:
+    return "generic"
+
+
+def matched(x: Any) -> str:
+    match x:
+        case np.ndarray():
+            return "array"
+        case float():
+            return "float"
+        case np.generic():
+            return "generic"
+    return "object"
+
+
+ASKED: dict[str, Callable[[Any], Any]] = {
+    "array": lambda x: isinstance(x, np.ndarray),
+    "float": lambda x: isinstance(x, float),
+    "integer": lambda x: isinstance(x, int | np.integer),
+    "float32": lambda x: isinstance(x, np.float32),
+    "tensor": lambda x: isinstance(x, tg.Tensor),
+    "list": lambda x: isinstance(x, list | tuple | dict | str),
+    "real": lambda x: isinstance(x, Real),
+    "singledispatch": kind_of,
+    "match": matched,
+    "class": lambda x: x.__class__.__name__,
+    "isscalar": np.isscalar,
+    "shape": lambda x: hasattr(x, "shape"),
+    "absent": lambda x: hasattr(x, "no_such_thing"),
+    "callable": callable,
+}
+
+KINDS: dict[str, Callable[[Array], Any]] = {
+    "array": lambda x: x,
+    "integers": lambda x: np.arange(3),
+    "float64": lambda x: x[0],
+    "float32": lambda x: np.float32(x[0]),
+    "0-d": lambda x: np.asarray(x[0]),
+    "list": lambda x: [x[0], x],
+    "leaf": as_leaf,
+    "number": lambda x: 2.0,
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("kind", KINDS)
+def test_arguments_pass_for_what_they_are(kind: str, asked: str) -> None:
+    def f(x: Any) -> Any:
+        return ASKED[asked](x)
+
+    compiled = tg.compile(f)
+    for k in range(3):
+        x = KINDS[kind](normal(3, seed=k))
+        expected = f(x)
+        assert compiled(x) == expected
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_results_pass_for_what_they_are(asked: str) -> None:
+    rng = np.random.default_rng(0)
+
+    def f(x: Any) -> Any:
+        w = tensor(1.0, requires_grad=True)
+        t = np.sum(w * x)
+        t.backward()
+        own = tensor(np.sum(x))
+        own.data = np.mean(x)
+        each = [
+            x * 2, np.sum(x), x[0], x[:1], x > 0, x[0] > 0, np.argmax(x), np.asarray(x.shape),
+            t, t.data, t.detach().data, w.grad, own.data, rng.normal(size=2),
+            x.astype(np.float32)[0], copy.copy(x), copy.deepcopy(x[0]),
+        ]  # fmt: skip
+        return [ASKED[asked](item) for item in each]
+
+    compiled = tg.compile(f)
+    for k in range(2):
+        expected = f(normal(3, seed=k))  # first, because singledispatch keeps what it has found
+        assert compiled(normal(3, seed=k)) == expected
+
+
+def test_what_a_generator_draws_passes_for_a_number() -> None:
+    rng = np.random.default_rng(0)
+    f = tg.compile(lambda: [isinstance(rng.normal(), kind) for kind in (float, np.ndarray, int)])
+    assert f() == f() == [True, False, False]
+
+
+def test_a_branch_by_kind_is_taken_at_replays() -> None:
+    def f(x: Any, s: Any) -> Any:
+        y = x * 2 if isinstance(x, np.ndarray) else x
+        return y + s if isinstance(s, float) else y - s
+
+    compiled = tg.compile(f)
+    for k in range(4):
+        x, s = normal(3, seed=k), normal(1, seed=k)[0]
+        same(compiled(x, s), f(x, s))
+        same(compiled(x, np.asarray(s)), f(x, np.asarray(s)))
+        same(compiled([x, s][0], np.float32(s)), f(x, np.float32(s)))
+    assert compiled.captures == 3
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    def f(s: Any, x: Any) -> Any:
+        before = s
+        s += 1.0
+        total = start = np.sum(x)
+        total *= s
+        return before, s, [s, {"start": start}], total, x**s
+
+    compiled = tg.compile(f)
+    for k in range(3):
+        s, x = normal(1, seed=k)[0], np.exp(normal(3, seed=k))
+        found, expected = compiled(s, x), f(s, x)
+        same(found, expected)
+        assert type(found[0]) is type(found[2][0]) is np.float64
+    g = tg.compile(lambda s, x: tg.grad(lambda x: np.sum(x**s + s**x))(x))
+    for s in (2.0, 0.0, 1.0, 1.5):
+        same(g(np.float64(s), x), tg.grad(lambda x, s=s: np.sum(x**s + s**x))(x))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x: hasattr(x, "flags"),
+        lambda x: x.flags.writeable,
+        lambda x: x.strides,
+        lambda x: x.ctypes,
+        lambda x: x.view(np.int64),
+        lambda x: (x * 1).fill(0.0),
+        lambda x: (x * 1).sort(),
+        lambda x: x[0].as_integer_ratio(),
+        np.asarray,
+        memoryview,
+    ],
+)
+def test_what_only_an_array_of_numbers_has_is_refused(use: Callable[[Any], Any]) -> None:
+    with pytest.raises((CaptureError, TypeError)):
+        tg.compile(lambda x: use(x) and x)(normal(3))
+
+
+def test_methods_called_unbound_are_refused() -> None:
+    with pytest.raises(TypeError, match="Traced"):
+        tg.compile(lambda x: np.ndarray.sum(x))(normal(3))
+
+
+def test_functions_of_numpy_know_what_stands_for_an_array() -> None:
+    constant = normal(3, seed=9)
+    for f in (lambda x: np.add(constant, x), lambda x: constant * x, lambda x: constant @ x):
+        compiled = tg.compile(f)
+        for k in range(2):
+            same(compiled(normal(3, seed=k)), f(normal(3, seed=k)))
 
 
 def test_true_and_one_are_different() -> None:

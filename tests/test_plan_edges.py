@@ -136,3 +136,65 @@ def test_a_step_that_hands_work_to_a_pool_is_refused() -> None:
             tg.compile(lambda x: x + pool.submit(lambda: G * 2).result())(X)
         with pytest.raises(CaptureError, match="another thread"):
             tg.compile(lambda x: pool.submit(lambda: x * 2).result())(X)
+
+
+# --- options, and errors of the plan itself ------------------------------------------------------
+
+
+def _trained(momentum: Any, steps: int = 5) -> tuple[Any, Any]:
+    w = tg.tensor(X.copy(), requires_grad=True)
+    optimizer = tg.optim.SGD([w], lr=0.1, momentum=momentum)
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = np.sum((w * x) ** 2)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    losses = [step(X).item() for _ in range(steps)]
+    return losses, step
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.asarray])
+def test_options_of_numpy_types_do_not_capture_anew(kind: Any) -> None:
+    losses, step = _trained(kind(0.5))
+    assert losses == _trained(0.5)[0]
+    assert step.captures == 2  # as there is no momentum at the first
+
+
+def test_an_error_that_only_the_replay_raises_is_told_once() -> None:
+    @tg.compile
+    def f(x: Any) -> Any:
+        return np.exp(x) + 1.0
+
+    f(X)
+    f.plan.names.clear()
+    with pytest.warns(UserWarning, match=r"replay of f has raised NameError: name .* not defined"):
+        np.testing.assert_allclose(f(X), np.exp(X) + 1.0)
+    f.plan.names.clear()
+    np.testing.assert_allclose(f(X), np.exp(X) + 1.0)  # warnings are errors here
+
+
+def test_an_error_of_the_function_is_raised_without_a_warning() -> None:
+    f = tg.compile(np.linalg.inv)
+    f(np.eye(2))
+    with pytest.raises(np.linalg.LinAlgError):
+        f(np.zeros((2, 2)))
+
+
+def test_an_attribute_that_is_gone_is_no_fault_of_the_plan() -> None:
+    class Config:
+        scale = 2.0
+
+    config = Config()
+    config.scale = 3.0
+
+    @tg.compile
+    def f(x: Any) -> Any:
+        return x * getattr(config, "scale", 1.0)
+
+    assert f(X).tolist() == [3.0, 6.0, 9.0]
+    del config.scale
+    assert f(X).tolist() == [2.0, 4.0, 6.0]

@@ -30,6 +30,7 @@ from tinygrad_nn.errors import AnomalyError
 from tinygrad_nn.graph import Node, _unusual, refuse_deferred
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.source_line import SourceLine, source_line
+from tinygrad_nn.traced import Traced
 
 __all__ = ["detect_anomaly", "note", "quiet", "set_detect_anomaly", "watch", "watched_pull",
            "watched_push", "watching"]  # fmt: skip
@@ -319,7 +320,7 @@ def _checksums(node: Node) -> list[Any]:
 
 
 def _checksum(a: Any) -> Any:
-    if not isinstance(a, np.ndarray):
+    if type(a) is Traced or not isinstance(a, np.ndarray):
         return None
     return zlib.crc32(np.ascontiguousarray(a).data), a.dtype, a.shape
 

@@ -12,6 +12,7 @@ from tinygrad_nn.graph import Node
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.remedies import BACKWARD, FORWARD, Anomaly, remedy
 from tinygrad_nn.source_line import SourceLine, source_line
+from tinygrad_nn.traced import Traced
 
 __all__ = [
     "array_of",
@@ -41,7 +42,7 @@ def is_given(args: Sequence[Any], static: dict[str, Any]) -> bool:
 
 
 def _holds(test: Callable[[Any], Any], x: Any) -> bool:
-    if not isinstance(x, Node | np.ndarray | np.generic | float | complex):
+    if type(x) is Traced or not isinstance(x, Node | np.ndarray | np.generic | float | complex):
         return False
     x = array_of(x)
     return x.dtype.kind in "fc" and bool(test(x).any())

@@ -52,7 +52,7 @@ def push_forward(
     list
         The tangent of each output; None where it depends on none of the inputs.
     """
-    moving = {node.serial: np.float64(t) if isinstance(t, float) else t for node, t in tangents}
+    moving = {node.serial: np.float64(t) if type(t) is float else t for node, t in tangents}
     if live is None:
         live = reachable(outputs, min(moving, default=0))
     check = watched_push() if _unusual else None

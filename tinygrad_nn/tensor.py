@@ -299,8 +299,8 @@ class Tensor(Node, Dispatching):
             if self._value.ndim:
                 seed = seed.reshape(self._value.shape)
         else:
-            seed = gradient._seen() if isinstance(gradient, Node) else gradient
-            seed = np.copy(seed) if type(seed) is Traced else np.array(gradient)
+            given: Any = gradient._seen() if isinstance(gradient, Node) else gradient
+            seed = np.copy(given) if type(given) is Traced else np.array(gradient)
             if seed.dtype.kind == "c" and self._value.dtype.kind != "c":
                 raise TypeError(f"gradient is complex, the tensor is of dtype {self.dtype}")
             seed = seed.astype(self._value.dtype, copy=False)
@@ -843,7 +843,7 @@ def _as_array(a: Any) -> Any:
         raise TypeError("masked arrays are not supported: select with np.where, or fill them first")
     if isinstance(a, np.matrix):
         raise TypeError("np.matrix has a multiplication of its own: use np.asarray(m), and @")
-    plain = isinstance(a, list | tuple | ndarray) and type(a) is not Traced
+    plain = type(a) is not Traced and isinstance(a, list | tuple | ndarray)
     return np.asarray(a) if plain else a
 
 

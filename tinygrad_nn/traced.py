@@ -227,7 +227,7 @@ class Traced(Dispatching):
 
     # --- what an array has ---------------------------------------------------------------------
 
-    @property
+    @property  # type: ignore[misc]  # nobody shall set it
     def __class__(self) -> Any:
         """What this stands for, as `isinstance`, ``match`` and singledispatch ask; not type()."""
         dtype = self.variable.dtype
@@ -237,7 +237,7 @@ class Traced(Dispatching):
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not hasattr(self.__class__, name):
-            raise AttributeError(f"'{self.__class__.__name__}' object has no attribute {name!r}")
+            raise AttributeError(f"an array has no attribute {name!r}")
         if capturing() is None:
             return getattr(self.itself(), name)
         raise refusal(
@@ -245,7 +245,6 @@ class Traced(Dispatching):
             "Use it outside the compiled function, or one of NumPy's functions that give a new "
             "array",
         )
-
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -332,6 +331,12 @@ class Traced(Dispatching):
     def flatten(self) -> Any:
         """Return a copy in one dimension."""
         return np.copy(shape.ravel(self))
+
+    def __copy__(self) -> Any:
+        return self if self.scalar or self.weak else np.copy(self)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.__copy__()
 
     # --- what would read the numbers -----------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any, ClassVar, final
 
@@ -10,14 +9,14 @@ import numpy as np
 
 from tinygrad_nn.anomaly import note, quiet
 from tinygrad_nn.backward import accumulate
-from tinygrad_nn.dispatch import Dispatching
+from tinygrad_nn.dispatch import PLAIN, Dispatching
 from tinygrad_nn.errors import NotDifferentiableError
 from tinygrad_nn.graph import Node, _unusual, capturing, is_grad_enabled, lent, next_serial
 from tinygrad_nn.guard import active
-from tinygrad_nn.primitive import Primitive, primitive
+from tinygrad_nn.primitive import BY_FUNCTION, COMPOSITES, Primitive, primitive
 from tinygrad_nn.rules import elementwise
 from tinygrad_nn.tensor import Tensor, alias, apply
-from tinygrad_nn.traced import Traced
+from tinygrad_nn.traced import _OF_SHAPES, Traced, unknown
 
 __all__ = ["Value", "add_n"]
 
@@ -34,6 +33,11 @@ _IN_LEFT = _InLeft()
 
 def _number(other: Any) -> float:
     return other._value if isinstance(other, Value) else other  # type: ignore[no-any-return]  # Any to mypy
+
+
+def _example(item: Any) -> Any:
+    """Return an array of the same shape and type."""
+    return np.float64(item._value) if item.__class__ is Value else item
 
 
 def _element(node: Value, data: Any) -> float:
@@ -120,15 +124,27 @@ def _mixed(primitive: Primitive, self: Value, other: Any, a: Any, b: Any) -> Any
     return NotImplemented  # an array or a tensor knows what to do; anything else is an error
 
 
-def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _comparison(primitive: Primitive) -> Callable[[Any, Any], Any]:
     """Make a comparison of the numbers; with an array or a tensor those know what to do."""
+    compare = primitive.scalar
+    assert compare is not None
 
     def method(self: Value, other: Any) -> Any:
         if isinstance(other, Value | float | int | np.floating | np.integer | Traced):
-            if _unusual:
-                _check_known(self, "a comparison")
-                _check_known(other, "a comparison")
+            if _unusual and capturing() is not None:
+                return Value.__primitive__(primitive, (self, other), {})
             return bool(compare(self._value, _number(other)))
+        return NotImplemented
+
+    return method
+
+
+def _equality(primitive: Primitive) -> Callable[[Any, Any], Any]:
+    """Make == or !=: of the nodes themselves; of the numbers, where a capture has nodes for them."""
+
+    def method(self: Value, other: Any) -> Any:
+        if _unusual and capturing() is not None and capturing().scalars.is_number(self):
+            return Value.__primitive__(primitive, (self, other), {})
         return NotImplemented
 
     return method
@@ -333,10 +349,13 @@ class Value(Node, Dispatching):
             _check_known(self, "a condition (bool())")
         return bool(self._value)
 
-    __lt__ = _comparison(operator.lt)
-    __le__ = _comparison(operator.le)
-    __gt__ = _comparison(operator.gt)
-    __ge__ = _comparison(operator.ge)
+    __lt__ = _comparison(elementwise.less)
+    __le__ = _comparison(elementwise.less_equal)
+    __gt__ = _comparison(elementwise.greater)
+    __ge__ = _comparison(elementwise.greater_equal)
+    __eq__ = _equality(elementwise.equal)
+    __ne__ = _equality(elementwise.not_equal)
+    __hash__ = Node.__hash__
 
     # --- derivative of one node ----------------------------------------------------------------
 
@@ -467,8 +486,24 @@ class Value(Node, Dispatching):
                 raise TypeError(f"{primitive.name} of a Value and {type(a).__name__}")
         data = _compute(primitive, numbers)
         if not primitive.differentiable:
+            if _unusual and capturing() is not None:
+                return capturing().scalars.computed(primitive, args, float(data))
             return data
         return _node(data, primitive, args)
+
+    def __array_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...],
+        keywords: dict[str, Any],
+    ) -> Any:
+        plain = function in PLAIN and function not in BY_FUNCTION and function not in COMPOSITES
+        if plain and _unusual and capturing() is not None:
+            if function not in _OF_SHAPES:
+                raise unknown(f"np.{function.__name__}")
+            return function(*map(_example, args), **keywords)
+        return super().__array_function__(function, types, args, keywords)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if is_grad_enabled():
@@ -560,7 +595,7 @@ def _item(x: Any) -> Any:
 
 def item(t: Tensor) -> Value:
     """Make a scalar node of a tensor of one element, keeping the graph."""
-    return _node(t._value.item(), _item, (t,))
+    return _node(t._seen().item(), _item, (t,))
 
 
 def add_n(values: Any) -> Any:

@@ -2,8 +2,9 @@
 
 A hundred points on two moons, MLP(2, [16, 16, 1]), hinge loss and weight decay; loss, backward and
 update, in float64. micrograd and tinygrad_nn run the same text with their own imports, tinygrad_nn
-also compiled, with the points as arguments; a step vectorised by hand shows what NumPy can do. Each
-has a process of its own, and they are asked in turn (see `turns`).
+also compiled, with the points as arguments. The same step is written with tensors, too, and
+compiled; one vectorised by hand shows what NumPy can do. Each has a process of its own, and they
+are asked in turn (see `turns`).
 
     python tests/benchmarks/scalar_step.py --rounds 5       (micrograd comes with the test extra)
 """
@@ -27,10 +28,12 @@ WIDTHS = (2, 16, 16, 1)
 COMPARED, TOLERANCE = 5, 1e-10
 
 CASE = "two moons"
-NAMES = MICROGRAD, EAGER, COMPILED, NUMPY = (
+NAMES = MICROGRAD, EAGER, COMPILED, TENSORS, TENSORS_COMPILED, NUMPY = (
     "micrograd",
     "tinygrad_nn eager",
     "tinygrad_nn compiled",
+    "tinygrad_nn tensors",
+    "tinygrad_nn tensors compiled",
     "NumPy by hand",
 )
 #: What the first one's time should be, divided by the second's.
@@ -89,13 +92,43 @@ def compiled() -> Step:
     return tinygrad_nn.compile(eager())
 
 
-def by_hand() -> Step:
-    """Vectorise the same step, weight decay included; weights are (n_in, n_out)."""
-    # What micrograd's MLP draws: unit by unit.
-    weights = [
+def drawn_weights() -> list[Array]:
+    """Draw the weights that micrograd's MLP draws, unit by unit, as matrices (n_in, n_out)."""
+    return [
         np.array([[random.uniform(-1, 1) for _ in range(a)] for _ in range(b)]).T.copy()
         for a, b in itertools.pairwise(WIDTHS)
     ]
+
+
+def tensors() -> Step:
+    import tinygrad_nn as tg
+
+    model = tg.nn.MLP(WIDTHS[0], WIDTHS[1:], dtype=np.float64)
+    for layer, weight in zip(model.layers, drawn_weights(), strict=True):
+        layer.weight.data = weight
+
+    def step(x: Array, y: Array) -> Any:
+        scores = model(x)[:, 0]
+        decay = sum(np.sum(p * p) for p in model.parameters())
+        loss = np.mean(tg.relu(1.0 - y * scores)) + DECAY * decay
+        model.zero_grad()
+        loss.backward()
+        for p in model.parameters():
+            p.data -= LR * p.grad
+        return loss
+
+    return step
+
+
+def tensors_compiled() -> Step:
+    import tinygrad_nn
+
+    return tinygrad_nn.compile(tensors())
+
+
+def by_hand() -> Step:
+    """Vectorise the same step, weight decay included."""
+    weights = drawn_weights()
     biases = [np.zeros(b) for b in WIDTHS[1:]]
     (w1, w2, w3), (b1, b2, b3) = weights, biases
     params = [*weights, *biases]
@@ -117,7 +150,7 @@ def by_hand() -> Step:
     return step
 
 
-MAKERS = dict(zip(NAMES, (micrograd, eager, compiled, by_hand), strict=True))
+MAKERS = dict(zip(NAMES, (micrograd, eager, compiled, tensors, tensors_compiled, by_hand), strict=True))
 
 
 def contender(name: str) -> turns.Contender:

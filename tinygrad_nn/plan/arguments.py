@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +16,7 @@ from tinygrad_nn.plan.surroundings import differs
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.traced import Traced
 
-__all__ = ["Taken", "positional", "take_apart", "with_others"]
+__all__ = ["Taken", "own_copies", "positional", "take_apart", "with_others"]
 
 
 class Taken(NamedTuple):
@@ -52,15 +55,49 @@ def take_apart(item: Any, keep: Callable[[Any], bool] | None = None) -> Taken:
         return Taken((kind, id(item)), [item], next)
     if isinstance(item, dict):
         names = tuple(item)
-        return _container(names, item.values(), lambda v: dict(zip(names, v, strict=True)), keep)
+        kinds = (kind, *map(type, names), *names)  # 1, 1.0 and True are equal
+        return _container(kinds, item.values(), partial(_dict, _empty(item), names), keep)
     if isinstance(item, tuple | list):
         named = hasattr(item, "_fields")
         make = (lambda values: kind(*values)) if named else kind
         return _container(kind, item, make, keep)
     if isinstance(item, _PLAIN):
-        text = repr(item) if isinstance(item, float | complex) else item  # 0.0 and -0.0
+        # 0.0 and -0.0 are different, and slices have no hash.
+        text = repr(item) if isinstance(item, float | complex | slice) else item
         return Taken((kind, text), [], lambda _: item)
     return Taken((kind, id(item)), [], lambda _: item, [item])
+
+
+def own_copies(taken: Taken, are_known: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    """Return the function that rebuilds a result, with sets and the like that are new each time.
+
+    Those for which `are_known` holds were there before the function ran, and are returned as they
+    are.
+    """
+    made = [a for a in taken.others if isinstance(a, _MADE) and not are_known(a)]
+    if not made:
+        return taken.rebuild
+    kept = {id(a): copy.copy(a) for a in made}
+
+    def rebuild(leaves: Any) -> Any:
+        return _put_in(taken.rebuild(leaves), kept)
+
+    return rebuild
+
+
+def _put_in(item: Any, kept: dict[int, Any]) -> Any:
+    if id(item) in kept:
+        return copy.copy(kept[id(item)])
+    if isinstance(item, dict):
+        return _dict(_empty(item), tuple(item), [_put_in(v, kept) for v in item.values()])
+    if isinstance(item, tuple | list):
+        parts = [_put_in(v, kept) for v in item]
+        return type(item)(*parts) if hasattr(item, "_fields") else type(item)(parts)
+    return item
+
+
+#: What can be changed and holds no numbers of the step.
+_MADE = (set, deque, bytearray, np.ndarray)
 
 
 def _scalar(new: Any) -> Any:
@@ -71,12 +108,30 @@ def _scalar(new: Any) -> Any:
     return a[()] if type(a) is np.ndarray else a
 
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)
+_PLAIN = (
+    type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype, range, slice,
+)  # fmt: skip
 
 
 def _is_odd(item: Any) -> bool:
     """Whether this is an array with an arithmetic of its own, or of what is no number."""
     return isinstance(item, np.ma.MaskedArray | np.matrix) or item.dtype.kind not in "fiubc"
+
+
+def _empty(item: dict[Any, Any]) -> dict[Any, Any]:
+    """Return a dict of the same kind, with nothing in it."""
+    if item.__class__ is dict:
+        return {}
+    empty = copy.copy(item)
+    empty.clear()
+    return empty
+
+
+def _dict(empty: dict[Any, Any], names: tuple[Any, ...], values: list[Any]) -> dict[Any, Any]:
+    found = copy.copy(empty)
+    for name, value in zip(names, values, strict=True):
+        found[name] = value
+    return found
 
 
 def _container(

@@ -26,6 +26,7 @@ from tinygrad_nn.plan.emit import condition, lines
 from tinygrad_nn.plan.memory import Memory, same_place
 from tinygrad_nn.plan.reuse import arrange
 from tinygrad_nn.plan.scalars.lending import Lent
+from tinygrad_nn.plan.surroundings import differs
 from tinygrad_nn.plan.tape import Cell, Instruction, Parameter, Tape, Var
 from tinygrad_nn.tensor import Tensor
 
@@ -99,6 +100,21 @@ class Plan:
             if frame.f_code.co_filename == self._file
         )
 
+
+    def is_condition(self, error: BaseException) -> bool:
+        """Whether an error came from a condition of the plan: what it looks at is not there."""
+        lines = [
+            line
+            for frame, line in traceback.walk_tb(error.__traceback__)
+            if frame.f_code.co_filename == self._file
+        ]
+        if not lines or not isinstance(error, _NOT_THERE):
+            return False
+        return self.source.splitlines()[lines[-1] - 1].endswith("return MISS")
+
+
+#: What Python raises where a name, an item or an attribute is gone, or of another kind.
+_NOT_THERE = (LookupError, AttributeError, TypeError, ValueError)
 
 _WRITES = "# what the step leaves behind"
 
@@ -252,7 +268,8 @@ def _entry(p: _Program, captured: Captured, tape: Tape) -> list[str]:
     for owner, key, item in capture.objects:
         rows.append(f"if {p(owner, 'o')}[{key!r}] is not {p(item, 'o')}: return MISS")
     for group, key, value in capture.options:
-        rows.append(f"if {p(group, 'group')}[{key!r}] != {value!r}: return MISS")
+        now, was = f"{p(group, 'group')}[{key!r}]", p(value, "was")
+        rows.append(f"if {now} is not {was} and {p(differs)}({now}, {was}): return MISS")
     for cell in capture.absent:
         there = f"{_place(p, cell)} is not None"
         if isinstance(cell, Kept):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import operator
+import threading
+import time
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ import numpy as np
 
 from tinygrad_nn.errors import CaptureError, ShapeError
 from tinygrad_nn.graph import Node, next_serial, set_capture
-from tinygrad_nn.plan.arguments import Taken, take_apart
+from tinygrad_nn.plan.arguments import Taken, own_copies, take_apart
 from tinygrad_nn.plan.cells import (
     ArgumentData,
     ArgumentGradient,
@@ -143,7 +145,7 @@ def _run(
         args, keywords = taken.rebuild(iter(stand_ins))
         result = take_apart(function(*args, **keywords), keep=capture.is_outside)
         _check_arguments(take_apart((args, keywords)), taken, stand_ins)
-        return result.rebuild, capture.outputs(result.leaves)
+        return own_copies(result, capture.was_there), capture.outputs(result.leaves)
 
 
 def _check_arguments(now: Taken, before: Taken, stand_ins: list[Any]) -> None:
@@ -364,6 +366,10 @@ class Capture:
     def is_outside(self, leaf: Any) -> bool:
         """Whether this is a tensor that was there before, and is no argument."""
         return isinstance(leaf, Node) and not self._is_own(leaf) and id(leaf) not in self.positions
+
+    def was_there(self, item: Any) -> bool:
+        """Whether an object was there before the function ran, as far as is known."""
+        return self.around is not None and self.around.knows(item)
 
     def draws(self, generator: Any, name: str) -> Draws:
         """Return what stands for a generator."""
@@ -589,11 +595,11 @@ class Capture:
         if kept:
             gc.collect()  # what only a cycle has kept is gone
             kept = [traced for traced, _ in self._stand_ins if traced() is not None]
-        if met_elsewhere:  # a thread that is at work with one will find the array behind it
-            kept = [
-                traced for traced in kept
-                if any(type(r) is not types.FrameType for r in gc.get_referrers(traced()))
-            ]  # fmt: skip
+        for _ in range(_PATIENCE if kept and threading.active_count() > 1 else 0):
+            time.sleep(1e-3)  # another thread may be at work with one
+            kept = [traced for traced in kept if _is_held(traced)]
+            if not kept:
+                break
         if kept:
             line = next(line for traced, line in self._stand_ins if traced is kept[-1])
             raise CaptureError(
@@ -619,6 +625,18 @@ class Capture:
                 cell.set(None if array is None else array.copy())
             else:
                 np.copyto(have, array)
+
+
+#: For so many milliseconds other threads may go on with an array that has been replaced.
+_PATIENCE = 20
+
+
+def _is_held(traced: ref[Traced]) -> bool:
+    """Whether something holds an array besides the variables of functions that run."""
+    item = traced()
+    if item is None:
+        return False
+    return any(type(r) is not types.FrameType for r in gc.get_referrers(item))
 
 
 def _itself(array: Any) -> Any:

@@ -52,6 +52,8 @@ class Compiled:
         self._no_gain: dict[Any, str] = {}  # why arguments of a kind are served eagerly
         self._eager = False  # whether capturing has failed, with `fallback`
         self._refusal = ""  # why it has
+        self._failure: Exception | None = None  # of the replay that was tried last
+        self._has_told = False  # whether a failure was warned of
         self._lock = threading.RLock()
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -165,6 +167,7 @@ class Compiled:
         """Call the function, or replay what it did for arguments of the same kind."""
         if _unusual or self._eager:
             return self._in_a_mode(args, keywords)
+        failure = None
         with self._lock:
             plan = self._latest
             if plan is not None and not keywords and len(args) == plan.n_args:
@@ -174,9 +177,10 @@ class Compiled:
                     if plan.has_written(error):
                         raise
                     result = MISS  # the function itself raises what it raises
+                    failure = None if plan.is_condition(error) else error
                 if result is not MISS:
                     return result
-            return self._look_up(args, keywords)
+            return self._look_up(args, keywords, failure)
 
     def _in_a_mode(self, args: Any, keywords: Any) -> Any:
         """Call the function where it is being watched, or what it does is."""
@@ -185,7 +189,8 @@ class Compiled:
         with self._lock:
             return self._look_up(args, keywords)
 
-    def _look_up(self, args: Any, keywords: Any) -> Any:
+    def _look_up(self, args: Any, keywords: Any, failure: Exception | None = None) -> Any:
+        self._failure = failure
         taken = take_apart((args, keywords))
         if any(isinstance(a, Node) and a.primitive is not None for a in taken.leaves):
             return self.function(*args, **keywords)  # part of a graph, which goes on through it
@@ -198,6 +203,8 @@ class Compiled:
         # Another thread that captures may have had stand-ins where plans found a difference.
         waited = not _captures.acquire(blocking=False) and _captures.acquire()
         try:
+            if waited:
+                self._failure = None
             result = self._replayed(key, taken) if waited else MISS
             return self._capture(key, taken, args, keywords) if result is MISS else result
         finally:
@@ -211,11 +218,26 @@ class Compiled:
             except Exception as error:
                 if plan.has_written(error):
                     raise
+                self._failure = None if plan.is_condition(error) else error
                 continue
             if result is not MISS:
+                self._tell()
                 self._remember(key, plan)
                 return result
         return MISS
+
+    def _tell(self) -> None:
+        """Warn of an error in a replay that the function itself does not raise."""
+        if self._failure is None or self._has_told:
+            return
+        self._has_told = True
+        kind = type(self._failure).__name__
+        _warn(
+            f"a replay of {self.__name__} has raised {kind}: {self._failure}. The function itself "
+            f"does not: its results are right, but it is captured again each time that this "
+            f"happens, which is slow. That is a fault of {_PACKAGE_NAME}; if the calls do happen "
+            f"often, leave compile away for this function"
+        )
 
     def _remember(self, key: Any, plan: Plan) -> None:
         """Let the next call try this plan at once, unless plans of its mode are looked up."""
@@ -257,6 +279,7 @@ class Compiled:
             plan.run = drawing(plan.run, generators, MISS)
         arguments = arguments_of(self.function, taken)
         plan.about = About(self.function, arguments, found.capture, changes)
+        self._tell()
         self._keep(key, plan)
         self._reasons.note(arguments, taken, before)
         if self.captures == self.cache_size + 1:
@@ -303,6 +326,7 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=level)
 
 
+_PACKAGE_NAME = __name__.partition(".")[0]
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 

@@ -65,7 +65,7 @@ def is_legacy(item: Any) -> bool:
     kind = type(item)
     if isinstance(item, random.Random):
         return not isinstance(item, random.SystemRandom)
-    if not kind.__module__.startswith("numpy.random"):
+    if not str(kind.__module__).startswith("numpy.random"):
         return False
     return kind.__name__ == "RandomState" or hasattr(item, "random_raw")
 
@@ -84,7 +84,8 @@ def stand_in(item: Any, name: str, capture: Any) -> Any:
     if is_generator(item):
         return capture.draws(item, name)
     if isinstance(item, types.MethodType):
-        return getattr(capture.draws(item.__self__, name), item.__name__)
+        draws = capture.draws(item.__self__, name)
+        return lambda *args, **keywords: getattr(draws, item.__name__)(*args, **keywords)
 
     def default_rng(seed: Any = None) -> Any:
         if capturing() is not capture:
@@ -171,7 +172,7 @@ def _numbers(a: Any) -> Any:
             "a list or tuple of captured numbers is given to a generator: give it one array "
             "(np.stack)"
         )
-    return a.copy() if isinstance(a, np.ndarray) else a
+    return a.copy() if type(a) is not Traced and isinstance(a, np.ndarray) else a
 
 
 def _example(a: Any) -> Any:
@@ -257,7 +258,7 @@ def equal(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return all(equal(a[key], b[key]) for key in a)
     if isinstance(a, tuple):
-        return len(a) == len(b) and all(map(_equal, a, b)) if len(a) < 10 else a == b
+        return len(a) == len(b) and all(map(equal, a, b)) if len(a) < 10 else a == b
     return bool(np.all(a == b))
 
 

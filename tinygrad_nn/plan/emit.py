@@ -388,7 +388,22 @@ def _picked(i: Instruction, out: str, names: Names) -> list[str]:
     return [f"{names.of(x)}.take({at}, {axis}, {out}, 'clip')"]
 
 
+def _accumulated(function: Any, i: Instruction, out: str, names: Names) -> list[str]:
+    """Write a running sum or product; a reversed one through views from the end."""
+    (x,) = i.args
+    axis = i.static["axis"] % len(x.shape)
+    array, target = names.array(x), names.array(i.out)
+    given = names.of(x)
+    if array is None or x.dtype != i.out.dtype:
+        return _call(i, out, names)
+    if i.static.get("reverse"):
+        given, out = (names(np.flip(a, axis), "v") for a in (array, target))
+    return [f"{names(function.accumulate, 'running')}({given}, {axis}, None, {out})"]
+
+
 EMITTERS: dict[str, Emitter] = {
+    "cumsum": partial(_accumulated, np.add),
+    "cumprod": partial(_accumulated, np.multiply),
     "getitem": _picked,
     "isnan": partial(_element_by_element, np.isnan),
     "isinf": partial(_element_by_element, np.isinf),

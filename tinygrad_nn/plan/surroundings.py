@@ -22,7 +22,7 @@ import sysconfig
 import types
 import weakref
 from collections import ChainMap, UserDict, UserList, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -35,6 +35,7 @@ from tinygrad_nn.nn.module import Module, changes
 from tinygrad_nn.optim import Optimizer
 from tinygrad_nn.plan import outside
 from tinygrad_nn.plan.draws import is_generator, is_legacy, is_source
+from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.source_line import SourceLine
 from tinygrad_nn.tensor import Tensor
 
@@ -68,6 +69,9 @@ _NOT_IMPLICIT = frozenset(
 #: Those that make an object of a class.
 _MAKING = frozenset({"__init__", "__new__", "__post_init__"})
 
+#: More than a text is loaded for: the name of an attribute has been.
+_NAMED = 1000
+
 #: Names that tell that attributes are asked for whose names are not in the code.
 _COMPUTED = frozenset({"vars", "__dict__", "attrgetter", "asdict", "astuple", "eval", "exec"})
 
@@ -97,7 +101,8 @@ def differs(now: Any, before: Any) -> bool:
     """
     if now is before:
         return False
-    if now.__class__ is not before.__class__ or not isinstance(before, _PLAIN):
+    kind = type(now)
+    if kind is not type(before) or not issubclass(kind, _PLAIN):
         return True
     if isinstance(before, float | complex | np.inexact):
         return repr(now) != repr(before)
@@ -164,7 +169,9 @@ _WRITE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "cell": lambda cell, _, value: setattr(cell, "cell_contents", value),
     "inherited": lambda owner, key, _: vars(owner).pop(key, None),
     "slot": lambda owner, key, value: (
-        delattr(owner, key) if value is _missing else setattr(owner, key, value)
+        object.__delattr__(owner, key)
+        if value is _missing
+        else object.__setattr__(owner, key, value)  # of frozen objects as well
     ),
     "part": _put_part,
     "context": lambda variable, _, value: value is _missing or variable.set(value),
@@ -211,6 +218,10 @@ class Own(NamedTuple):
     present: frozenset[str]
     absent: frozenset[str] | None  # those that the code may ask for; None for all others
     name: str
+
+    def attribute(self, key: str) -> str:
+        """Return what the program calls an attribute."""
+        return f"{self.name}.{key}" if self.name else key
 
     def added(self) -> list[str]:
         """Return those that were not there."""
@@ -327,7 +338,8 @@ class Surroundings:
         if value is not _missing or kind in ("slot", "context"):
             is_program = kind in ("class", "array", "bytes") or key in _OF_FUNCTIONS
             (self._programs if is_program else self.places).append(place._replace(value=value))
-            self._stack.append((value, name))
+            if key != "__class__":  # which would stand for its constructor
+                self._stack.append((value, name))
 
     def _own(self, item: Any, name: str) -> None:
         """Note which attributes an object does not have that the code may ask for."""
@@ -399,6 +411,9 @@ class Surroundings:
         for key in _globals_in(code):
             if key in f.__globals__:
                 self._place(f.__globals__, key, "item", key)
+        absent = frozenset(_globals_in(code)) - f.__globals__.keys()
+        if absent:  # names of builtins, that the program may use for something else
+            self._owns.append(Own(f.__globals__, frozenset(f.__globals__), absent, ""))
         if "globals" in code.co_names or (self._computes and not _COMPUTED.isdisjoint(code.co_names)):
             for key, value in list(f.__globals__.items()):
                 if isinstance(value, _PLAIN) and not key.startswith("__"):
@@ -442,6 +457,8 @@ class Surroundings:
     def _class(self, kind: type, name: str) -> None:
         if self._is_users(kind):
             self._class_parts(kind, kind, name, _MAKING)
+            if self._is_users(type(kind)):
+                self._class_parts(kind, type(kind), name)
 
     def _class_parts(
         self, owner: Any, kind: type, name: str, implicit: frozenset[str] = frozenset()
@@ -485,10 +502,13 @@ class Surroundings:
                 self._place(own, key, "item", f"{name}.{key}")
         if kind.__module__ == _SCALARS:
             self._stack += [(value, f"{name}.{key}") for key, value in own.items()]
+        if isinstance(item, Primitive):  # whose forward and rules may be the user's
+            self._stack += [(value, f"{item.name}.{key}") for key, value in own.items()]
         if kind.__module__.partition(".")[0] in (_PACKAGE, "numpy"):
             return
         name = name or kind.__name__
         if self._is_users(kind):
+            self._place(item, "__class__", "attribute", f"the class of {name}")
             self._class_parts(item, kind, name)
         every = self._computes or isinstance(item, ChainMap | UserDict | UserList)
         for key in own.keys() if every else self._names & own.keys():
@@ -550,6 +570,8 @@ class Surroundings:
 
     def _box(self, items: Any, name: str) -> None:
         self.boxes.append(Box(items, name, _copied(items)))
+        if isinstance(items, dict) and not _is_plain(items):
+            self._stack += [(key, f"a key of {name}") for key in items]
         if _is_plain(items.values() if isinstance(items, dict) else items):
             return
         self._check_number(items, name)
@@ -586,6 +608,10 @@ class Surroundings:
     def generators(self) -> list[Any]:
         """The generators of random numbers in reach."""
         return [item for item in self._known.values() if is_generator(item)]
+
+    def knows(self, item: Any) -> bool:
+        """Whether this very object is in reach."""
+        return id(item) in self._known
 
     def mentions(self, *names: str) -> bool:
         """Whether one of these names occurs in the code in reach."""
@@ -626,8 +652,8 @@ class Surroundings:
             boxes = [(box, _copied(box.items)) for box in self.boxes]
             parts = [(m, self._parts_of(m)) for m in self._modules]
             yield
-            self.changes = [*self._changed_places(), *self._changed_boxes(boxes)]
-            self.changes += [*self._changed_groups(), *self._added()]
+            self.changes = [*self._changed_groups(), *self._changed_places()]
+            self.changes += [*self._changed_boxes(boxes), *self._added()]
             self.changes += self._changed_modules(parts)
             self.changes += self._changed_tensors()
         finally:
@@ -660,7 +686,7 @@ class Surroundings:
     def _added(self) -> Iterator[Change]:
         for own in self._owns:
             for key in own.added():
-                name = f"{own.name}.{key}"
+                name = own.attribute(key)
                 yield Change(name, "nothing there", own.attributes[key], self._stored(key, name))
 
     def _mutated(self, name: str) -> SourceLine | None:
@@ -759,7 +785,8 @@ class Surroundings:
             if own.absent is None:
                 rows.append(f"{attributes}.keys() != {names(own.present, 'was')}")
             else:
-                rows.append(f"not {names(own.absent, 'absent')}.isdisjoint({attributes})")
+                absent = names(own.absent, "absent")
+                rows.append(f"not {attributes}.keys().isdisjoint({absent})")
         plain = [pair for pair in self._before if _is_compared_by_identity(*pair)]
         if len(plain) > 1:  # at once, which takes a tenth of the time
             boxes = ", ".join(names(box.items, "box") for box, _ in plain)
@@ -778,7 +805,7 @@ class Surroundings:
                 f"{names(self._modules_differ, 'modules_differ')}())"
             )
         for tensor, before, _ in self.tensors.values():
-            if id(tensor) in used:
+            if id(tensor) in used or "requires_grad" in self._names:
                 rows.append(f"{names(tensor, 'p')}.requires_grad is not {before}")
         return rows
 
@@ -829,7 +856,7 @@ class Surroundings:
         """Return the names of what is not as it was."""
         places = (*self.places, *self._programs)
         found = [place.name for place in places if _differ(place.get(), place.value)]
-        found += [f"{own.name}.{key}" for own in self._owns for key in own.added()]
+        found += [own.attribute(key) for own in self._owns for key in own.added()]
         found += [box.name for box, before in self._before if box.has_changed(before)]
         for module, before in self.modules:
             now = self._parts_of(module)
@@ -855,7 +882,11 @@ _ENTER: tuple[tuple[Any, Callable[[Surroundings, Any, str], None]], ...] = (
     (types.MethodType, Surroundings._method),
     (functools.partial, Surroundings._partial),
     (types.BuiltinFunctionType | types.MethodWrapperType, Surroundings._builtin),
-    (types.MappingProxyType, lambda s, v, name: s._stack.extend((r, name) for r in gc.get_referents(v))),
+    (
+        types.MappingProxyType | KeysView | ValuesView | ItemsView,
+        lambda s, v, name: s._stack.extend((r, name) for r in gc.get_referents(v)),
+    ),
+    (frozenset, lambda s, v, name: s._tuple(tuple(v), name)),
     (ContextVar, lambda s, v, name: s._place(v, None, "context", name)),
     (weakref.ref, lambda s, v, name: s._place(v, None, "referent", name)),
     (bytearray | array.array, lambda s, v, name: s._place(v, None, "bytes", name)),
@@ -870,8 +901,8 @@ _ENTER: tuple[tuple[Any, Callable[[Surroundings, Any, str], None]], ...] = (
 _OPTIMIZERS = frozenset({"defaults", "param_groups", "_parts", "_idle", "_pieces"})
 
 
-#: What makes up a function.
-_OF_FUNCTIONS = frozenset({"__code__", "__defaults__", "__kwdefaults__"})
+#: What makes up a function, and an object.
+_OF_FUNCTIONS = frozenset({"__code__", "__defaults__", "__kwdefaults__", "__class__"})
 
 #: What a compiled function has, which changes as it is called.
 _OF_COMPILED = frozenset({"function", "fallback", "cache_size", "captures", "__wrapped__"})
@@ -972,12 +1003,16 @@ def _names_in(code: types.CodeType) -> frozenset[str]:
     return frozenset(found)
 
 
+#: What the code of a module or a class does to names.
+_NAME_OPERATIONS = frozenset({"LOAD_NAME", "STORE_NAME", "DELETE_NAME"})
+
+
 @functools.lru_cache(1024)
 def _globals_in(code: types.CodeType) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for c in _with_inner([code]):
         for instruction in dis.get_instructions(c):
-            if "GLOBAL" in instruction.opname or "_NAME" in instruction.opname:
+            if "GLOBAL" in instruction.opname or instruction.opname in _NAME_OPERATIONS:
                 found[str(instruction.argval)] = None
     return tuple(found)
 
@@ -1012,10 +1047,15 @@ def _computes_names(code: types.CodeType) -> bool:
             if instruction.argval in ("getattr", "hasattr", "setattr"):
                 loads = 0
             elif loads is None or not name.startswith("LOAD_"):
-                if loads is not None and name.startswith(("CALL", "BINARY", "BUILD", "FORMAT")):
+                is_call = name.startswith(("PRECALL", "CALL"))
+                if loads is not None and (
+                    name.startswith(("BINARY_OP", "BUILD", "FORMAT"))
+                    or (is_call and loads < _NAMED)
+                ):
                     return True
+                loads = None if is_call else loads
             elif name == "LOAD_CONST" and isinstance(instruction.argval, str) and loads == 1:
-                loads = None
+                loads = _NAMED
             elif name not in ("LOAD_ATTR", "LOAD_METHOD"):
                 loads += 1 + name.count("_LOAD_")
     return False

@@ -180,12 +180,13 @@ def _power(a: Any, b: Any, *, out: Any = None) -> Any:
     return a**b if out is None else np.power(a, b, out=out)
 
 
+# Asked for with type(), not isinstance(): what stands for a number is not known yet.
 _REAL_NUMBERS = (int, float)
 
 
 def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
     """Return g b a^(b-1), which is exactly 0 where b is 0, whatever a."""
-    if isinstance(b, _REAL_NUMBERS):  # the common case has no masks, and never takes a logarithm
+    if issubclass(type(b), _REAL_NUMBERS):  # the common case has no masks, and never takes a logarithm
         if b == 0:
             return g * 0.0
         return g if b == 1 else g * (float(b) * a ** (b - 1))
@@ -195,7 +196,7 @@ def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
 
 def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
     """Return g y log(a), which is 0 at a = 0 for b >= 0, the limit from the right."""
-    if isinstance(a, _REAL_NUMBERS) and a > 0:
+    if issubclass(type(a), _REAL_NUMBERS) and a > 0:
         return g * (y * math.log(a))
     flat = logical_and(equal(a, 0.0), b >= 0)
     if _is_complex(y):

@@ -353,7 +353,7 @@ def _pad_constant(x: Any, widths: list[list[int]], values: Any) -> Any:
     middle = tuple(
         slice(before, before + n) for n, (before, _) in zip(x.shape, widths, strict=True)
     )
-    if isinstance(values, int | float) and values == 0:
+    if issubclass(type(values), int | float) and values == 0:
         return scatter_add(x, template=middle, shape=shape)
     if not hasattr(values, "__primitive__"):
         around = np.pad(np.zeros(x.shape, x.dtype), widths, constant_values=values)

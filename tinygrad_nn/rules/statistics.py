@@ -411,7 +411,7 @@ def _np_histogram(
     ends_of_a = range is None and np.ndim(bins) == 0  # then the edges of the bins depend on it
     a = shaped(_constant(a, "`a` of np.histogram without `range`") if ends_of_a else _raw(a))
     if weights is None:
-        if isinstance(a, np.ndarray):
+        if not hasattr(a, "__primitive__"):
             return np.histogram(a, bins, range, density)
         weights = np.ones(a.shape, int)
     weights = shaped(weights)

@@ -57,6 +57,8 @@ def biases_joined(tape: Tape) -> Tape:
             gradient = products.get((turned, g)) if turned is not None else None
             if gradient is None or total.out.shape != bias.shape:
                 continue
+            if gradient.out in new or total.out in new:
+                continue  # of a layer that is used twice
             parts = []
             wide_turned = _apply(parts, _transpose, (wide,))
             both = _apply(parts, _matmul, (wide_turned, g), line=gradient.line)

@@ -21,7 +21,7 @@ def common_subexpressions(tape: Tape) -> Tape:
         args = [_same(new.get(a, a), known) if a.__class__ is Var else a for a in instruction.args]
         instruction = instruction.with_args(args)
         key = _key(instruction)
-        if key is None or instruction.has_effect:
+        if key is None or instruction.has_effect or not instruction.primitive.trusted:
             kept.append(instruction)
         elif key in known:
             new[instruction.out] = known[key]

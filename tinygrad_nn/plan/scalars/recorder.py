@@ -8,7 +8,7 @@ derivatives come from the table of primitives, and what is replayed is a tape li
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
 
@@ -23,11 +23,13 @@ from tinygrad_nn.plan.scalars.program import vectorise
 from tinygrad_nn.plan.tape import Cell, Instruction, Var
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.rules.indexing import ARRAY
+from tinygrad_nn.source_line import SourceLine, source_line
 from tinygrad_nn.tensor import Tensor, _constant
 from tinygrad_nn.traced import Traced, refusal
 from tinygrad_nn.value import Value, _node, _set_args
 
 __all__ = ["NoGain", "Recorder", "replayed"]
+
 
 def _identity(name: str) -> Primitive:
     return Primitive(
@@ -69,6 +71,7 @@ class _Backward:
     seed: float
     serial: int  # of the first node after it
     cotangents: dict[int, float]  # in the captured run, by serial number
+    line: SourceLine
     gradients: dict[Value, Value] = field(default_factory=dict)  # leaf -> its gradient
 
 
@@ -98,7 +101,9 @@ class Recorder:
         self._made: dict[Var, Instruction] = {}
         self._marks: dict[Value, int] = {}
         self._changed: set[Value] = set()
+        self._line: SourceLine | None = None  # of the last assignment
         self.numbers: set[Value] = set()  # what is returned of Python numbers
+        self._named = 0  # how many instructions have the lines that they shall have
         self.steps = 0
         self.nodes = 0
 
@@ -112,7 +117,9 @@ class Recorder:
                 node._left = tuple(self._current(x) for x in a)
             else:
                 node._left, node._right = self._current(a), self._current(node._right)
-        if cut and node.primitive is not number:  # under no_grad(): no gradient passes, but the number may differ
+        if (
+            cut and node.primitive is not number
+        ):  # under no_grad(): no gradient passes, but the number may differ
             shadow = Value(node._value)
             shadow.primitive, shadow._left, shadow._right = node.primitive, node._left, node._right
             shadow.serial, node.serial = node.serial, shadow.serial
@@ -135,12 +142,13 @@ class Recorder:
             and node not in self.versions
         )
 
-    def _is_number(self, node: Value) -> bool:
+    def is_number(self, node: Value) -> bool:
         """Whether this stands for a Python number: data, a gradient, what follows from them."""
         stack, seen = [node], {node}
         while stack:
             a = stack.pop()
-            if a.primitive is number or a in self._known_gradients:
+            known = a.primitive is None or a.primitive.differentiable or a.primitive is detached
+            if a.primitive is number or not known or a in self._known_gradients:
                 continue
             below = [x for x in a.args if x.__class__ is Value]
             if not below or a.primitive is detached:
@@ -148,6 +156,12 @@ class Recorder:
             stack += [x for x in below if x not in seen]
             seen.update(below)
         return True
+
+    def computed(self, primitive: Primitive, args: tuple[Any, ...], data: float) -> Any:
+        """Return what stands for a result without a derivative, as a comparison is."""
+        if all(self.is_constant(a) for a in args if a.__class__ is Value):
+            return data
+        return _node(data, primitive, args)
 
     def read(self, node: Value) -> Any:
         """Return what ``node.data`` is: the number, without a gradient."""
@@ -166,6 +180,7 @@ class Recorder:
         if self._is_outside(node):
             self.outside.setdefault(node, node._value)
         self._marks.setdefault(node, node._changed)
+        self._line = source_line()
         version = _node(value._value, number, (value,))
         node._value = value._value
         node._changed = version.serial
@@ -210,7 +225,7 @@ class Recorder:
     def backward(self, root: Value, seed: float) -> None:
         """Note a backward pass; it is done at once, so that all numbers are the real ones."""
         live, cotangents = pull_back([(root, seed)], keep=True)
-        event = _Backward(self._current(root), seed, root.serial, cotangents)
+        event = _Backward(self._current(root), seed, root.serial, cotangents, source_line())
         start = self.capture.start
         leaves = [live[serial] for serial in cotangents if serial <= start]
         if any(node.primitive is not None for node in leaves):
@@ -325,16 +340,17 @@ class Recorder:
         """
         self._find([*returned, *self.versions.values()])
         self._find(g for g in self._gradients.values() if g.__class__ is Value)
+        self._named = len(self.capture.instructions)
         values = sorted(self.outside, key=attrgetter("serial"))
         reads_gradients = bool(self._old) or any(v in self._gradients for v in values)
         lender = Lender(values, reads_gradients)
         groups = self._known(lender)
         pending = list(dict.fromkeys(returned))
         found: dict[Value, Any] = {}
+        line = self._line
         for event in self.events:
-            versions = [
-                v for v in self._owners if v.serial < event.serial and v in event.gradients
-            ]
+            self._line = event.line
+            versions = [v for v in self._owners if v.serial < event.serial and v in event.gradients]
             if versions:
                 groups.append(_Group(versions, self._run(versions, groups)))
             early = [v for v in pending if v.serial < event.serial and v is not event.root]
@@ -343,6 +359,7 @@ class Recorder:
         if pending:
             numbers = self._run(pending, groups)
             found |= {v: numbers[k] for k, v in enumerate(pending)}
+        self._line = line
         writes: list[tuple[Cell, Any]] = []
         if self._changed & set(values):
             now = [self._current(v) for v in values]
@@ -358,7 +375,7 @@ class Recorder:
             writes.append((lender.gradients_cell, self._vector(gradients, groups)))
         if self.nodes < _WORTH_WHILE * self.steps:
             raise NoGain(_narrow(self.nodes, self.nodes / max(self.steps, 1)))
-        self.numbers = {v for v in returned if self._is_number(v)}
+        self.numbers = {v for v in returned if self.is_number(v)}
         self._forget()
         return [found[v] for v in returned], writes
 
@@ -423,12 +440,22 @@ class Recorder:
         self.steps += len(program.steps)
         self.nodes += program.nodes
         result = program.run(*(vectors or [group.vector for group in groups]))
+        self._name_lines()
         example = result._value.example if isinstance(result, Tensor) else result
         example = example.example if type(example) is Traced else example
         expected = np.array([v._value for v in roots])
         if not np.allclose(example, expected, rtol=1e-8, atol=1e-12, equal_nan=True):
             raise NoGain("the vectors found do not give the numbers of the graph of scalars")
         return result
+
+    def _name_lines(self) -> None:
+        """Give the latest instructions the line of the step that they are done for."""
+        if self._line is None:
+            return
+        instructions = self.capture.instructions
+        for k in range(self._named, len(instructions)):
+            instructions[k] = replace(instructions[k], line=self._line)
+        self._named = len(instructions)
 
     def _vector(self, roots: list[Value], groups: list[_Group]) -> Var:
         """Return the variable of a vector of numbers."""
@@ -453,6 +480,7 @@ class Recorder:
             result = self._run([event.root, *early], groups, tensors)
             if isinstance(result, Tensor) and result.requires_grad:
                 result[0].backward(event.seed)
+                self._name_lines()
         numbers = result._seen() if isinstance(result, Tensor) else result
         for k, v in enumerate([event.root, *early]):
             found[v] = numbers[k]
