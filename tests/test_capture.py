@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
+import dataclasses
+import datetime
 import functools
+import io
+import itertools
 import math
 import operator
+import os
 import pickle
+import queue
 import random
 import re
+import sys
 import threading
+import time
+import types
 import warnings
-from collections import deque
+import weakref
+from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -351,6 +362,377 @@ def test_a_further_group_of_parameters_is_seen() -> None:
     agree(make, BATCHES[0], BATCHES[1], add, BATCHES[2], BATCHES[3])
 
 
+# --- whatever else it refers to ------------------------------------------------------------------
+
+CONFIG = types.ModuleType("a_config")
+sys.modules["a_config"] = CONFIG
+
+
+class Net:
+    """Something whose methods are replaced."""
+
+    kind = "net"
+
+    def act(self, x: Any) -> Any:
+        return x * 1.0
+
+    def __call__(self, x: Any) -> Any:
+        return self.act(x)
+
+
+class Twice(Net):
+    """Another class for the same objects."""
+
+    def act(self, x: Any) -> Any:
+        return x * 2.0
+
+
+class Layered(nn.Module):
+    """A module with attributes by number."""
+
+    def __init__(self) -> None:
+        self.scale0 = 1.0
+        self.w = tg.tensor(np.ones(3), requires_grad=True)
+
+    def act(self, x: Any) -> Any:
+        return self.w * x
+
+    def forward(self, x: Any, k: int = 0) -> Any:
+        return self.act(x) * getattr(self, f"scale{k}")
+
+
+class Tripled:
+    """A descriptor."""
+
+    def __get__(self, owner: Any, kind: Any) -> Any:
+        return owner._k * 3.0
+
+
+class Described:
+    """An object with a descriptor, and one that is an index."""
+
+    k = Tripled()
+
+    def __init__(self) -> None:
+        self._k = 1
+
+    def __index__(self) -> int:
+        return self._k
+
+
+class Odd(np.ndarray[Any, Any]):
+    """An array with a class of its own."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    """Settings that cannot be assigned to."""
+
+    w: Any
+
+
+Case = tuple[Callable[[Any], Any], Callable[[], Any]]
+
+
+def long_list() -> Case:
+    weights = [1.0] * 100
+    return lambda x: x * weights[3], lambda: weights.__setitem__(3, 5.0)
+
+
+def longer_list() -> Case:
+    weights = [1.0] * 5000
+    return lambda x: x * weights[-1], lambda: weights.__setitem__(-1, 5.0)
+
+
+def long_dict() -> Case:
+    weights = dict.fromkeys(range(100), 1.0)
+    return lambda x: x * weights[3], lambda: weights.__setitem__(3, 5.0)
+
+
+def many_tensors() -> Case:
+    params = {f"p{k}": tg.tensor([1.0, 2.0, 3.0]) for k in range(100)}
+    return lambda x: params["p70"] * x, lambda: params.update(p70=tg.tensor([5.0, 5.0, 5.0]))
+
+
+def many_arrays() -> Case:
+    rows = [np.ones(3) for _ in range(2000)]
+    return lambda x: x * rows[3], lambda: rows.__setitem__(3, np.zeros(3))
+
+
+def absent_attribute() -> Case:
+    config = SimpleNamespace()
+    return lambda x: x * getattr(config, "scale", 1.0), lambda: setattr(config, "scale", 2.0)
+
+
+def asked_with_hasattr() -> Case:
+    config = Net()
+
+    def step(x: Any) -> Any:
+        return x * config.extra if hasattr(config, "extra") else x + 0.0  # type: ignore[attr-defined]  # what is tested
+
+    return step, lambda: setattr(config, "extra", 2.0)
+
+
+def computed_name() -> Case:
+    config, names = SimpleNamespace(alpha=1.0), [f"al{'pha'}"]
+    return lambda x: x * getattr(config, names[0]), lambda: setattr(config, "alpha", 2.0)
+
+
+def computed_name_in_a_module() -> Case:
+    layer = Layered()
+    return layer, lambda: setattr(layer, "scale0", 2.0)
+
+
+def all_attributes() -> Case:
+    config = SimpleNamespace(alpha=1.0)
+    return lambda x: x * sum(vars(config).values()), lambda: setattr(config, "alpha", 2.0)
+
+
+def all_globals() -> Case:
+    return lambda x: x * globals()["RA" + "TE"], lambda: globals().update(RATE=RATE + 1.0)
+
+
+def a_builtin_shadowed() -> Case:
+    return lambda x: x * abs(-2.0), lambda: globals().update(abs=lambda x: 7.0)
+
+
+def method_of_an_object() -> Case:
+    net = Net()
+    return lambda x: net(x), lambda: setattr(net, "act", lambda x: x * 2.0)
+
+
+def method_of_a_class() -> Case:
+    class Local(Net):
+        def act(self, x: Any) -> Any:
+            return x * 1.0
+
+    net = Local()
+    return lambda x: net(x), lambda: setattr(Local, "act", lambda self, x: x * 2.0)
+
+
+def class_of_an_object() -> Case:
+    net = Net()
+    return lambda x: net(x), lambda: setattr(net, "__class__", Twice)
+
+
+def forward_of_a_module() -> Case:
+    layer = Layered()
+    return layer, lambda: setattr(layer, "forward", lambda x: tg.tensor(x) * 2.0)
+
+
+def method_of_a_module_class() -> Case:
+    class Local(Layered):
+        def act(self, x: Any) -> Any:
+            return self.w * x
+
+    layer = Local()
+    return layer, lambda: setattr(Local, "act", lambda self, x: self.w * x * 2.0)
+
+
+def code() -> Case:
+    def helper(x: Any) -> Any:
+        return x * 1.0
+
+    def other(x: Any) -> Any:
+        return x * 2.0
+
+    return lambda x: helper(x), lambda: setattr(helper, "__code__", other.__code__)
+
+
+def defaults() -> Case:
+    def helper(x: Any, scale: float = 1.0, *, offset: float = 0.0) -> Any:
+        return x * scale + offset
+
+    return lambda x: helper(x), lambda: setattr(helper, "__defaults__", (2.0,))
+
+
+def keyword_defaults() -> Case:
+    def helper(x: Any, *, offset: float = 0.0) -> Any:
+        return x + offset
+
+    return lambda x: helper(x), lambda: setattr(helper, "__kwdefaults__", {"offset": 2.0})
+
+
+def attribute_of_a_function() -> Case:
+    def helper(x: Any) -> Any:
+        return x * helper.scale  # type: ignore[attr-defined]  # what is tested
+
+    helper.scale = 1.0  # type: ignore[attr-defined]  # what is tested
+    return lambda x: helper(x), lambda: setattr(helper, "scale", 2.0)
+
+
+def import_inside() -> Case:
+    CONFIG.lr = 1.0  # type: ignore[attr-defined]  # what is tested
+
+    def step(x: Any) -> Any:
+        import a_config
+
+        return x * a_config.lr
+
+    return step, lambda: setattr(CONFIG, "lr", 2.0)
+
+
+def import_from_inside() -> Case:
+    CONFIG.lr = 1.0  # type: ignore[attr-defined]  # what is tested
+
+    def step(x: Any) -> Any:
+        from a_config import lr
+
+        return x * lr
+
+    return step, lambda: setattr(CONFIG, "lr", 2.0)
+
+
+def environment() -> Case:
+    os.environ["A_RATE"] = "1"
+    return lambda x: x * float(os.environ["A_RATE"]), lambda: os.environ.update(A_RATE="2")
+
+
+def environment_by_getenv() -> Case:
+    os.environ["A_RATE"] = "1"
+    return lambda x: x * float(os.getenv("A_RATE", "")), lambda: os.environ.update(A_RATE="2")
+
+
+def descriptor() -> Case:
+    item = Described()
+    return lambda x: x * item.k, lambda: setattr(item, "_k", 2)
+
+
+def index() -> Case:
+    item = Described()
+    return lambda x: x[item], lambda: setattr(item, "_k", 2)
+
+
+def context_variable() -> Case:
+    variable = contextvars.ContextVar("variable", default=1.0)
+    return lambda x: x * variable.get(), lambda: variable.set(2.0)
+
+
+def chain_map() -> Case:
+    table = ChainMap({}, {"a": 1.0})
+    return lambda x: x * table["a"], lambda: table.update(a=2.0)
+
+
+def user_dict() -> Case:
+    table = UserDict({"a": 1.0})
+    return lambda x: x * table["a"], lambda: table.update(a=2.0)
+
+
+def proxy() -> Case:
+    table = {"a": 1.0}
+    view = types.MappingProxyType(table)
+    return lambda x: x * view["a"], lambda: table.update(a=2.0)
+
+
+def bytes_in_place() -> Case:
+    numbers = bytearray([1, 2])
+    return lambda x: x * numbers[0], lambda: numbers.__setitem__(0, 3)
+
+
+def weak_reference() -> Case:
+    config = Net()
+    config.rate = 1.0  # type: ignore[attr-defined]  # what is tested
+    find = weakref.ref(config)
+    find.__callback__  # noqa: B018  # keeps nothing
+    return lambda x: x * find().rate, lambda c=config: setattr(c, "rate", 2.0)
+
+
+def masked_array() -> Case:
+    weights = np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])
+    return lambda x: x * weights.data, lambda: weights.__setitem__(0, 7.0)
+
+
+def array_of_a_subclass() -> Case:
+    weights = np.ones(3).view(Odd)
+    return lambda x: x * float(weights.sum()), lambda: weights.__setitem__(0, 7.0)
+
+
+def array_of_objects() -> Case:
+    weights = np.array([np.ones(3), np.ones(2)], dtype=object)
+    return lambda x: x * weights[0], lambda: weights[0].__setitem__(0, 7.0)
+
+
+def forward_of_a_primitive() -> Case:
+    slope = [0.5]
+
+    @tg.primitive
+    def leaky(x: Any) -> Any:
+        return np.where(x > 1.5, x, slope[0] * x)
+
+    return lambda x: leaky(x), lambda: slope.__setitem__(0, 2.0)
+
+
+def options_by_name() -> Case:
+    optimizer = tg.optim.SGD([tg.tensor([1.0], requires_grad=True)], lr=0.1)
+    group = optimizer.param_groups[0]
+    return lambda x: x * optimizer.param_groups[0]["lr"], lambda: group.update(lr=0.5)
+
+
+def requires_grad_by_name() -> Case:
+    w = tg.tensor([1.0], requires_grad=True)
+    return lambda x: x * (2.0 if w.requires_grad else 1.0), lambda: w.requires_grad_(False)
+
+
+SEEN = [
+    long_list, longer_list, long_dict, many_tensors, many_arrays, absent_attribute,
+    asked_with_hasattr, computed_name, computed_name_in_a_module, all_attributes, all_globals,
+    a_builtin_shadowed, method_of_an_object, method_of_a_class, class_of_an_object,
+    forward_of_a_module, method_of_a_module_class, code, defaults, keyword_defaults,
+    attribute_of_a_function, import_inside, import_from_inside, environment,
+    environment_by_getenv, descriptor, index, context_variable, chain_map, user_dict, proxy,
+    bytes_in_place, weak_reference, masked_array, array_of_a_subclass, array_of_objects,
+    forward_of_a_primitive, options_by_name, requires_grad_by_name,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SEEN, ids=lambda case: case.__name__)
+def test_a_change_is_seen(case: Callable[[], Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "RATE", 0.5)  # and back afterwards
+    monkeypatch.setenv("A_RATE", "1")
+    step, change = case()
+    f, x = tg.compile(step), np.array([1.0, 2.0, 3.0])
+
+    def check() -> Any:
+        expected = flat(step(x))[0]
+        for _ in range(2):
+            np.testing.assert_array_equal(flat(f(x))[0], expected)
+        return expected
+
+    try:
+        before = check()
+        assert f.captures == 1
+        change()
+        assert not np.array_equal(before, check())
+        assert f.captures == 2
+    finally:
+        globals().pop("abs", None)
+
+
+def test_arrays_and_generators_in_a_partial_are_inputs() -> None:
+    weights, rng, twin = np.ones(3), np.random.default_rng(0), np.random.default_rng(0)
+
+    def loss(w: Any, x: Any) -> Any:
+        return w * x
+
+    f, noise = tg.compile(functools.partial(loss, weights)), functools.partial(rng.normal, 0.0, 1.0)
+    g = tg.compile(lambda x: x + noise(3))
+    x = np.arange(3.0)
+    for k in range(3):
+        np.testing.assert_array_equal(f(x), x * 2.0**k)
+        np.testing.assert_array_equal(g(x), x + twin.normal(0.0, 1.0, 3))
+        weights *= 2.0
+    assert (f.captures, g.captures) == (1, 1)
+
+
+def test_arrays_in_slots_of_frozen_objects_are_inputs() -> None:
+    frozen = Frozen(np.ones(3))
+    f = tg.compile(lambda x: x * frozen.w)
+    for k in range(2):
+        frozen.w[0] = k
+        np.testing.assert_array_equal(f(np.ones(3)), frozen.w)
+    assert type(frozen.w) is np.ndarray
+
+
 # --- arrays by name ------------------------------------------------------------------------------
 
 DATA = np.arange(12.0).reshape(6, 2)
@@ -478,6 +860,21 @@ def test_numpy_scalars_are_inputs() -> None:
         np.testing.assert_array_equal(f(np.ones(2), np.float64(lr)), [lr, lr])
         np.testing.assert_array_equal(f(np.ones(2), np.asarray(lr)), [lr, lr])
     assert f.captures == 2  # isinstance(lr, float) tells them apart
+
+
+def test_keys_of_a_dict_that_are_equal_and_of_another_type() -> None:
+    f = tg.compile(lambda table: next(k * v for k, v in table.items()))
+    for key in (1, 1.0, True, 1):
+        assert f({key: np.ones(1, np.int32)}).dtype == (key * np.ones(1, np.int32)).dtype
+    assert f.captures == 3
+
+
+def test_slices_and_ranges_are_compared_by_value() -> None:
+    f = tg.compile(lambda x, rows, steps: x[rows] * len(steps))
+    for _ in range(2):
+        assert f(np.ones(4), slice(0, 2), range(3)).tolist() == [3.0, 3.0]
+    assert f(np.ones(4), slice(0, 1), range(3)).tolist() == [3.0]
+    assert f.captures == 2
 
 
 def test_containers_and_named_tuples() -> None:
@@ -726,6 +1123,37 @@ def drawn_into(x: Any) -> Any:
 OUT_OF_SIGHT = operator.attrgetter("_box")
 
 
+def drawn_from_a_random_state(x: Any) -> Any:
+    return x * STATE.rand(3)
+
+
+def drawn_from_a_random(x: Any) -> Any:
+    return x * RANDOM.random()
+
+
+def drawn_by_a_bit_generator(x: Any) -> Any:
+    return x * float(BITS.random_raw() % 7)
+
+
+STATE = np.random.RandomState(0)  # what is tested
+RANDOM = random.Random(0)  # what is tested
+BITS = np.random.PCG64(0)
+
+
+class Both:
+    """A generator that is found, and drawn from by a way that is not."""
+
+    def __init__(self) -> None:
+        self.rng = self._box = np.random.default_rng(0)
+
+
+BOTH = Both()
+
+
+def drawn_beside(x: Any) -> Any:
+    return x * BOTH.rng.random(3) * OUT_OF_SIGHT(BOTH).random(3)
+
+
 class Hidden:
     """A generator that nobody finds."""
 
@@ -761,6 +1189,10 @@ def size_by_value(x: Any) -> Any:
         (drawn_into, "Leave `out` away"),
         (drawn_out_of_sight, "not followed"),
         (size_by_value, "size"),
+        (drawn_beside, "not followed"),
+        (drawn_from_a_random_state, "RandomState"),
+        (drawn_from_a_random, "a Random"),
+        (drawn_by_a_bit_generator, "PCG64"),
     ],
 )
 def test_draws_that_are_refused(step: Any, message: str) -> None:
@@ -771,7 +1203,7 @@ def test_draws_that_are_refused(step: Any, message: str) -> None:
     after = repr([np.random.get_state(), random.getstate(), P.rng.bit_generator.state])  # noqa: NPY002  # what is tested
     assert before == after
     assert HIDDEN._box[1].bit_generator.state == hidden
-    if step is not drawn_out_of_sight:
+    if step not in (drawn_out_of_sight, drawn_by_a_bit_generator):
         assert "test_capture.py" in str(info.value)
 
 
@@ -1005,6 +1437,65 @@ def rebinds(t: Any) -> Any:
     return t + BUFFER
 
 
+def function_counts(t: Any) -> Any:
+    function_counts.calls += 1  # type: ignore[attr-defined]  # what is tested
+    return t
+
+
+function_counts.calls = 0  # type: ignore[attr-defined]  # what is tested
+
+
+def attribute_appears(t: Any) -> Any:
+    TRAINER.another = getattr(TRAINER, "another", 0) + 1  # type: ignore[attr-defined]  # what is tested
+    return t
+
+
+def method_replaced(t: Any) -> Any:
+    Settings.scale = lambda self, x: x  # type: ignore[method-assign]  # what is tested
+    return SETTINGS.scale(t)
+
+
+def meter_runs(t: Any) -> Any:
+    global METER
+    METER += 1
+    return t
+
+
+class Meter:
+    """Something that counts by an operator."""
+
+    total = 0
+
+    def __iadd__(self, n: int) -> Meter:
+        self.total += n
+        return self
+
+
+METER = Meter()
+DECAYED = tg.optim.SGD([tg.tensor([1.0], requires_grad=True)], lr=0.5)
+
+
+def rate_decays(t: Any) -> Any:
+    DECAYED.param_groups[0]["lr"] *= 0.5
+    return t
+
+
+def clock(t: Any) -> Any:
+    return t * time.perf_counter()
+
+
+def today(t: Any) -> Any:
+    return t * datetime.datetime.now().year  # what is tested
+
+
+def file_read(t: Any) -> Any:
+    return t * len(open(__file__).read())  # what is tested
+
+
+def file_loaded(t: Any) -> Any:
+    return t * np.load("weights.npy")
+
+
 #: Steps, with what the message must say beside the line.
 REFUSED: dict[Any, str] = {
     condition: "np.where",
@@ -1048,11 +1539,21 @@ REFUSED: dict[Any, str] = {
     element_of_global: "in place",
     added_to_plain: "plain array",
     rebinds: "BUFFER",
+    function_counts: "function_counts.calls",
+    attribute_appears: "TRAINER.another",
+    method_replaced: "Settings.scale",
+    meter_runs: "METER.total",
+    rate_decays: "between the steps",
+    clock: "what time it is",
+    today: "what time it is",
+    file_read: "what is in a file",
+    file_loaded: "what is in a file",
 }
 
 #: A word of the line that each must show, where it is not the first one of the body.
 SHOWN = {
     "condition": "if t.sum() > 3", "loop": "while np.max(t) > 0.1", "counts": "COUNTER += 1",
+    "meter_runs": "self.total += n",
     "element_of_plain": "out[1] = t.sum()", "into_plain": "np.multiply", "rebinds": "BUFFER = ",
     "added_to_plain": "out += t", "swallowed": "float(t[0])",
 }  # fmt: skip
@@ -1088,6 +1589,117 @@ def test_refused(step: Any, kind: str) -> None:
     assert MODEL.weight.requires_grad
     assert (BUFFER == 0.0).all()
     assert isinstance(BUFFER, np.ndarray)
+
+
+def endless() -> Any:
+    while True:
+        yield 1.0
+
+
+def filled() -> Any:
+    found: queue.Queue[float] = queue.Queue()
+    found.put(1.0)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: iter([1.0, 2.0]), "list_iterator"),
+        (endless, "generator"),
+        (itertools.count, "count"),
+        (lambda: zip([1.0], [2.0], strict=True), "zip"),
+        (filled, "Queue"),
+        (lambda: open(__file__), "TextIOWrapper"),  # noqa: SIM115  # what is tested
+    ],
+)
+def test_what_gives_something_else_each_time_is_refused(make: Any, kind: str) -> None:
+    source = make()
+
+    def step(x: Any, given: Any = None) -> Any:
+        return x if given is None and source is None else x * 2.0
+
+    def taking(x: Any, given: Any) -> Any:
+        return x
+
+    for f, args in ((step, ()), (taking, (source,)), (taking, ([source],))):
+        with pytest.raises(CaptureError, match=f"{kind}.*Take the batch outside"):
+            tg.compile(f)(np.ones(3), *args)
+    if isinstance(source, io.IOBase):
+        source.close()
+    else:
+        assert (source.get if kind == "Queue" else source.__next__)() is not None
+
+
+def test_a_method_of_what_gives_something_else_each_time_is_refused() -> None:
+    draw = itertools.count().__next__
+    with pytest.raises(CaptureError, match="Take the batch outside"):
+        tg.compile(lambda x: x * draw())(np.ones(3))
+
+
+def test_too_many_objects_to_be_compared_are_refused() -> None:
+    objects = [SimpleNamespace(k=k) for k in range(5000)]
+    with pytest.raises(CaptureError, match="objects has 5000 elements"):
+        tg.compile(lambda x: x * objects[0].k)(np.ones(3))
+
+
+def test_a_clock_that_is_not_asked_is_no_reason_to_refuse() -> None:
+    def step(x: Any, timed: bool = False) -> Any:
+        return x * (time.perf_counter() if timed else 2.0)
+
+    f = tg.compile(step)
+    for _ in range(2):
+        assert f(np.ones(1)) == 2.0
+    assert sys.getprofile() is None
+
+
+def test_an_option_that_a_rule_changes_is_refused() -> None:
+    class Counting(tg.optim.Optimizer):
+        def __init__(self, params: Any) -> None:
+            super().__init__(params, {"lr": 0.1, "t": 0})
+
+        def rule(self, p: Any, g: Any, state: Any, group: Any) -> Any:
+            group["t"] += 1
+            return p - group["lr"] / group["t"] * g, ()
+
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    optimizer = Counting([w])
+
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        np.sum(w * x).backward()
+        optimizer.step()
+
+    with pytest.raises(CaptureError, match="option 't'"):
+        tg.compile(step)(np.ones(2))
+
+
+def test_sets_and_dicts_of_any_kind_are_new_at_each_call() -> None:
+    class Attributes(dict[str, Any]):
+        pass
+
+    def step(x: Any) -> Any:
+        names = defaultdict(list)
+        names["a"] = [x]
+        return x * 2.0, set(), [{1, 2}], names, OrderedDict(z=x), Attributes(b=x), ALREADY
+
+    f = tg.compile(step)
+    for k in range(3):
+        x = np.full(2, float(k))
+        y, empty, (full,), names, ordered, attributes, already = f(x)
+        assert (empty, full) == (set(), {1, 2})
+        assert list(map(type, (names, ordered, attributes))) == [
+            defaultdict, OrderedDict, Attributes
+        ]  # fmt: skip
+        assert already is ALREADY
+        assert names["new"] == []
+        np.testing.assert_array_equal(y, names["a"][0] * 2.0)
+        empty.add(k)
+        full.clear()
+    assert f.captures == 1
+
+
+ALREADY: set[int] = {5}
 
 
 def test_in_place_on_arrays_of_the_step_itself() -> None:
@@ -1557,6 +2169,24 @@ def test_callable_objects_and_what_is_none() -> None:
             tg.compile(deferred)
     with pytest.raises(TypeError, match="needs a function"):
         tg.compile(3)
+
+
+def test_a_copy_of_a_model_has_a_compiled_method_of_its_own() -> None:
+    class Fitted(nn.Module):
+        def __init__(self) -> None:
+            self.w = tg.tensor(np.ones(2), requires_grad=True)
+            self.fit = tg.compile(self._fit, cache_size=3)
+
+        def _fit(self, x: Any) -> Any:
+            self.w.data -= x
+
+    model = Fitted()
+    model.fit(np.ones(2))
+    twin = copy.deepcopy(model)
+    twin.fit(np.full(2, 4.0))
+    assert (twin.fit.captures, twin.fit.cache_size) == (1, 3)
+    np.testing.assert_array_equal(model.w.data, [0.0, 0.0])
+    np.testing.assert_array_equal(twin.w.data, [-4.0, -4.0])
 
 
 def test_copies_and_pickles() -> None:

@@ -478,10 +478,15 @@ def test_biases_joined() -> None:
     assert names(tape).count("concatenate") == 4
 
 
+def _twice(product: Any, bias: Any) -> Any:
+    return np.tanh(product) * (product + bias)
+
+
 def _strange(model: Any) -> dict[str, Callable[..., Any]]:
     a, b = model.layers
     return {
         "the product is looked at": lambda x: (x @ a.weight) * 2.0 + a(x),
+        "one product for two": lambda x: _twice(x @ a.weight, a.bias),
         "a bias alone": lambda x: a(x) * a.bias,
         "two biases": lambda x: x @ a.weight + a.bias + a.bias,
         "another layer's bias": lambda x: x @ a.weight + np.concatenate([b.bias, b.bias]),
@@ -512,6 +517,9 @@ def test_biases_that_stay(x: Array) -> None:
 def test_biases_elsewhere_in_memory() -> None:
     w, b = leaf(np.ones((4, 3), np.float32)), leaf(np.ones(3, np.float32))
     tape = _backward(lambda x: x @ w + b, FEW)
+    assert names(check(biases_joined, tape)) == names(tape)
+    first, second = _flat_model(4, 6, 6).layers
+    tape = _backward(lambda x: x @ first.weight + second.bias, FEW)
     assert names(check(biases_joined, tape)) == names(tape)
 
 

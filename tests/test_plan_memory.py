@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tapes import Step, steps, tape_of
 
 import tinygrad_nn as tg
 from tinygrad_nn import losses, nn, tensor
+from tinygrad_nn.plan import places
 from tinygrad_nn.plan.cells import Gradient
 from tinygrad_nn.plan.memory import Memory
 from tinygrad_nn.plan.passes import PASSES
@@ -174,13 +176,17 @@ def passed(tape: Tape) -> Tape:
     return tape
 
 
-def check_memory(tape: Tape) -> Memory:
-    memory = arrange(tape)
-    shadow = Shadow(memory)
-    shadow.constants()
-    for _ in range(2):  # what one replay leaves behind must not be in the way of the next
-        shadow.run()
-    return memory
+#: In the last case, what is written to cells is computed in them, however little it is.
+AMOUNTS = (places._FEW, -1)
+
+
+def check_memory(tape: Tape) -> None:
+    for amount in AMOUNTS:
+        with mock.patch.object(places, "_FEW", amount):
+            shadow = Shadow(arrange(tape))
+        shadow.constants()
+        for _ in range(2):  # what one replay leaves behind must not be in the way of the next
+            shadow.run()
 
 
 @EVERY
@@ -229,13 +235,22 @@ def test_large_arrays_in_blocks() -> None:
 def compare(f: Callable[..., Any], cells: list[Any], calls: list[tuple[Any, ...]]) -> Any:
     """Call a function eagerly and compiled, from the same numbers in `cells`; compare all."""
     at_first = [p.data.copy() for p in cells]
+    if cells[0].size < 100:
+        check_memory(passed(tape_of(f, *calls[0])))
     expected = [
         [*(np.copy(y) for y in _arrays(f(*args))), *(p.data.copy() for p in cells)]
         for args in calls
     ]
-    for p, x in zip(cells, at_first, strict=True):
-        p.data[...] = x
-        p.grad = None
+    for amount in AMOUNTS:
+        for p, x in zip(cells, at_first, strict=True):
+            p.data[...] = x
+            p.grad = None
+        with mock.patch.object(places, "_FEW", amount):
+            compiled = _compare(f, cells, calls, expected)
+    return compiled
+
+
+def _compare(f: Callable[..., Any], cells: list[Any], calls: Any, expected: Any) -> Any:
     compiled = tg.compile(f)
     held = []
     for args, wanted in zip(calls, expected, strict=True):
@@ -310,6 +325,48 @@ def test_one_cell_is_computed_of_another_that_changes() -> None:
         return np.sum(p.data * q.data)
 
     compare(step, cells, CALLS)
+
+
+def test_old_numbers_are_read_after_the_new_were_computed() -> None:
+    p, q, _ = cells = _cells()
+
+    def step(x: Any) -> Any:
+        old = p.data.copy()
+        p.data = p.data + x
+        q.data = q.data * 0.5 + old
+        return np.sum(np.exp(old * 0.1))
+
+    compare(step, cells, CALLS)
+
+
+def test_a_product_of_a_cell_with_itself() -> None:
+    p = tensor(np.cos(np.arange(16.0)).reshape(4, 4))
+
+    def step(x: Any) -> Any:
+        p.data = 0.5 * (p.data @ p.data) + x
+        p.data = p.data @ np.eye(4)[::-1]
+        return np.sum(p.data)
+
+    compare(step, [p], CALLS)
+
+
+def test_nothing_is_written_before_all_is_asked() -> None:
+    """A replay that fails leaves cells as they were, although the step changes them first."""
+    (p,) = _cells(1)
+
+    def step(x: Any, y: Any) -> Any:
+        p.data -= 0.1 * x
+        return losses.cross_entropy(x[None] * np.ones((3, 1)), y)
+
+    for amount in AMOUNTS:
+        compiled = tg.compile(step)
+        with mock.patch.object(places, "_FEW", amount):
+            for y in ([0, 1, 2], [3, 1, 2]):
+                compiled(X, np.array(y))
+        before = p.data.copy()
+        with pytest.raises(IndexError):
+            compiled(X, np.array([0, 7, 1]))
+        np.testing.assert_array_equal(p.data, before)
 
 
 def test_a_cell_is_read_after_it_was_written() -> None:
@@ -492,6 +549,8 @@ LOSSES: dict[str, Callable[[Any, Any], Any]] = {
     "standard deviation": lambda h, y: np.mean(h / np.std(h, axis=0)),
     "roll": lambda h, y: np.mean(np.roll(h, 1, axis=0) * np.roll(y, -2, axis=1)),
     "running sum": lambda h, y: np.mean(np.cumsum(h, axis=0) * y),
+    "accuracy": lambda h, y: np.mean(h) + np.mean(np.argmax(h, axis=1) == np.argmax(y, axis=1)),
+    "norm": lambda h, y: np.mean(np.linalg.norm(h, axis=1)),
     "softmax": lambda h, y: np.mean(tg.softmax(h, axis=-1) * y),
     "softmax along columns": lambda h, y: np.mean(tg.softmax(h, axis=0) * y),
     "logsumexp": lambda h, y: np.mean(tg.logsumexp(h, axis=-1)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,8 +80,16 @@ class _Options(dict[str, Any]):
     def of(self, dtype: Any) -> _Options:
         """Return these, the learning rate as a number of `dtype`."""
         if "lr" in self:
-            self["lr"] = self._capture.option(self._group, "lr", dtype)
+            super().__setitem__("lr", self._capture.option(self._group, "lr", dtype))
         return self
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        from tinygrad_nn.traced import refusal
+
+        raise refusal(
+            f"a rule changes the option {key!r} of its group, which a replay would not do",
+            "Keep what changes in the state that the rule returns, as an array",
+        )
 
 
 class Optimizer:
@@ -244,7 +253,7 @@ class Optimizer:
                     stop = start + parameter.size
                     parameter.data = np.reshape(new_p[start:stop], parameter.shape)
                     start = stop
-            capture.depends_on(self._parts, i)
+            capture.depends_on(self._parts, i, partial(self._is_as_before, i))
             capture.depends_on_options(group)
 
     def _fits(self, i: int, gradients: dict[int, Any]) -> bool:
@@ -256,6 +265,30 @@ class Optimizer:
             for part in self._parts[i]
             for p, view in zip(part.parameters, part.views, strict=True)
         )
+
+    def _is_as_before(self, i: int, parts: list[_Part]) -> bool:
+        """Make `parts` those of group `i` again, as they were at another step, if that can be.
+
+        They have been replaced because other parameters had gradients, or a state was loaded.
+        """
+        kept = dict(self._pieces)
+        for part in self._parts[i]:
+            kept.update(part.split())
+        states = []
+        for part in parts:
+            pieces = [kept.pop(p, ()) for p in part.parameters]
+            if any(len(piece) != len(part.state) for piece in pieces):
+                return False
+            if any(p._value is not v for p, v in zip(part.parameters, part.views, strict=True)):
+                return False
+            states.append(tuple(map(np.concatenate, zip(*pieces, strict=True))))
+        for part, state in zip(parts, states, strict=True):
+            part.state = state
+        self._pieces = kept
+        self._parts[i] = parts
+        moving = {id(p) for part in parts for p in part.parameters}
+        self._idle[i] = [p for p in self.param_groups[i]["params"] if id(p) not in moving]
+        return True
 
     def _gather(self, i: int) -> list[tuple[_Part, Array]] | None:
         """Return the parts of group `i` with their gradients; None if they must be made anew."""

@@ -50,6 +50,8 @@ _RECORDED: dict[Callable[..., Any], Primitive] = {
                      np.count_nonzero, np.nanargmax, np.nanargmin, np.isclose, np.allclose,
                      np.array_equal, np.array_equiv)
 }  # fmt: skip
+for _primitive in _RECORDED.values():
+    _primitive.trusted = True
 
 
 def refusal(what: str, remedy: str) -> CaptureError:
@@ -312,7 +314,10 @@ class Traced(Dispatching):
     @property
     def flat(self) -> Any:
         """The elements in a row, to be read."""
-        return shape.ravel(self)
+        y = shape.ravel(self)
+        if y is not self:
+            y.join(self)  # which writing to it would have to change
+        return y
 
     def reshape(self, *lengths: Any) -> Any:
         """Give the same elements another shape; one length may be -1."""
@@ -328,9 +333,9 @@ class Traced(Dispatching):
         dtype = np.dtype(dtype)
         return self if dtype == self.dtype and not copy else shape.astype(self, dtype=dtype)
 
-    def flatten(self) -> Any:
+    def flatten(self, order: Any = "C") -> Any:
         """Return a copy in one dimension."""
-        return np.copy(shape.ravel(self))
+        return np.copy(np.ravel(self, order))
 
     def __copy__(self) -> Any:
         return self if self.scalar or self.weak else np.copy(self)
@@ -517,7 +522,7 @@ def _operator(function: Callable[..., Any]) -> tuple[Any, Any, Any]:
 for _name, _function in {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
     "floordiv": np.floor_divide, "mod": np.remainder, "pow": np.power, "matmul": np.matmul,
-    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+    "lshift": np.left_shift, "rshift": np.right_shift, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
 }.items():  # fmt: skip
     _forward, _reflected, _in_place = _operator(_function)
     setattr(Traced, f"__{_name}__", _forward)

@@ -140,7 +140,7 @@ def _comparison(primitive: Primitive) -> Callable[[Any, Any], Any]:
 
 
 def _equality(primitive: Primitive) -> Callable[[Any, Any], Any]:
-    """Make == or !=: of the nodes themselves; of the numbers, where a capture has nodes for them."""
+    """Make == or !=, of the nodes; of numbers, where a capture has nodes for them."""
 
     def method(self: Value, other: Any) -> Any:
         if _unusual and capturing() is not None and capturing().scalars.is_number(self):

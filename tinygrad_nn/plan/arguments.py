@@ -65,6 +65,8 @@ def take_apart(item: Any, keep: Callable[[Any], bool] | None = None) -> Taken:
         # 0.0 and -0.0 are different, and slices have no hash.
         text = repr(item) if isinstance(item, float | complex | slice) else item
         return Taken((kind, text), [], lambda _: item)
+    if isinstance(item, frozenset) and all(isinstance(value, _PLAIN) for value in item):
+        return Taken((kind, frozenset((type(v), repr(v)) for v in item)), [], lambda _: item)
     return Taken((kind, id(item)), [], lambda _: item, [item])
 
 
@@ -77,17 +79,14 @@ def own_copies(taken: Taken, are_known: Callable[[Any], bool]) -> Callable[[Any]
     made = [a for a in taken.others if isinstance(a, _MADE) and not are_known(a)]
     if not made:
         return taken.rebuild
-    kept = {id(a): copy.copy(a) for a in made}
-
-    def rebuild(leaves: Any) -> Any:
-        return _put_in(taken.rebuild(leaves), kept)
-
-    return rebuild
+    kept = {id(a): (a, copy.copy(a)) for a in made}
+    result = taken.rebuild  # which does not hold the leaves
+    return lambda leaves: _put_in(result(leaves), kept)
 
 
-def _put_in(item: Any, kept: dict[int, Any]) -> Any:
+def _put_in(item: Any, kept: dict[int, tuple[Any, Any]]) -> Any:
     if id(item) in kept:
-        return copy.copy(kept[id(item)])
+        return copy.copy(kept[id(item)][1])
     if isinstance(item, dict):
         return _dict(_empty(item), tuple(item), [_put_in(v, kept) for v in item.values()])
     if isinstance(item, tuple | list):

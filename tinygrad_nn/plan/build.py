@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,7 @@ def build(captured: Captured, tape: Tape, leaves: list[Any], flat: bool) -> Plan
         assert isinstance(v.origin, Parameter)
         k = v.origin.position
         p.local[v] = f"a{k}" if isinstance(leaves[k], Tensor) else f"x{k}"
+    body += _guards_of_memory(p, tape)
     body += _entry(p, captured, tape)
     assumed = {a.var: a.truth for a in tape.assumptions}
     rows: list[tuple[str, Chain]] = []
@@ -261,12 +263,40 @@ def _guards(p: _Program, captured: Captured) -> list[str]:
     return rows
 
 
+def _guards_of_memory(p: _Program, tape: Tape) -> list[str]:
+    """Return the rows that tell whether an argument is memory that the step writes to."""
+    written = [
+        cell.get()
+        for cell, var in tape.writes
+        if var is not None and isinstance(cell, Data) and not isinstance(cell, ArgumentData)
+    ]
+    owners = {id(a): a for a in (a if a.base is None else a.base for a in written)}
+    rows = []
+    for v in p.memory.parameters if owners else ():
+        x = p.local[v]
+        if len(owners) == 1:
+            (owner,) = owners.values()
+            found = f"({x}.base is {p(owner, 'memory')} or {x} is {p(owner, 'memory')})"
+        else:
+            memory = p(frozenset(owners), "memory")
+            found = f"(id({x}.base) in {memory} or id({x}) in {memory})"
+        overlaps = p(partial(_overlaps, written), "overlaps")
+        rows.append(f"if {found} and {overlaps}({x}): return MISS")
+    return rows
+
+
+def _overlaps(arrays: list[Any], x: Any) -> bool:
+    return any(np.may_share_memory(x, a) for a in arrays)
+
+
 def _entry(p: _Program, captured: Captured, tape: Tape) -> list[str]:
     """Return the rows that see to it that everything outside is where the program expects it."""
     capture = captured.capture
     rows = _guards(p, captured)
     for owner, key, item in capture.objects:
-        rows.append(f"if {p(owner, 'o')}[{key!r}] is not {p(item, 'o')}: return MISS")
+        was, restore = p(item, "o"), p(capture.restores[id(owner), key], "restore")
+        there = f"{p(owner, 'o')}[{key!r}] is {was}"
+        rows.append(f"if not ({there} or {restore}({was})): return MISS")
     for group, key, value in capture.options:
         now, was = f"{p(group, 'group')}[{key!r}]", p(value, "was")
         rows.append(f"if {now} is not {was} and {p(differs)}({now}, {was}): return MISS")
@@ -289,8 +319,10 @@ def _entry(p: _Program, captured: Captured, tape: Tape) -> list[str]:
             rows.append(f"if {_place(p, cell)} is None: return MISS")
             rows.append(f"{p(np.copyto)}({name}, {_place(p, cell, read=True)})")
         elif isinstance(cell, Data | Kept):
-            adopt = p(_adopt)
-            rows.append(f"if {_place(p, cell)} is not {name}: {adopt}({p(cell, 'cell')}, {name})")
+            otherwise = "return MISS"
+            if array.flags.writeable:
+                otherwise = f"{p(_adopt)}({p(cell, 'cell')}, {name})"
+            rows.append(f"if {_place(p, cell)} is not {name}: {otherwise}")
         else:
             rows.append(f"{p(np.copyto)}({name}, {p(cell, 'cell')}.get())")
     return rows

@@ -93,9 +93,7 @@ def captured(function: Callable[..., Any], taken: Taken) -> Captured:
     around = Surroundings([function, *taken.others])
     capture = Capture(around)
     given = [leaf for leaf in taken.leaves if is_generator(leaf)]
-    origins = sources(
-        [*around.generators, *given], around.legacy, look=around.mentions(*METHODS)
-    )
+    origins = sources([*around.generators, *given], around.legacy, look=around.mentions(*METHODS))
     try:
         met_elsewhere.clear()
         with (
@@ -113,6 +111,7 @@ def captured(function: Callable[..., Any], taken: Taken) -> Captured:
                 f"{capture.failed_in}"
             )
         around.set_modes()
+        capture.check_memory(taken.leaves)
         tape = capture.tape([o.var for o in outputs])
         capture.states = {}
         _check_sources(around, origins, capture)
@@ -230,6 +229,7 @@ class Capture:
         self.absent: list[Cell] = []  # gradients that must be None when the step begins
         self.states: dict[Any, State] = {}
         self.objects: list[tuple[Any, Any, Any]] = []
+        self.restores: dict[tuple[int, Any], Callable[[Any], bool]] = {}
         self.options: list[tuple[Any, str, Any]] = []
         self.lengths: dict[int, tuple[Any, int]] = {}  # of lists of what `objects` looks at
         self.positions: dict[int, int] = {}  # of the tensors among the arguments
@@ -286,7 +286,10 @@ class Capture:
             static = {key: value for key, value in static.items() if key != "out"}
         examples = [a.example if type(a) is Traced else a for a in args]
         try:
-            example = primitive.forward(*examples, **static)
+            if primitive.trusted:
+                example = primitive.forward(*examples, **static)
+            else:
+                example = self._called(primitive, examples, static)
         except Exception as error:
             self.failed = error
             self.failed_in = source_line()
@@ -303,6 +306,7 @@ class Capture:
         self.instructions.append(
             Instruction(
                 primitive, tuple(inputs), static, var, source_line(), bool(sources),
+                has_effect=not primitive.trusted,
                 errors=None if errors == self.errors else errors,
             )
         )  # fmt: skip
@@ -324,6 +328,17 @@ class Capture:
             same: Any = np.array_equal(traced, array, equal_nan=array.dtype.kind in "fc")
             self.assume(same)
         return self._pins[traced.variable]
+
+    def _called(self, primitive: Primitive, examples: list[Any], static: dict[str, Any]) -> Any:
+        """Call a primitive that a user has written, as a replay will: it may draw, or count."""
+        set_capture(None)
+        try:
+            return primitive.forward(*examples, **static)
+        finally:
+            set_capture(self)
+            for generator, _ in self.generators.values():
+                bits = generator.bit_generator
+                self.drawn_to[id(bits)] = bits.state
 
     def drawn(
         self, primitive: Primitive, arrays: tuple[Traced, ...], example: Any, weak: bool
@@ -549,8 +564,12 @@ class Capture:
                 self.absent.append(self.states[key].cell)
             self.states[key].now = array
 
-    def depends_on(self, owner: Any, key: Any) -> None:
-        """Make it a condition of the plan that ``owner[key]`` stays the same object."""
+    def depends_on(self, owner: Any, key: Any, restore: Callable[[Any], bool]) -> None:
+        """Make it a condition of the plan that ``owner[key]`` stays the same object.
+
+        `restore` puts the object back, if it can, and tells.
+        """
+        self.restores[id(owner), key] = restore
         self.objects.append((owner, key, owner[key]))
         self.lengths[id(owner)] = owner, len(owner)
 
@@ -588,6 +607,31 @@ class Capture:
             if state.var is not state.entry
         ]
         return Tape(self.instructions, outputs, writes + self._writes, self.assumptions)
+
+    def check_memory(self, leaves: list[Any]) -> None:
+        """Raise CaptureError if an array is the memory of a tensor that the step writes to.
+
+        Whether it is read before or after the update would matter, and a replay does all updates
+        at its end.
+        """
+        data = [state for state in self.states.values() if isinstance(state.cell, Data)]
+        written = [state.cell for state in data if state.var is not state.entry]
+        if not written:
+            return
+        arrays = [(f"argument {k}", a) for k, a in enumerate(leaves) if isinstance(a, np.ndarray)]
+        origins = {v.origin: None for i in self.instructions for v in i.inputs
+                   if isinstance(v.origin, Variable)}  # fmt: skip
+        arrays += [(origin.name, origin.array) for origin in origins]
+        arrays += [(str(state.cell), state.cell.get()) for state in data
+                   if state.var is state.entry]  # fmt: skip
+        for name, array in arrays:
+            for cell in written:
+                if np.may_share_memory(array, cell.get()):
+                    raise CaptureError(
+                        f"{name} is the memory of {cell}, which the step writes to: it would hold "
+                        f"other numbers before and after that. Give the step a copy of it "
+                        f"(array.copy()), or read {cell} in the step itself"
+                    )
 
     def check_kept(self) -> None:
         """Raise CaptureError if something outside the function has kept a captured number."""

@@ -49,7 +49,7 @@ class Compiled:
         self._order: deque[tuple[Any, Plan]] = deque()  # of capture
         self._reasons = Reasons()
         self._latest: Plan | None = None
-        self._no_gain: dict[Any, str] = {}  # why arguments of a kind are served eagerly
+        self._no_gain: dict[Any, tuple[str, Any]] = {}  # why arguments of a kind are served eagerly
         self._eager = False  # whether capturing has failed, with `fallback`
         self._refusal = ""  # why it has
         self._failure: Exception | None = None  # of the replay that was tried last
@@ -101,7 +101,7 @@ class Compiled:
         if self._latest is not None:
             return self._latest
         name = self.__name__
-        for reason in self._no_gain.values():
+        for reason, _ in self._no_gain.values():
             raise CaptureError(f"{name} stays eager: {reason}")
         if self._eager:
             raise CaptureError(
@@ -252,7 +252,7 @@ class Compiled:
         except NotCaptured:
             return self.function(*args, **keywords)
         except NoGain as reason:
-            self._no_gain[key] = str(reason)
+            self._note_no_gain(key, str(reason), taken)
             return self.function(*args, **keywords)
         except CaptureError as error:
             if not self.fallback:
@@ -285,6 +285,16 @@ class Compiled:
         if self.captures == self.cache_size + 1:
             _warn(self._reasons.text(self.__name__, self.captures))
         return found.result()
+
+    def _note_no_gain(self, key: Any, reason: str, taken: Taken) -> None:
+        """Serve arguments of a kind eagerly from now on; all of them, if the kinds are too many."""
+        self._no_gain[key] = reason, taken.others  # kept, as the key holds their identities
+        if len(self._no_gain) <= self.cache_size:
+            return
+        self._no_gain.pop(next(iter(self._no_gain)))
+        if not self._order:
+            self._eager = True
+            self._refusal = reason
 
     def _keep(self, key: Any, plan: Plan) -> None:
         self.captures += 1

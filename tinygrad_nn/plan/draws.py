@@ -275,7 +275,9 @@ def _of_generator(generator: Any, known: bool) -> Source:
 def _of_legacy(item: Any) -> Source:
     name = f"a {type(item).__name__}, whose draws are not captured"
     if hasattr(item, "random_raw"):
-        return Source(name, lambda: item.state, lambda state: setattr(item, "state", state), item.state)
+        return Source(
+            name, lambda: item.state, lambda state: setattr(item, "state", state), item.state
+        )
     get, put = (item.getstate, item.setstate) if isinstance(item, random.Random) else (
         item.get_state, item.set_state
     )  # fmt: skip
@@ -292,9 +294,7 @@ def sources(generators: Iterable[Any], legacy: Iterable[Any] = (), *, look: bool
     """
     known = {id(g): g for g in generators}
     found = [_of_generator(g, True) for g in known.values()]
-    found.append(
-        Source("Python's random", random.getstate, random.setstate, random.getstate())
-    )
+    found.append(Source("Python's random", random.getstate, random.setstate, random.getstate()))
     others = {id(item): item for item in legacy}
     found += map(_of_legacy, others.values())
     if look or "numpy.random" in sys.modules:

@@ -319,7 +319,7 @@ def condition(i: Instruction, names: Names) -> str | None:
         return None
     (x,) = i.args
     # Negative numbers are large ones without a sign.
-    unsigned = names(np.dtype(f"u{x.dtype.itemsize}"), "unsigned")
+    unsigned = names(np.dtype(f"{x.dtype.byteorder}u{x.dtype.itemsize}"), "unsigned")
     n = min(i.static["n"], np.iinfo(x.dtype).max + 1)
     # The place of the largest is found in a sixth of the time that its value takes.
     return f"(labels := {names.of(x)}.view({unsigned}))[labels.argmax()] < {n}"

@@ -53,7 +53,7 @@ _ASKING: dict[Any, str] = {
 }  # fmt: skip
 
 #: Class methods of C, which are other objects each time that one is asked for.
-_OF_CLASSES = {
+_OF_CLASSES: dict[tuple[type, str], str] = {
     (kind, name): _CLOCKS
     for kind in (datetime.datetime, datetime.date)
     for name in ("now", "utcnow", "today")
@@ -61,7 +61,7 @@ _OF_CLASSES = {
 
 _NAMES = frozenset(f.__name__ for f in _ASKING) | {name for _, name in _OF_CLASSES}
 _CODES = {f.__code__: what for f, what in _ASKING.items() if isinstance(f, types.FunctionType)}
-_CODES[np.memmap.__new__.__code__] = _FILES  # type: ignore[attr-defined]  # is written in Python
+_CODES[np.memmap.__new__.__code__] = _FILES
 
 
 def asked(names: Collection[str], objects: Collection[Any]) -> bool:
@@ -96,9 +96,10 @@ def _watching(codes: frozenset[types.CodeType]) -> Callable[[Any, str, Any], Non
             if frame.f_code not in codes:
                 return
             name = called.__name__
-            if isinstance(called.__self__, type):
+            owner = getattr(called, "__self__", None)
+            if isinstance(owner, type):
                 what = next(
-                    (_OF_CLASSES[kind, name] for kind in called.__self__.__mro__
+                    (_OF_CLASSES[kind, name] for kind in owner.__mro__
                      if (kind, name) in _OF_CLASSES), None,
                 )  # fmt: skip
             else:

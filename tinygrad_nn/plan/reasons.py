@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+
+import numpy as np
 
 from tinygrad_nn.plan.arguments import Taken
 from tinygrad_nn.plan.names import Arguments, array_text
@@ -10,12 +12,19 @@ from tinygrad_nn.plan.names import Arguments, array_text
 __all__ = ["Reasons"]
 
 
+#: So many of the values that an argument had are shown.
+_SHOWN = 3
+_VALUES = (
+    bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, range, slice, frozenset
+)  # fmt: skip
+
+
 class Reasons:
     """The differences between each capture of a function and the one before it."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._texts: dict[str, list[str]] = {}
+        self._texts: dict[str, deque[str]] = {}
         self._last: dict[str, tuple[str, str]] | None = None
 
     def note(self, arguments: Arguments, taken: Taken, surroundings: list[str]) -> None:
@@ -25,14 +34,14 @@ class Reasons:
             for name, leaf in zip(arguments.names, taken.leaves, strict=True)
         }
         for name, item in arguments.others:
-            plain = isinstance(item, bool | int | float | complex | str | None)
+            plain = isinstance(item, _VALUES)
             now[name] = ("value", repr(item)) if plain else ("object", f"{id(item):x}")
         if self._last is not None:
             changed = [k for k in {**self._last, **now} if self._last.get(k) != now.get(k)]
             for name in changed:
                 kind, text = now.get(name) or self._last[name]
                 self._counts[name, kind] += 1
-                self._texts.setdefault(name, []).append(text)
+                self._texts.setdefault(name, deque(maxlen=_SHOWN)).append(text)
             for name in surroundings:
                 self._counts[name, "surroundings"] += 1
             if not changed and not surroundings:
@@ -42,7 +51,7 @@ class Reasons:
     def text(self, function: str, captures: int) -> str:
         """Return a warning that says what to do."""
         ((name, kind), _), *_ = self._counts.most_common(1) or [(("", "numbers"), 0)]
-        examples = ", ".join(self._texts.get(name, [])[-3:])
+        examples = ", ".join(self._texts.get(name, []))
         what, remedy = _REMEDIES[kind]
         return (
             f"{function} has been captured {captures} times, which takes longer than to run it: "

@@ -56,8 +56,8 @@ _ENTERED = 4096
 #: An array that gets no stand-in is compared by its bytes, up to so many.
 _BYTES = 1 << 20
 
-#: Methods that Python calls without their names being in the code are followed, but for these, which
-#: name every attribute or which no computation calls.
+#: Methods that Python calls without their names being in the code are followed, but for these,
+#: which name every attribute or which no computation calls.
 _NOT_IMPLICIT = frozenset(
     f"__{name}__"
     for name in (
@@ -115,6 +115,13 @@ def _same(now: Any, before: Any) -> bool:
     return all(map(operator.is_, now, before)) or not any(map(differs, now, before))
 
 
+def _set_attribute(owner: Any, key: str, value: Any) -> None:
+    try:
+        setattr(owner, key, value)
+    except AttributeError:  # of a frozen dataclass with slots
+        object.__setattr__(owner, key, value)
+
+
 class Place(NamedTuple):
     """Where something is found: an item, an attribute, a cell of a closure, or in the class."""
 
@@ -164,7 +171,7 @@ _READ: dict[str, Callable[[Any, Any], Any]] = {
 }
 _WRITE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "item": operator.setitem,
-    "attribute": setattr,
+    "attribute": lambda owner, key, value: _set_attribute(owner, key, value),
     "class": setattr,
     "cell": lambda cell, _, value: setattr(cell, "cell_contents", value),
     "inherited": lambda owner, key, _: vars(owner).pop(key, None),
@@ -345,11 +352,9 @@ class Surroundings:
         """Note which attributes an object does not have that the code may ask for."""
         own = vars(item)
         present = frozenset(own)
-        if self._computes:
-            absent = None
-        else:
-            absent = frozenset((self._names | {"forward"}) - present - _cached_in(type(item)))
-        self._owns.append(Own(own, present, absent, name))
+        kind: Any = type(item)
+        absent = (self._names | {"forward"}) - present - _cached_in(kind)
+        self._owns.append(Own(own, present, None if self._computes else frozenset(absent), name))
 
     def _unplaced(self, value: Any, name: str) -> None:
         """Follow what cannot be replaced while the function is captured."""
@@ -414,7 +419,9 @@ class Surroundings:
         absent = frozenset(_globals_in(code)) - f.__globals__.keys()
         if absent:  # names of builtins, that the program may use for something else
             self._owns.append(Own(f.__globals__, frozenset(f.__globals__), absent, ""))
-        if "globals" in code.co_names or (self._computes and not _COMPUTED.isdisjoint(code.co_names)):
+        if "globals" in code.co_names or (
+            self._computes and not _COMPUTED.isdisjoint(code.co_names)
+        ):
             for key, value in list(f.__globals__.items()):
                 if isinstance(value, _PLAIN) and not key.startswith("__"):
                     self._place(f.__globals__, key, "item", key)
@@ -564,9 +571,7 @@ class Surroundings:
             return
         self._check_number(items, name)
         fields = getattr(items, "_fields", range(len(items)))
-        self._stack += [
-            (value, f"{name}[{k!r}]") for k, value in zip(fields, items, strict=False)
-        ]
+        self._stack += [(value, f"{name}[{k!r}]") for k, value in zip(fields, items, strict=False)]
 
     def _box(self, items: Any, name: str) -> None:
         self.boxes.append(Box(items, name, _copied(items)))
@@ -911,7 +916,7 @@ _OF_COMPILED = frozenset({"function", "fallback", "cache_size", "captures", "__w
 def _consumed(item: Any, name: str) -> CaptureError:
     kind = type(item).__name__
     return CaptureError(
-        f"{name or 'an argument'}, of type {kind}, gives something else each time that it is asked, "
+        f"{name or 'an argument'}, of type {kind}, gives something else each time it is asked, "
         f"which a replay would not ask again. Take the batch outside the compiled function, and "
         f"pass it as an argument"
     )

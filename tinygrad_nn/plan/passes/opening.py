@@ -12,6 +12,7 @@ from tinygrad_nn.graph import set_capture
 from tinygrad_nn.plan.capture import Capture
 from tinygrad_nn.plan.emit import EMITTERS
 from tinygrad_nn.plan.tape import Instruction, Tape, Var
+from tinygrad_nn.rules import TABLE
 from tinygrad_nn.traced import Traced
 
 __all__ = ["opened"]
@@ -85,6 +86,19 @@ def _std(x: Any, **static: Any) -> Any:
     return np.sqrt(_var(x, **static))
 
 
+def _mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    if x.dtype.kind not in "biu" or not x.size:
+        return TABLE["mean"].forward(x, axis=axis, keepdims=keepdims)
+    total = np.sum(x.astype(float), axis=axis, keepdims=keepdims)
+    return total / (x.size / total.size)
+
+
+def _norm(x: Any, *, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Any:
+    if ord != 2 or x.dtype.char not in "fd":
+        raise TypeError("other norms")
+    return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+
+
 def _roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
     if not isinstance(shift, int) or not isinstance(axis, int) or not x.shape[axis]:
         raise TypeError("along several axes at once")
@@ -96,4 +110,10 @@ def _roll(x: Any, *, shift: Any, axis: Any = None) -> Any:
 
 
 #: By the primitive's name: what to run in place of its forward.
-FORWARDS: dict[str, Callable[..., Any]] = {"var": _var, "std": _std, "roll": _roll}
+FORWARDS: dict[str, Callable[..., Any]] = {
+    "mean": _mean,
+    "var": _var,
+    "std": _std,
+    "vector_norm": _norm,
+    "roll": _roll,
+}

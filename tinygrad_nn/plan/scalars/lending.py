@@ -88,9 +88,6 @@ class Numbers(Lent):
 
     def set(self, array: Any) -> None:
         """Let the Values hold these numbers."""
-        if self.lender.is_lent:
-            self.lender.array[:] = array
-            return
         for v, x in zip(self.lender.values, array.tolist(), strict=True):
             v._value = x
 
@@ -107,9 +104,6 @@ class Gradients(Lent):
 
     def set(self, array: Any) -> None:
         """Let the Values have these gradients."""
-        if self.lender.is_lent:
-            self.lender.gradients[:] = array
-            return
         for v, g in zip(self.lender.values, array.tolist(), strict=True):
             v._grad = g
 

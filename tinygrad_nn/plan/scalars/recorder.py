@@ -117,9 +117,8 @@ class Recorder:
                 node._left = tuple(self._current(x) for x in a)
             else:
                 node._left, node._right = self._current(a), self._current(node._right)
-        if (
-            cut and node.primitive is not number
-        ):  # under no_grad(): no gradient passes, but the number may differ
+        # Under no_grad() no gradient passes, but the number may differ.
+        if cut and node.primitive is not number:
             shadow = Value(node._value)
             shadow.primitive, shadow._left, shadow._right = node.primitive, node._left, node._right
             shadow.serial, node.serial = node.serial, shadow.serial
@@ -266,14 +265,15 @@ class Recorder:
                 continue
             found[serial] = node
             if serial > self.capture.start:
-                stack += node._parents
+                stack += [a for a in node.args if a.__class__ is Value]
         self._reached.update(found)
         self._look(found.values())
 
     def as_value(self, item: Any) -> Value:
         """Return a Value for a number, a Value or what stands for a number."""
         if item.__class__ is Value:
-            return item  # type: ignore[no-any-return]  # Any to mypy
+            found: Value = item
+            return found
         if type(item) is not Traced:
             return Value(item)
         if item.shape:
@@ -401,14 +401,12 @@ class Recorder:
             by_array.setdefault(v, []).append((index, leaf))
         for v, places in by_array.items():
             places.sort(key=lambda place: place[0])
-            index = np.array([k for k, _ in places])
+            which = np.array([k for k, _ in places])
             flat = np.ravel(self.capture.stand_in(v))
             if flat.dtype != np.float64:
                 flat = flat.astype(np.float64)
-            if len(index) == flat.size and (index == np.arange(flat.size)).all():
-                vector = flat
-            else:
-                vector = flat[index]
+            whole = len(which) == flat.size and np.array_equal(which, np.arange(flat.size))
+            vector = flat if whole else flat[which]
             groups.append(_Group([leaf for _, leaf in places], vector))
         return self._with_old(groups, lender)
 
