@@ -516,8 +516,12 @@ def class_of_an_object() -> Case:
 
 
 def forward_of_a_module() -> Case:
-    layer = Layered()
-    return layer, lambda: setattr(layer, "forward", lambda x: tg.tensor(x) * 2.0)
+    class Local(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x * 1.0
+
+    layer = Local()
+    return layer, lambda: setattr(layer, "forward", lambda x: x * 2.0)
 
 
 def method_of_a_module_class() -> Case:

@@ -37,7 +37,7 @@ SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, -1.5, 4.0])
 LABELS = np.array([2, 0, 1, 2])
 
 
-def cases(table: dict[str, Case]) -> Any:
+def cases(table: dict[str, Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", table.values(), ids=list(table))
 
 

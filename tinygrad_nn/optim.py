@@ -279,11 +279,13 @@ class Optimizer:
             pieces = [kept.pop(p, ()) for p in part.parameters]
             if any(len(piece) != len(part.state) for piece in pieces):
                 return False
-            if any(p._value is not v for p, v in zip(part.parameters, part.views, strict=True)):
-                return False
             states.append(tuple(map(np.concatenate, zip(*pieces, strict=True))))
         for part, state in zip(parts, states, strict=True):
             part.state = state
+            for p, view in zip(part.parameters, part.views, strict=True):
+                if p._value is not view:  # numbers that were put there since
+                    np.copyto(view, p._value)
+                    p._value = view
         self._pieces = kept
         self._parts[i] = parts
         moving = {id(p) for part in parts for p in part.parameters}

@@ -9,9 +9,12 @@ so that no number of the first run can find its way into later ones.
 
 from __future__ import annotations
 
+import dis
+import functools
 import operator
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, final
 from weakref import ref
@@ -140,6 +143,7 @@ class Traced(Dispatching):
         "scalar",
         "variable",
         "weak",
+        "is_put_back",
     )
 
     __array_priority__: ClassVar[float] = 900.0  # below Tensor, which takes it for an array
@@ -151,6 +155,7 @@ class Traced(Dispatching):
         self.family: list[ref[Traced]] = []  # those that share its memory
         self.scalar = False  # whether it stands for a NumPy scalar
         self.weak = False  # whether it stands for a Python number
+        self.is_put_back = False  # whether it is y[k] in a statement y[k] += ...
         self.outside = False  # whether it follows from arrays that the function refers to by name
 
     @staticmethod
@@ -281,7 +286,11 @@ class Traced(Dispatching):
 
     def __getitem__(self, index: Any) -> Any:
         template, arrays = indexing.split_index(index)
-        return indexing.getitem(self, *arrays, template=template)
+        y = indexing.getitem(self, *arrays, template=template)
+        if type(y) is Traced:
+            frame = sys._getframe(1)
+            y.is_put_back = frame.f_lasti in _augmented(frame.f_code)
+        return y
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if capturing() is None:
@@ -501,6 +510,22 @@ def _written(target: Any, value: Any) -> Any:
     return target
 
 
+@functools.lru_cache(1024)
+def _augmented(code: types.CodeType) -> frozenset[int]:
+    """Return the places in a code where the element is taken for a statement ``y[k] += ...``.
+
+    The array and the index stay on the stack for the assignment that follows.
+    """
+    found = set()
+    before = None
+    for i in dis.get_instructions(code):
+        takes = i.opname in ("BINARY_SUBSCR", "BINARY_SLICE") or i.argrepr == "[]"
+        if takes and before in ("COPY", "DUP_TOP_TWO"):
+            found.add(i.offset)
+        before = i.opname if i.opname != "CACHE" else before
+    return frozenset(found)
+
+
 def _operator(function: Callable[..., Any]) -> tuple[Any, Any, Any]:
     """Make an operator, its reflection and its form in place."""
 
@@ -510,6 +535,10 @@ def _operator(function: Callable[..., Any]) -> tuple[Any, Any, Any]:
         value = function(self, other)
         if type(value) is not Traced or self.scalar or self.weak:
             return value  # of a tensor, or a number: a new name
+        if self.is_put_back:  # Python assigns the element next, which changes the whole array
+            self.is_put_back = False
+            value = shape.as_kept(value, self.dtype, "an assignment in place")
+            return np.broadcast_to(value, self.shape)
         return _written(self, value)
 
     return (
@@ -522,7 +551,8 @@ def _operator(function: Callable[..., Any]) -> tuple[Any, Any, Any]:
 for _name, _function in {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
     "floordiv": np.floor_divide, "mod": np.remainder, "pow": np.power, "matmul": np.matmul,
-    "lshift": np.left_shift, "rshift": np.right_shift, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+    "lshift": np.left_shift, "rshift": np.right_shift,
+    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
 }.items():  # fmt: skip
     _forward, _reflected, _in_place = _operator(_function)
     setattr(Traced, f"__{_name}__", _forward)

@@ -150,7 +150,9 @@ def by_hand() -> Step:
     return step
 
 
-MAKERS = dict(zip(NAMES, (micrograd, eager, compiled, tensors, tensors_compiled, by_hand), strict=True))
+MAKERS = dict(
+    zip(NAMES, (micrograd, eager, compiled, tensors, tensors_compiled, by_hand), strict=True)
+)
 
 
 def contender(name: str) -> turns.Contender:

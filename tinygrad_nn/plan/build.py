@@ -193,7 +193,7 @@ def build(captured: Captured, tape: Tape, leaves: list[Any], flat: bool) -> Plan
         assert isinstance(v.origin, Parameter)
         k = v.origin.position
         p.local[v] = f"a{k}" if isinstance(leaves[k], Tensor) else f"x{k}"
-    body += _guards_of_memory(p, tape)
+    body += _guards_of_memory(p, captured, tape)
     body += _entry(p, captured, tape)
     assumed = {a.var: a.truth for a in tape.assumptions}
     rows: list[tuple[str, Chain]] = []
@@ -263,7 +263,7 @@ def _guards(p: _Program, captured: Captured) -> list[str]:
     return rows
 
 
-def _guards_of_memory(p: _Program, tape: Tape) -> list[str]:
+def _guards_of_memory(p: _Program, captured: Captured, tape: Tape) -> list[str]:
     """Return the rows that tell whether an argument is memory that the step writes to."""
     written = [
         cell.get()
@@ -273,6 +273,8 @@ def _guards_of_memory(p: _Program, tape: Tape) -> list[str]:
     owners = {id(a): a for a in (a if a.base is None else a.base for a in written)}
     rows = []
     for v in p.memory.parameters if owners else ():
+        if isinstance(v.origin, Parameter) and v.origin.position not in captured.capture.late:
+            continue  # read before anything is written
         x = p.local[v]
         if len(owners) == 1:
             (owner,) = owners.values()

@@ -111,7 +111,7 @@ def captured(function: Callable[..., Any], taken: Taken) -> Captured:
                 f"{capture.failed_in}"
             )
         around.set_modes()
-        capture.check_memory(taken.leaves)
+        capture.check_memory(taken.leaves, [o.var for o in outputs])
         tape = capture.tape([o.var for o in outputs])
         capture.states = {}
         _check_sources(around, origins, capture)
@@ -241,6 +241,9 @@ class Capture:
         self._scalars: Recorder | None = None
         self._writes: list[tuple[Cell, Any]] = []
         self._pins: dict[Var, Any] = {}  # numbers that Python was told
+        # Tensors outside that are written to, and after how many instructions first.
+        self._written: dict[int, tuple[Any, int]] = {}
+        self.late: set[int] = set()  # arguments that are read after that
         self._marks: dict[int, tuple[Any, int]] = {}  # `_changed` as it was
         self._stand_ins: list[tuple[ref[Traced], Any]] = []
 
@@ -503,6 +506,7 @@ class Capture:
             node._value = _as_kept(value)
             return
         self._marks.setdefault(id(node), (node, node._changed))
+        self._written.setdefault(id(node), (node, len(self.instructions)))
         node._changed = next_serial()
         if value.owner is not node:
             value = self.stand_in(value.variable, node)
@@ -608,30 +612,47 @@ class Capture:
         ]
         return Tape(self.instructions, outputs, writes + self._writes, self.assumptions)
 
-    def check_memory(self, leaves: list[Any]) -> None:
-        """Raise CaptureError if an array is the memory of a tensor that the step writes to.
+    def last_reads(self, outputs: list[Var]) -> dict[Var, int]:
+        """Return after how many instructions what is outside was read last, through views too."""
+        roots: dict[Var, Var] = {}
+        last: dict[Var, int] = {}
+        for n, i in enumerate(self.instructions):
+            for v in i.inputs:
+                root = roots.get(v, v)
+                if i.view:
+                    roots[i.out] = root
+                else:
+                    last[root] = n
+        last |= {roots.get(v, v): len(self.instructions) for v in outputs}
+        return {v: n for v, n in last.items() if not v.is_result}
 
-        Whether it is read before or after the update would matter, and a replay does all updates
-        at its end.
+    def check_memory(self, leaves: list[Any], outputs: list[Var]) -> None:
+        """Raise CaptureError if the memory of a tensor is read after the step has written to it.
+
+        By another name, that is: as an array. A replay does all updates at its end.
         """
-        data = [state for state in self.states.values() if isinstance(state.cell, Data)]
-        written = [state.cell for state in data if state.var is not state.entry]
-        if not written:
+        if not self._written:
             return
-        arrays = [(f"argument {k}", a) for k, a in enumerate(leaves) if isinstance(a, np.ndarray)]
-        origins = {v.origin: None for i in self.instructions for v in i.inputs
-                   if isinstance(v.origin, Variable)}  # fmt: skip
-        arrays += [(origin.name, origin.array) for origin in origins]
-        arrays += [(str(state.cell), state.cell.get()) for state in data
-                   if state.var is state.entry]  # fmt: skip
-        for name, array in arrays:
-            for cell in written:
-                if np.may_share_memory(array, cell.get()):
+        for v, n in self.last_reads(outputs).items():
+            origin, array, name = v.origin, None, ""
+            if isinstance(origin, Parameter):
+                array, name = leaves[origin.position], f"argument {origin.position}"
+                array = array._value if isinstance(array, Node) else array
+            elif isinstance(origin, Data | Variable):
+                array, name = origin.get(), str(origin)
+            if not isinstance(array, np.ndarray):
+                continue
+            for node, start in self._written.values():
+                is_own = isinstance(origin, Data) and origin.tensor is node
+                if start <= n and not is_own and np.may_share_memory(array, node._value):
                     raise CaptureError(
-                        f"{name} is the memory of {cell}, which the step writes to: it would hold "
-                        f"other numbers before and after that. Give the step a copy of it "
-                        f"(array.copy()), or read {cell} in the step itself"
+                        f"{name} is the memory of {node.name}, and is read after the step has "
+                        f"changed that. Give the step a copy of it (array.copy()), or read "
+                        f"{node.name} in the step itself"
                     )
+        first = min(start for _, start in self._written.values())
+        self.late = {v.origin.position for v, n in self.last_reads(outputs).items()
+                     if isinstance(v.origin, Parameter) and n >= first}  # fmt: skip
 
     def check_kept(self) -> None:
         """Raise CaptureError if something outside the function has kept a captured number."""

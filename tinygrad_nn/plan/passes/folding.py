@@ -73,8 +73,8 @@ def _as_numbers(args: list[Any], out: Var) -> list[Any]:
     return args
 
 
-def _unchanged(i: Instruction) -> Var | None:
-    """Return the argument that an instruction returns as it is, if there is one."""
+def _unchanged(i: Instruction) -> Any:
+    """Return the argument that an instruction returns as it is, None if there is none."""
     neutral, places = _NEUTRAL.get(i.primitive, (None, ()))
     for k in places:
         number = _number(i.args[k])
@@ -87,9 +87,9 @@ def _unchanged(i: Instruction) -> Var | None:
             and other.__class__ is Var
             and (other.shape, other.dtype) == (i.out.shape, i.out.dtype)
         ):
-            return other  # type: ignore[no-any-return]  # Any to mypy
+            return other
     if i.primitive.name == "sum" and i.static.get("axis") == ():
-        return i.args[0]  # type: ignore[no-any-return]  # Any to mypy
+        return i.args[0]
     if i.primitive.name in ("astype", "broadcast_to", "copy", "reshape"):
         x = i.args[0]
         if (x.shape, x.dtype) == (i.out.shape, i.out.dtype):
