@@ -138,12 +138,12 @@ class Traced(Dispatching):
         "__weakref__",
         "example",
         "family",
+        "is_put_back",
         "outside",
         "owner",
         "scalar",
         "variable",
         "weak",
-        "is_put_back",
     )
 
     __array_priority__: ClassVar[float] = 900.0  # below Tensor, which takes it for an array

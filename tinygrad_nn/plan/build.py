@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.graph import Pending, next_serial
 from tinygrad_nn.plan.blocks import Chain, blocks, chains
 from tinygrad_nn.plan.capture import Captured
@@ -101,9 +102,13 @@ class Plan:
             if frame.f_code.co_filename == self._file
         )
 
-
     def is_condition(self, error: BaseException) -> bool:
-        """Whether an error came from a condition of the plan: what it looks at is not there."""
+        """Whether an error is that of a condition of the plan.
+
+        What it looks at is not there; or a result, of a draw for instance, has another shape.
+        """
+        if isinstance(error, ShapeError):
+            return True
         lines = [
             line
             for frame, line in traceback.walk_tb(error.__traceback__)

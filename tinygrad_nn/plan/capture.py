@@ -627,7 +627,7 @@ class Capture:
         return {v: n for v, n in last.items() if not v.is_result}
 
     def check_memory(self, leaves: list[Any], outputs: list[Var]) -> None:
-        """Raise CaptureError if the memory of a tensor is read after the step has written to it.
+        """Raise an error if the memory of a tensor is read after the step has written to it.
 
         By another name, that is: as an array. A replay does all updates at its end.
         """
@@ -636,7 +636,7 @@ class Capture:
         for v, n in self.last_reads(outputs).items():
             origin, array, name = v.origin, None, ""
             if isinstance(origin, Parameter):
-                array, name = leaves[origin.position], f"argument {origin.position}"
+                array = leaves[origin.position]
                 array = array._value if isinstance(array, Node) else array
             elif isinstance(origin, Data | Variable):
                 array, name = origin.get(), str(origin)
@@ -644,12 +644,15 @@ class Capture:
                 continue
             for node, start in self._written.values():
                 is_own = isinstance(origin, Data) and origin.tensor is node
-                if start <= n and not is_own and np.may_share_memory(array, node._value):
-                    raise CaptureError(
-                        f"{name} is the memory of {node.name}, and is read after the step has "
-                        f"changed that. Give the step a copy of it (array.copy()), or read "
-                        f"{node.name} in the step itself"
-                    )
+                if start > n or is_own or not np.may_share_memory(array, node._value):
+                    continue
+                if isinstance(origin, Parameter):
+                    raise NotCaptured  # at this call alone: the function itself does it
+                raise CaptureError(
+                    f"{name} is the memory of {node.name}, and is read after the step has changed "
+                    f"that. Give the step a copy of it (array.copy()), or read {node.name} in the "
+                    f"step itself"
+                )
         first = min(start for _, start in self._written.values())
         self.late = {v.origin.position for v, n in self.last_reads(outputs).items()
                      if isinstance(v.origin, Parameter) and n >= first}  # fmt: skip

@@ -28,6 +28,7 @@ from tinygrad_nn.plan.names import arguments_of
 from tinygrad_nn.plan.passes import PASSES
 from tinygrad_nn.plan.reasons import Reasons
 from tinygrad_nn.plan.scalars.recorder import NoGain
+from tinygrad_nn.tensor import Tensor, _constant
 
 __all__ = ["Compiled", "compile"]
 
@@ -250,7 +251,7 @@ class Compiled:
         try:
             found = captured(self.function, taken)
         except NotCaptured:
-            return self.function(*args, **keywords)
+            return _without_graph(self.function(*args, **keywords))
         except NoGain as reason:
             self._note_no_gain(key, str(reason), taken)
             return self.function(*args, **keywords)
@@ -306,6 +307,15 @@ class Compiled:
             self._plans[old_key].remove(old)
             if not self._plans[old_key]:
                 del self._plans[old_key]
+
+
+def _without_graph(result: Any) -> Any:
+    """Return a result of the function itself as a replay returns it."""
+    taken = take_apart(result, keep=lambda leaf: leaf.primitive is None)
+    if not any(isinstance(leaf, Tensor) for leaf in taken.leaves):
+        return result
+    leaves = [_constant(a._seen()) if isinstance(a, Tensor) else a for a in taken.leaves]
+    return taken.rebuild(iter(leaves))
 
 
 #: Held while a function is captured: what it refers to is then replaced, for all threads.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_nn.errors import CaptureError
+from tinygrad_nn.errors import CaptureError, ShapeError
 from tinygrad_nn.graph import Node, capturing
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.traced import Traced, refusal
@@ -192,7 +192,7 @@ def _calling(
         now = [next(rest) if a is _hole else a for a in args]
         y = find(*now, **{k: next(rest) if a is _hole else a for k, a in keywords.items()})
         if np.shape(y) != shape:
-            raise ValueError(f"drew an array of shape {np.shape(y)}, in the captured run {shape}")
+            raise ShapeError(f"drew an array of shape {np.shape(y)}, in the captured run {shape}")
         return y
 
     return forward

@@ -73,7 +73,7 @@ def arguments_of(function: Callable[..., Any], taken: Taken) -> Arguments:
 
 def _items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
     """Yield what is in a container, with the expressions that stand for it."""
-    fields = getattr(item, "_fields", None)
+    fields = getattr(type(item), "_fields", None)
     if isinstance(item, Mapping):
         yield from ((f"{name}[{key!r}]", value) for key, value in item.items())
     elif fields is not None:
