@@ -5,7 +5,6 @@ with its gradients on tensors, in double and in single precision.
 """
 
 import ctypes
-import itertools
 import re
 from collections.abc import Callable
 from typing import Any

@@ -72,10 +72,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACTIVATIONS", "AnomalyError", "CaptureError", "Drawing", "GradcheckError", "GradcheckReport", "LossError",
+    "ACTIVATIONS", "AnomalyError", "CaptureError", "Drawing", "GradcheckError",
+    "GradcheckReport", "LossError",
     "MissingExtraError", "Node", "NotDifferentiableError", "Primitive", "ShapeError",
     "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "autograd", "check_grads",
-    "check_loss", "compile", "detect_anomaly", "disconnected", "doctor", "draw", "draw_dot", "elementwise_grad",
+    "check_loss", "compile", "detect_anomaly", "disconnected", "doctor", "draw", "draw_dot",
+    "elementwise_grad",
     "elu", "enable_grad", "entr", "erf", "erfc", "gelu", "gelu_tanh", "grad", "gradcheck",
     "hard_tanh", "hessian", "hvp", "is_grad_enabled", "jacfwd", "jacobian", "jacrev", "jvp",
     "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses", "make_dot", "nn",

@@ -450,9 +450,7 @@ class Tensor(Node, Dispatching):
             c = rule(g, y, *inputs, **static) if static else rule(g, y, *inputs)
             data = a._value
             if not (
-                type(c) is type(data) is ndarray
-                and c.dtype is data.dtype
-                and c.shape == data.shape
+                type(c) is type(data) is ndarray and c.dtype is data.dtype and c.shape == data.shape
             ):
                 c = a._receive(c, self, i)
             if key in cotangents:

@@ -749,7 +749,7 @@ def _strong(a: Traced) -> Traced:
 
 
 def _as_kept(a: Any) -> Any:
-    """Return what stands for an array, which is what tensors keep, where `a` stands for a number."""
+    """Return what stands for an array where `a` stands for a number: tensors keep arrays."""
     return _strong(a) if type(a) is Traced and (a.scalar or a.weak) else a
 
 
