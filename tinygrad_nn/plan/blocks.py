@@ -75,6 +75,8 @@ def blocks(chain: Chain, arrays: dict[Var, Any], kept: set[Var]) -> tuple[list[V
     """
     variables = list(dict.fromkeys(v for i in chain for v in (*i.inputs, i.out) if arrays[v].ndim))
     inside = {i.out for i in chain} - kept
+    at_target = _at_targets(chain, arrays, inside)
+    inside -= at_target.keys()
     step = max(1, _BLOCK // max(v.dtype.itemsize for v in variables))
     n = chain[0].out.example.size
     rows = {}
@@ -82,7 +84,7 @@ def blocks(chain: Chain, arrays: dict[Var, Any], kept: set[Var]) -> tuple[list[V
         if v in inside:
             rows[v] = np.empty(step, v.dtype)
         else:
-            array = arrays[v]
+            array = arrays[at_target.get(v, v)]
             rows[v] = (array if array.flags.c_contiguous else array.T).reshape(-1)
     return variables, [
         tuple(
@@ -91,3 +93,26 @@ def blocks(chain: Chain, arrays: dict[Var, Any], kept: set[Var]) -> tuple[list[V
         )
         for start in range(0, n, step)
     ]
+
+
+def _at_targets(chain: Chain, arrays: dict[Var, Any], inside: set[Var]) -> dict[Var, Var]:
+    """Return what a chain may compute where the one instruction that reads it puts its own result.
+
+    That is the case if nothing else is read there, or written, in between: one array less goes
+    through the cache.
+    """
+    found: dict[Var, Var] = {}
+    for k, i in enumerate(chain):
+        readers = [j for j in chain if i.out in j.inputs]
+        if i.out not in inside or len(readers) != 1 or readers[0].out in inside:
+            continue
+        (reader,) = readers
+        target = arrays[reader.out]
+        between = chain[k + 1 : chain.index(reader)]
+        touched = [v for j in between for v in (*j.inputs, j.out)]
+        touched += [v for v in reader.inputs if v is not i.out]
+        if i.out.dtype == reader.out.dtype and not any(
+            np.may_share_memory(arrays[v], target) for v in touched
+        ):
+            found[i.out] = reader.out
+    return found
