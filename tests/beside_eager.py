@@ -33,7 +33,7 @@ def same(found: Any, expected: Any, rtol: float = 1e-12) -> None:
             same(a, b, rtol)
         return
     if isinstance(expected, Tensor):
-        assert not found.requires_grad  # a replay has no graph
+        assert found.requires_grad == expected.requires_grad  # though a replay has no graph
         found, expected = found.data, expected.data
     if not isinstance(expected, np.ndarray | np.generic):
         assert found == expected or found is expected

@@ -1768,7 +1768,7 @@ def test_arrays_that_are_shared_are_not_changed(step: Any) -> None:
 def test_printing_shows_no_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     def step(x: Any) -> Any:
         t = tg.tensor([1.0, 2.0]) * x
-        print(x, t, [t], f"{t}", repr(x))
+        print(repr(x), [t])  # as a debugger shows them
         return t
 
     f = tg.compile(step)
@@ -1776,6 +1776,21 @@ def test_printing_shows_no_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "2." not in text.replace("(2,)", "")
     assert "float64" in text
+
+
+@pytest.mark.parametrize("text", [str, print, "{}".format, "%s".__mod__, "{:.2f}".format])
+@pytest.mark.parametrize("kind", [np.asarray, tg.tensor, "Value"])
+def test_texts_are_refused(kind: Any, text: Any) -> None:
+    def step(x: Any) -> Any:
+        y = tg.Value(x[0]) * 2.0 if kind == "Value" else kind_of(x)[0] * 2.0
+        text(y)
+        return y
+
+    def kind_of(x: Any) -> Any:
+        return tg.tensor(x) if kind is tg.tensor else x
+
+    with pytest.raises(CaptureError, match="a text"):
+        tg.compile(step)(np.ones(2))
 
 
 def test_a_refused_step_leaves_everything_as_it_was() -> None:

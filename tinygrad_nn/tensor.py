@@ -382,6 +382,11 @@ class Tensor(Node, Dispatching):
         label = f", label={self.label!r}" if self.label else ""
         return f"tensor({text}{dtype}{grad}{label})"
 
+    def __str__(self) -> str:
+        if _unusual and type(self._seen()) is Traced:
+            return str(self._seen())  # which refuses
+        return repr(self)
+
     def __format__(self, spec: str) -> str:
         return format(self._seen().item(), spec) if spec and self._value.size == 1 else str(self)
 

@@ -392,6 +392,9 @@ class Traced(Dispatching):
     def __contains__(self, item: Any) -> bool:
         return item in self.numbers("`in`", "Use np.any(x == item), and np.where to select by it")
 
+    def __str__(self) -> str:
+        return str(self.numbers("a text", _READ))
+
     def __format__(self, spec: str) -> str:
         return format(self.numbers("a text", _READ)[()], spec)
 

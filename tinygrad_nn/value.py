@@ -319,6 +319,11 @@ class Value(Node, Dispatching):
             return f"Value(data=..., grad=...{label})"
         return f"Value(data={self._value}, grad={self.grad}{label})"
 
+    def __str__(self) -> str:
+        if _unusual:
+            _check_known(self, "a text")
+        return repr(self)
+
     def __format__(self, spec: str) -> str:
         if _unusual:
             _check_known(self, "a text")

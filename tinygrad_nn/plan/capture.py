@@ -18,7 +18,7 @@ from weakref import ref
 
 import numpy as np
 
-from tinygrad_nn.errors import CaptureError, ShapeError
+from tinygrad_nn.errors import CaptureError, NotDifferentiableError, ShapeError
 from tinygrad_nn.graph import Node, next_serial, set_capture
 from tinygrad_nn.plan.arguments import Taken, own_copies, take_apart
 from tinygrad_nn.plan.cells import (
@@ -594,7 +594,9 @@ class Capture:
                 number = self.constant(np.asarray(number))
             return Output(make, number.variable)
         value = leaf._seen() if isinstance(leaf, Tensor) else leaf
-        make = _constant if isinstance(leaf, Tensor) else _itself
+        make = _itself
+        if isinstance(leaf, Tensor):
+            make = graphless if leaf.requires_grad else _constant
         if type(value) is Traced and make is _itself and not value.shape:
             make = _number if value.weak else _scalar if value.scalar else _itself
         if type(value) is not Traced:
@@ -705,6 +707,27 @@ def _is_held(traced: ref[Traced]) -> bool:
     if item is None:
         return False
     return any(type(r) is not types.FrameType for r in gc.get_referrers(item))
+
+
+def _no_graph(g: Any, y: Any, x: Any) -> Any:
+    raise NotDifferentiableError(
+        "backward() through the result of a compiled function, which has no graph: call backward() "
+        "inside the function that is compiled, or differentiate the function itself"
+    )
+
+
+_replayed = Primitive(lambda x: x, [_no_graph], name="replayed")
+_SOURCE = Tensor(0.0, requires_grad=True, label="compiled function")
+
+
+def graphless(array: Any) -> Tensor:
+    """Return a result that requires a gradient, as the function's does, and refuses to give one."""
+    t = _constant(array)
+    t.primitive = _replayed
+    t.args = (_SOURCE,)
+    t._raw, t._parents, t._positions = [_SOURCE._value], t.args, (0,)
+    t.requires_grad = True
+    return t
 
 
 def _itself(array: Any) -> Any:

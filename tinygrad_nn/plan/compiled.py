@@ -21,7 +21,7 @@ from tinygrad_nn.graph import Node, _unusual, capturing, is_grad_enabled
 from tinygrad_nn.guard import transforming
 from tinygrad_nn.plan.arguments import Taken, positional, take_apart, with_others
 from tinygrad_nn.plan.build import MISS, Plan, build
-from tinygrad_nn.plan.capture import NotCaptured, captured
+from tinygrad_nn.plan.capture import NotCaptured, captured, graphless
 from tinygrad_nn.plan.draws import drawing
 from tinygrad_nn.plan.explain import About, Change, Text, explanation
 from tinygrad_nn.plan.names import arguments_of
@@ -309,12 +309,16 @@ class Compiled:
                 del self._plans[old_key]
 
 
+def _alone(t: Tensor) -> Tensor:
+    return graphless(t._seen()) if t.requires_grad else _constant(t._seen())
+
+
 def _without_graph(result: Any) -> Any:
     """Return a result of the function itself as a replay returns it."""
     taken = take_apart(result, keep=lambda leaf: leaf.primitive is None)
     if not any(isinstance(leaf, Tensor) for leaf in taken.leaves):
         return result
-    leaves = [_constant(a._seen()) if isinstance(a, Tensor) else a for a in taken.leaves]
+    leaves = [a if not isinstance(a, Tensor) else _alone(a) for a in taken.leaves]
     return taken.rebuild(iter(leaves))
 
 
