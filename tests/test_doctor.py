@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import threadpoolctl
 from click.testing import CliRunner
 
 import tinygrad_nn as tg
@@ -82,13 +83,10 @@ def test_the_loaded_library_is_the_one_that_numpy_was_built_with():
 
 
 def test_another_program_sees_the_same_library():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
     pools = [p for p in threadpoolctl.threadpool_info() if p["internal_api"] == "openblas"]
     found = openblas.loaded()
-    if len(pools) != 1:
-        pytest.skip("not one OpenBLAS in this process")
-    assert found is not None
-    assert (found.core, found.threads) == (pools[0]["architecture"], pools[0]["num_threads"])
+    known = [(pool["architecture"], pool["num_threads"]) for pool in pools]
+    assert (found is None and not known) or (found.core, found.threads) in known
 
 
 @pytest.mark.skipif(openblas.loaded() is None, reason="NumPy calls another library")
@@ -491,7 +489,9 @@ def test_the_process_starts_anew_once_and_keeps_arguments_input_and_status(start
 
 @linux
 def test_options_of_the_interpreter_are_kept(start):
-    starts, rest, _ = start("print(sys.flags.optimize)\n" + ECHO, "train", options=["-OO"])
+    starts, rest, _ = start(
+        "print(sys.flags.optimize, flush=True)\n" + ECHO, "train", options=["-OO"]
+    )
     assert starts == ["None", "SkylakeX"]
     assert rest[:2] == ["2", "2"]
 
