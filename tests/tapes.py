@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import tinygrad_nn as tg
 from tinygrad_nn import losses, nn, tensor
 from tinygrad_nn.plan.arguments import take_apart
-from tinygrad_nn.plan.capture import captured
+from tinygrad_nn.plan.run import captured
 from tinygrad_nn.plan.tape import Constant, Tape, Var
 
 Array = np.ndarray

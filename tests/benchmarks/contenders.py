@@ -71,8 +71,6 @@ def _tinygrad(widths: Sequence[int], batch: int) -> tuple[Callable[[Array, Array
 def tinygrad_compiled(widths: Sequence[int], batch: int) -> Step:
     import tinygrad_nn
 
-    if not hasattr(tinygrad_nn, "compile"):
-        raise NotImplementedError("this version of tinygrad_nn has no `compile`")
     step, (x, y) = _tinygrad(widths, batch)
     compiled = tinygrad_nn.compile(step)
     return lambda: compiled(x, y)

@@ -87,8 +87,6 @@ def eager() -> Step:
 def compiled() -> Step:
     import tinygrad_nn
 
-    if not hasattr(tinygrad_nn, "compile"):
-        raise NotImplementedError("this version of tinygrad_nn has no `compile`")
     return tinygrad_nn.compile(eager())
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from tinygrad_nn.errors import ShapeError
 from tinygrad_nn.graph import Pending, next_serial
 from tinygrad_nn.plan.blocks import Chain, blocks, chains
-from tinygrad_nn.plan.capture import Captured
 from tinygrad_nn.plan.cells import (
     ArgumentData,
     ArgumentGradient,
@@ -27,6 +26,7 @@ from tinygrad_nn.plan.draws import is_generator
 from tinygrad_nn.plan.emit import condition, lines
 from tinygrad_nn.plan.memory import Memory, same_place
 from tinygrad_nn.plan.reuse import arrange
+from tinygrad_nn.plan.run import Captured
 from tinygrad_nn.plan.scalars.lending import Lent
 from tinygrad_nn.plan.surroundings import differs
 from tinygrad_nn.plan.tape import Cell, Instruction, Parameter, Tape, Var

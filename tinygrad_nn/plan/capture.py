@@ -1,9 +1,8 @@
-"""Run a function once, with real numbers, and write down what it does to arrays."""
+"""What a step does to arrays while it runs with real numbers, written down."""
 
 from __future__ import annotations
 
 import gc
-import operator
 import threading
 import time
 import types
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -20,7 +18,6 @@ import numpy as np
 
 from tinygrad_nn.errors import CaptureError, NotDifferentiableError, ShapeError
 from tinygrad_nn.graph import Node, next_serial, set_capture
-from tinygrad_nn.plan.arguments import Taken, own_copies, take_apart
 from tinygrad_nn.plan.cells import (
     ArgumentData,
     ArgumentGradient,
@@ -30,20 +27,19 @@ from tinygrad_nn.plan.cells import (
     Option,
     Variable,
 )
-from tinygrad_nn.plan.draws import METHODS, Draws, Source, equal, is_generator, sources, stand_in
-from tinygrad_nn.plan.outside import watched
+from tinygrad_nn.plan.draws import Draws, is_generator, stand_in
 from tinygrad_nn.plan.scalars.lending import Lent
 from tinygrad_nn.plan.scalars.recorder import Recorder, replayed
-from tinygrad_nn.plan.surroundings import Change, Surroundings
+from tinygrad_nn.plan.surroundings import Surroundings
 from tinygrad_nn.plan.tape import Assumption, Cell, Constant, Instruction, Parameter, Tape, Var
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.rules import shape
 from tinygrad_nn.source_line import source_line
 from tinygrad_nn.tensor import Tensor, _constant
-from tinygrad_nn.traced import Traced, check_fixed, met_elsewhere, refusal, unknown
+from tinygrad_nn.traced import Traced, check_fixed, refusal, unknown
 from tinygrad_nn.value import Value
 
-__all__ = ["Capture", "Captured", "NotCaptured", "Output", "State", "captured"]
+__all__ = ["Capture", "NotCaptured", "Output", "State", "graphless"]
 
 
 @dataclass(slots=True)
@@ -69,143 +65,6 @@ class Output(NamedTuple):
 
 class NotCaptured(Exception):  # noqa: N818  # no error: the function itself shall raise what it raises
     """The function handles an error of its own, in a way that cannot be captured."""
-
-
-class Captured(NamedTuple):
-    """What a capture found out."""
-
-    capture: Capture
-    tape: Tape
-    outputs: list[Output]
-    rebuild: Callable[[Any], Any]  # makes the result, of an iterator of what stands for `outputs`
-
-    def result(self) -> Any:
-        """Return what the captured run has returned."""
-        return self.rebuild(iter([o.make(o.var.example.copy()) for o in self.outputs]))
-
-
-def captured(function: Callable[..., Any], taken: Taken) -> Captured:
-    """Run a function on the arguments `taken`, and write down what it does.
-
-    Nothing is changed outside; see `Capture.commit`. If an error is raised, everything is as it
-    was, the states of generators included.
-    """
-    around = Surroundings([function, *taken.others])
-    capture = Capture(around)
-    given = [leaf for leaf in taken.leaves if is_generator(leaf)]
-    origins = sources([*around.generators, *given], around.legacy, look=around.mentions(*METHODS))
-    try:
-        met_elsewhere.clear()
-        with (
-            around.replaced(capture.surrounding),
-            watched(around.every_code, around.asks_outside),
-        ):
-            rebuild, outputs = _run(function, taken, capture)
-        if capture.refused is not None:
-            raise capture.refused[0]
-        if capture.failed is not None:
-            raise CaptureError(
-                f"the function catches an error that other numbers would not raise "
-                f"({type(capture.failed).__name__}: {capture.failed}), and goes another way. Check "
-                f"the numbers outside the compiled function, or compile with fallback=True\n"
-                f"{capture.failed_in}"
-            )
-        around.set_modes()
-        capture.check_memory(taken.leaves, [o.var for o in outputs])
-        tape = capture.tape([o.var for o in outputs])
-        capture.states = {}
-        _check_sources(around, origins, capture)
-        _check_threads(around)
-        _check_changes(around.changes)
-        capture.check_kept()
-    except BaseException as error:
-        capture.undo()
-        for origin in origins:
-            origin.restore()
-        if capture.refused is None or not isinstance(error, Exception):
-            raise
-        refused, handled = capture.refused
-        if handled is not None and handled is capture.failed:
-            raise NotCaptured from error
-        if refused is error:
-            raise
-        raise refused from error
-    return Captured(capture, tape, outputs, rebuild)
-
-
-def _run(
-    function: Callable[..., Any], taken: Taken, capture: Capture
-) -> tuple[Callable[[Any], Any], list[Output]]:
-    """Run the function on what stands for its arguments; return what it returns, taken apart."""
-    with capture.running():
-        stand_ins = [capture.argument(k, leaf) for k, leaf in enumerate(taken.leaves)]
-        nodes = [(k, leaf) for k, leaf in enumerate(taken.leaves) if isinstance(leaf, Node)]
-        capture.pairs = [(j, k, a is b) for (j, a), (k, b) in combinations(nodes, 2)]
-        args, keywords = taken.rebuild(iter(stand_ins))
-        result = take_apart(function(*args, **keywords), keep=capture.is_outside)
-        _check_arguments(take_apart((args, keywords)), taken, stand_ins)
-        return own_copies(result, capture.was_there), capture.outputs(result.leaves)
-
-
-def _check_arguments(now: Taken, before: Taken, stand_ins: list[Any]) -> None:
-    """Refuse a function that has put something into a list or dict among its arguments."""
-    arrays = [s for s in stand_ins if s.__class__ is not Draws]
-    same = len(now.leaves) == len(arrays) and not any(map(operator.is_not, now.leaves, arrays))
-    if same and (now.key == before.key or len(arrays) < len(stand_ins)):
-        return
-    raise CaptureError(
-        "the step itself changes a list or dict among its arguments, which a replay would not do. "
-        "Return what shall be kept, and put it there outside the compiled function"
-    )
-
-
-def _check_sources(around: Surroundings, origins: list[Source], capture: Capture) -> None:
-    for origin in origins:
-        if not equal(origin.get(), capture.drawn_to.get(id(origin.bits), origin.state)):
-            line = around.named("shuffle", "seed", *_LEGACY)
-            raise CaptureError(
-                f"random numbers were drawn from {origin.name}, which a replay would not do. Make "
-                f"a generator, rng = np.random.default_rng(seed), outside the function, and draw "
-                f"from it: as an argument, a global variable or an attribute"
-                + (f"\n{line}" if line else "")
-            )
-
-
-def _check_threads(around: Surroundings) -> None:
-    """Refuse a step that lets other threads work with arrays which it refers to."""
-    if met_elsewhere and around.mentions(*_WORKERS):
-        line = around.named(*_WORKERS)
-        raise CaptureError(
-            "the step lets another thread compute, which a replay would not. Compute in the step "
-            "itself, or do it outside the compiled function" + (f"\n{line}" if line else "")
-        )
-
-
-#: Names of what gives work to other threads.
-_WORKERS = ("Thread", "submit", "ThreadPoolExecutor", "ThreadPool", "apply_async", "to_thread")
-
-#: Names of functions that draw from a global state.
-_LEGACY = (
-    "rand", "randn", "random", "random_sample", "normal", "uniform", "randint", "permutation",
-    "choice", "standard_normal", "gauss", "randrange", "sample", "exponential", "binomial",
-)  # fmt: skip
-
-
-def _check_changes(changes: list[Change]) -> None:
-    if changes:
-        change = changes[0]
-        raise CaptureError(
-            f"the step itself changes {change.name} (from {_short(change.before)} to "
-            f"{_short(change.now)}), which a replay would not do. {change.remedy}"
-            + (f"\n{change.line}" if change.line else "")
-        )
-
-
-def _short(item: Any) -> str:
-    if isinstance(item, Node | Traced | np.ndarray):
-        return "an array"
-    text = str(item) if isinstance(item, str) else repr(item)
-    return text if len(text) < 40 else f"an object of {type(item).__name__}"
 
 
 class Capture:

@@ -21,12 +21,13 @@ from tinygrad_nn.graph import Node, _unusual, capturing, is_grad_enabled
 from tinygrad_nn.guard import transforming
 from tinygrad_nn.plan.arguments import Taken, positional, take_apart, with_others
 from tinygrad_nn.plan.build import MISS, Plan, build
-from tinygrad_nn.plan.capture import NotCaptured, captured, graphless
+from tinygrad_nn.plan.capture import NotCaptured, graphless
 from tinygrad_nn.plan.draws import drawing
 from tinygrad_nn.plan.explain import About, Change, Text, explanation
 from tinygrad_nn.plan.names import arguments_of
 from tinygrad_nn.plan.passes import PASSES
 from tinygrad_nn.plan.reasons import Reasons
+from tinygrad_nn.plan.run import captured
 from tinygrad_nn.plan.scalars.recorder import NoGain
 from tinygrad_nn.tensor import Tensor, _constant
 

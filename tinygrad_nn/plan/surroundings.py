@@ -10,7 +10,6 @@ changed meanwhile is found (`Surroundings.changes`), because a replay would not 
 from __future__ import annotations
 
 import array
-import dis
 import functools
 import gc
 import io
@@ -35,6 +34,15 @@ from tinygrad_nn.nn.module import Module, changes
 from tinygrad_nn.optim import Optimizer
 from tinygrad_nn.plan import outside
 from tinygrad_nn.plan.draws import is_generator, is_legacy, is_source
+from tinygrad_nn.plan.mentions import (
+    COMPUTED,
+    computes_names,
+    globals_in,
+    imports_in,
+    names_in,
+    operations,
+    with_inner,
+)
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.source_line import SourceLine
 from tinygrad_nn.tensor import Tensor
@@ -69,11 +77,6 @@ _NOT_IMPLICIT = frozenset(
 #: Those that make an object of a class.
 _MAKING = frozenset({"__init__", "__new__", "__post_init__"})
 
-#: More than a text is loaded for: the name of an attribute has been.
-_NAMED = 1000
-
-#: Names that tell that attributes are asked for whose names are not in the code.
-_COMPUTED = frozenset({"vars", "__dict__", "attrgetter", "asdict", "astuple", "eval", "exec"})
 
 #: What gives something else each time that it is asked.
 _CONSUMED = (
@@ -410,22 +413,22 @@ class Surroundings:
         if not self._is_users(f):
             return
         self.codes[code] = None
-        self._names |= _names_in(code)
-        self._computes = self._computes or _computes_names(code)
+        self._names |= names_in(code)
+        self._computes = self._computes or computes_names(code)
         self._place(f, "__code__", "attribute", f"the code of {f.__name__}")
-        for key in _globals_in(code):
+        for key in globals_in(code):
             if key in f.__globals__:
                 self._place(f.__globals__, key, "item", key)
-        absent = frozenset(_globals_in(code)) - f.__globals__.keys()
+        absent = frozenset(globals_in(code)) - f.__globals__.keys()
         if absent:  # names of builtins, that the program may use for something else
             self._owns.append(Own(f.__globals__, frozenset(f.__globals__), absent, ""))
         if "globals" in code.co_names or (
-            self._computes and not _COMPUTED.isdisjoint(code.co_names)
+            self._computes and not COMPUTED.isdisjoint(code.co_names)
         ):
             for key, value in list(f.__globals__.items()):
                 if isinstance(value, _PLAIN) and not key.startswith("__"):
                     self._place(f.__globals__, key, "item", key)
-        for module in _imports_in(code, str(f.__globals__.get("__package__") or "")):
+        for module in imports_in(code, str(f.__globals__.get("__package__") or "")):
             if module in sys.modules:
                 self._stack.append((sys.modules[module], module))
         if f.__defaults__:
@@ -607,7 +610,7 @@ class Surroundings:
     @property
     def every_code(self) -> list[types.CodeType]:
         """The code of all functions in reach, and those inside them."""
-        return list(_with_inner(self.codes))
+        return list(with_inner(self.codes))
 
     @property
     def generators(self) -> list[Any]:
@@ -697,9 +700,9 @@ class Surroundings:
     def _mutated(self, name: str) -> SourceLine | None:
         """Return the first line that changes a container of this name in place, as it seems."""
         last = name.rpartition(".")[2].partition("[")[0]
-        for code in _with_inner(self.codes):
+        for code in with_inner(self.codes):
             found: dict[int, set[Any]] = {}
-            for line, is_store, argument in _operations(code):
+            for line, is_store, argument in operations(code):
                 found.setdefault(line, set()).add(
                     "[]=" if is_store and argument == "" else argument
                 )
@@ -736,16 +739,16 @@ class Surroundings:
     def _stored(self, key: Any, name: str) -> SourceLine | None:
         """Return the first line that assigns to a name or an attribute."""
         names = {key, name.rpartition(".")[2], name}
-        for code in _with_inner(self.codes):
-            for line, is_store, argument in _operations(code):
+        for code in with_inner(self.codes):
+            for line, is_store, argument in operations(code):
                 if is_store and argument in names:
                     return SourceLine(code.co_filename, line, code.co_name, None)
         return None
 
     def named(self, *names: str) -> SourceLine | None:
         """Return the first line of the code in which one of these names occurs."""
-        for code in _with_inner(self.codes):
-            for line, _, argument in _operations(code):
+        for code in with_inner(self.codes):
+            for line, _, argument in operations(code):
                 if argument in names:
                     return SourceLine(code.co_filename, line, code.co_name, None)
         return None
@@ -988,91 +991,3 @@ def _functions_in(value: Any) -> list[Any]:
     if wrapped is None:
         wrapped = getattr(value, "func", None)  # functools.cached_property
     return [wrapped] if isinstance(wrapped, types.FunctionType) else []
-
-
-def _with_inner(codes: Any) -> Iterator[types.CodeType]:
-    stack = list(codes)[::-1]
-    while stack:
-        code = stack.pop()
-        yield code
-        stack += [c for c in code.co_consts if isinstance(c, types.CodeType)]
-
-
-@functools.lru_cache(1024)
-def _names_in(code: types.CodeType) -> frozenset[str]:
-    """Return the names of attributes in a code and those inside it, and texts that may be some."""
-    found: set[str] = set()
-    for c in _with_inner([code]):
-        found.update(c.co_names)
-        found.update(s for s in c.co_consts if isinstance(s, str) and s.isidentifier())
-    return frozenset(found)
-
-
-#: What the code of a module or a class does to names.
-_NAME_OPERATIONS = frozenset({"LOAD_NAME", "STORE_NAME", "DELETE_NAME"})
-
-
-@functools.lru_cache(1024)
-def _globals_in(code: types.CodeType) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for c in _with_inner([code]):
-        for instruction in dis.get_instructions(c):
-            if "GLOBAL" in instruction.opname or instruction.opname in _NAME_OPERATIONS:
-                found[str(instruction.argval)] = None
-    return tuple(found)
-
-
-@functools.lru_cache(1024)
-def _imports_in(code: types.CodeType, package: str) -> tuple[str, ...]:
-    """Return the modules that a code imports, each with those that it lies in."""
-    found: dict[str, None] = {}
-    for c in _with_inner([code]):
-        level = 0
-        for instruction in dis.get_instructions(c):
-            if instruction.opname == "IMPORT_NAME":
-                name = str(instruction.argval)
-                if level:
-                    name = ".".join([*package.split(".")[: 1 - level or None], name]).strip(".")
-                parts = name.split(".")
-                found.update({".".join(parts[:k]): None for k in range(1, len(parts) + 1)})
-            elif instruction.opname.startswith("LOAD_") and isinstance(instruction.argval, int):
-                level = instruction.argval
-    return tuple(found)
-
-
-@functools.lru_cache(1024)
-def _computes_names(code: types.CodeType) -> bool:
-    """Whether a code asks for attributes whose names are not in it."""
-    for c in _with_inner([code]):
-        if not _COMPUTED.isdisjoint(c.co_names):
-            return True
-        loads = None  # since `getattr`: the object comes first, then a text
-        for instruction in dis.get_instructions(c):
-            name = instruction.opname
-            if instruction.argval in ("getattr", "hasattr", "setattr"):
-                loads = 0
-            elif loads is None or not name.startswith("LOAD_"):
-                is_call = name.startswith(("PRECALL", "CALL"))
-                if loads is not None and (
-                    name.startswith(("BINARY_OP", "BUILD", "FORMAT"))
-                    or (is_call and loads < _NAMED)
-                ):
-                    return True
-                loads = None if is_call else loads
-            elif name == "LOAD_CONST" and isinstance(instruction.argval, str) and loads == 1:
-                loads = _NAMED
-            elif name not in ("LOAD_ATTR", "LOAD_METHOD"):
-                loads += 1 + name.count("_LOAD_")
-    return False
-
-
-def _operations(code: types.CodeType) -> Iterator[tuple[int, bool, Any]]:
-    """Yield the line, whether it stores, and the name of each instruction that has one."""
-    line = code.co_firstlineno
-    for instruction in dis.get_instructions(code):
-        positions = instruction.positions
-        line = (positions and positions.lineno) or line
-        if instruction.opname == "STORE_SUBSCR":
-            yield line, True, ""
-        elif isinstance(instruction.argval, str):
-            yield line, instruction.opname.startswith("STORE"), instruction.argval
