@@ -302,12 +302,17 @@ def is_grad_enabled() -> bool:
     return not stack or stack[-1].mode
 
 
-def refuse_deferred(function: Any, mode: str) -> None:
-    """Refuse to decorate a function whose body runs after a call of it has returned."""
+def is_deferred(function: Any) -> bool:
+    """Return whether the body of a function runs after a call of it has returned."""
     deferred = (
         inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction
     )  # fmt: skip
-    if any(test(function) for test in deferred):
+    return any(test(function) for test in deferred)
+
+
+def refuse_deferred(function: Any, mode: str) -> None:
+    """Refuse to decorate a function whose body runs after a call of it has returned."""
+    if is_deferred(function):
         raise TypeError(
             f"the body of {function.__name__} runs after a call of it has returned (it is a "
             f"generator or coroutine function): use `with {mode}(...):` inside it"

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_nn.graph import Node, capturing
 from tinygrad_nn.plan.draws import is_generator
-from tinygrad_nn.plan.surroundings import differs
+from tinygrad_nn.plan.state import differs
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.traced import Traced
 

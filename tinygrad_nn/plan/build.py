@@ -28,7 +28,7 @@ from tinygrad_nn.plan.memory import Memory, same_place
 from tinygrad_nn.plan.reuse import arrange
 from tinygrad_nn.plan.run import Captured
 from tinygrad_nn.plan.scalars.lending import Lent
-from tinygrad_nn.plan.surroundings import differs
+from tinygrad_nn.plan.state import differs
 from tinygrad_nn.plan.tape import Cell, Instruction, Parameter, Tape, Var
 from tinygrad_nn.tensor import Tensor
 

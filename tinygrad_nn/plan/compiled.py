@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 import os
 import sys
 import threading
@@ -17,7 +16,7 @@ from typing import Any
 
 from tinygrad_nn.anomaly import watching
 from tinygrad_nn.errors import CaptureError
-from tinygrad_nn.graph import Node, _unusual, capturing, is_grad_enabled
+from tinygrad_nn.graph import Node, _unusual, capturing, is_deferred, is_grad_enabled
 from tinygrad_nn.guard import transforming
 from tinygrad_nn.plan.arguments import Taken, positional, take_apart, with_others
 from tinygrad_nn.plan.build import MISS, Plan, build
@@ -330,10 +329,7 @@ _captures = threading.RLock()
 def _check_function(function: Any) -> None:
     if not callable(function):
         raise TypeError(f"compile needs a function, got {type(function).__name__}")
-    deferred = (
-        inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction
-    )  # fmt: skip
-    if any(test(function) for test in deferred):
+    if is_deferred(function):
         raise TypeError(
             f"{getattr(function, '__name__', function)} is a generator or coroutine function, "
             f"whose body runs after a call of it has returned: compile the function that does one "

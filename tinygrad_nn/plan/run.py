@@ -15,7 +15,8 @@ from tinygrad_nn.plan.arguments import Taken, own_copies, take_apart
 from tinygrad_nn.plan.capture import Capture, NotCaptured, Output
 from tinygrad_nn.plan.draws import METHODS, Draws, Source, equal, is_generator, sources
 from tinygrad_nn.plan.outside import watched
-from tinygrad_nn.plan.surroundings import Change, Surroundings
+from tinygrad_nn.plan.state import Change
+from tinygrad_nn.plan.surroundings import Surroundings
 from tinygrad_nn.plan.tape import Tape
 from tinygrad_nn.traced import Traced, met_elsewhere
 

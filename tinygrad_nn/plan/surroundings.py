@@ -25,7 +25,7 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -43,11 +43,22 @@ from tinygrad_nn.plan.mentions import (
     operations,
     with_inner,
 )
+from tinygrad_nn.plan.state import (
+    MISSING,
+    PLAIN,
+    SOURCE,
+    Box,
+    Change,
+    Own,
+    Place,
+    differs,
+    unchanged,
+)
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.source_line import SourceLine
 from tinygrad_nn.tensor import Tensor
 
-__all__ = ["Surroundings", "differs"]
+__all__ = ["Surroundings"]
 
 _LIBRARIES = tuple(
     os.path.dirname(os.path.abspath(file)) + os.sep for file in (np.__file__, os.__file__)
@@ -84,204 +95,12 @@ _CONSUMED = (
 )  # fmt: skip
 _STREAMS = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
 
-_PLAIN = (
-    type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype, range, slice,
-)  # fmt: skip
-
-_missing = object()
 
 #: Methods that change a container in place, and an assignment to an element.
 _MUTATORS = frozenset(
     ["append", "extend", "insert", "pop", "remove", "clear", "add", "update", "setdefault",
      "discard", "popitem", "appendleft", "popleft", "sort", "reverse", "[]="]
 )  # fmt: skip
-
-
-def differs(now: Any, before: Any) -> bool:
-    """Return whether two objects are different for a plan: plain ones by value, else by identity.
-
-    1, 1.0 and True are different, and so are 0.0 and -0.0.
-    """
-    if now is before:
-        return False
-    kind = type(now)
-    if kind is not type(before) or not issubclass(kind, _PLAIN):
-        return True
-    if isinstance(before, float | complex | np.inexact):
-        return repr(now) != repr(before)
-    return bool(now != before)
-
-
-def _same(now: Any, before: Any) -> bool:
-    if len(now) != len(before):
-        return False
-    return all(map(operator.is_, now, before)) or not any(map(differs, now, before))
-
-
-def _set_attribute(owner: Any, key: str, value: Any) -> None:
-    try:
-        setattr(owner, key, value)
-    except AttributeError:  # of a frozen dataclass with slots
-        object.__setattr__(owner, key, value)
-
-
-class Place(NamedTuple):
-    """Where something is found: an item, an attribute, a cell of a closure, or in the class."""
-
-    owner: Any
-    key: Any
-    kind: str
-    name: str
-    value: Any  # what was there before the function ran
-
-    def get(self) -> Any:
-        """Return what is there now, or `_missing`."""
-        try:
-            return _READ[self.kind](self.owner, self.key)
-        except (KeyError, IndexError, AttributeError, ValueError):
-            return _missing
-
-    def set(self, value: Any) -> None:
-        """Put something there."""
-        _WRITE[self.kind](self.owner, self.key, value)
-
-    def source(self, owner: str) -> str:
-        """Return the expression for what is there."""
-        return _SOURCE[self.kind].format(owner, self.key)
-
-
-def _put_part(owner: partial[Any], key: str, value: Any) -> None:
-    now = {"func": owner.func, "args": owner.args} | {key: value}
-    owner.__setstate__((now["func"], now["args"], owner.keywords, owner.__dict__))  # type: ignore[attr-defined]  # what `copy` uses
-
-
-def _put_bytes(owner: Any, _: Any, value: bytes) -> None:
-    memoryview(owner).cast("B")[:] = value
-
-
-_READ: dict[str, Callable[[Any, Any], Any]] = {
-    "item": operator.getitem,
-    "attribute": getattr,
-    "class": lambda kind, key: vars(kind)[key],
-    "cell": lambda cell, _: cell.cell_contents,
-    "inherited": getattr,
-    "slot": lambda owner, key: getattr(owner, key, _missing),
-    "part": getattr,
-    "context": lambda variable, _: variable.get(_missing),
-    "referent": lambda reference, _: reference(),
-    "bytes": lambda owner, _: bytes(owner),
-    "array": lambda owner, _: _numbers_of(owner),
-}
-_WRITE: dict[str, Callable[[Any, Any, Any], Any]] = {
-    "item": operator.setitem,
-    "attribute": lambda owner, key, value: _set_attribute(owner, key, value),
-    "class": setattr,
-    "cell": lambda cell, _, value: setattr(cell, "cell_contents", value),
-    "inherited": lambda owner, key, _: vars(owner).pop(key, None),
-    "slot": lambda owner, key, value: (
-        object.__delattr__(owner, key)
-        if value is _missing
-        else object.__setattr__(owner, key, value)  # of frozen objects as well
-    ),
-    "part": _put_part,
-    "context": lambda variable, _, value: value is _missing or variable.set(value),
-    "referent": lambda *_: None,
-    "bytes": _put_bytes,
-    "array": lambda owner, _, value: _put_numbers(owner, value),
-}
-_SOURCE = {
-    "item": "{}[{!r}]",
-    "attribute": "{}.{}",
-    "class": "{}.__dict__[{!r}]",
-    "cell": "{}.cell_contents",
-    "inherited": "{}.{}",
-    "part": "{}.{}",
-    "referent": "{}()",
-    "bytes": "bytes({})",
-}
-
-
-def _numbers_of(array: Any) -> Any:
-    """Return the numbers of any array, a mask among them, as what can be compared."""
-    found = array.view(np.ndarray)
-    numbers = tuple(found.flat) if found.dtype.hasobject else found.tobytes()
-    mask = np.ma.getmaskarray(array).tobytes() if isinstance(array, np.ma.MaskedArray) else b""
-    return array.shape, array.dtype, numbers, mask
-
-
-def _put_numbers(array: Any, value: Any) -> None:
-    _, dtype, numbers, mask = value
-    found = array.view(np.ndarray)
-    if dtype.hasobject:
-        for k, item in enumerate(numbers):
-            found.flat[k] = item
-    else:
-        found[...] = np.frombuffer(numbers, dtype).reshape(found.shape)
-    if mask:
-        array.mask = np.frombuffer(mask, bool).reshape(found.shape)
-
-
-class Own(NamedTuple):
-    """What an object has of its own: attributes that are not there may come."""
-
-    attributes: dict[str, Any]
-    present: frozenset[str]
-    absent: frozenset[str] | None  # those that the code may ask for; None for all others
-    name: str
-
-    def attribute(self, key: str) -> str:
-        """Return what the program calls an attribute."""
-        return f"{self.name}.{key}" if self.name else key
-
-    def added(self) -> list[str]:
-        """Return those that were not there."""
-        return [
-            key
-            for key in self.attributes
-            if key not in self.present and (self.absent is None or key in self.absent)
-        ]
-
-
-class Box(NamedTuple):
-    """A container that can be changed in place."""
-
-    items: Any
-    name: str
-    before: Any  # a copy
-
-    def values(self) -> Any:
-        """Return the elements, without the keys of a dict."""
-        return self.items.values() if isinstance(self.items, dict) else self.items
-
-    def has_changed(self, to: Any) -> bool:
-        """Whether it holds something else than `to`, a copy of it."""
-        if isinstance(self.items, set):
-            return bool(self.items != to)
-        if isinstance(self.items, dict):
-            return not _same(self.items, to) or not _same(self.values(), to.values())
-        return not _same(self.items, to)
-
-    def restore(self) -> None:
-        """Put back what was in it."""
-        items = self.items
-        if isinstance(items, list):
-            items[:] = self.before
-        else:
-            items.clear()
-            (items.extend if isinstance(items, deque) else items.update)(self.before)
-
-
-class Change(NamedTuple):
-    """What the function has itself changed."""
-
-    name: str
-    before: Any
-    now: Any
-    line: SourceLine | None
-    remedy: str = (
-        "Do it outside the compiled function, with what that returns; or keep a number as a "
-        "tensor, t = tensor(0.0), and change t.data"
-    )
 
 
 class Surroundings:
@@ -334,7 +153,7 @@ class Surroundings:
         self._stack: list[tuple[Any, str]] = [(root, "") for root in reversed(roots)]
         while self._stack:
             item, name = self._stack.pop()
-            if id(item) in self._known or isinstance(item, _PLAIN):
+            if id(item) in self._known or isinstance(item, PLAIN):
                 continue
             self._known[id(item)] = item
             self._enter(item, name)
@@ -345,7 +164,7 @@ class Surroundings:
         self._found.add((id(owner), key))
         place = Place(owner, key, kind, name, None)
         value = place.get()
-        if value is not _missing or kind in ("slot", "context"):
+        if value is not MISSING or kind in ("slot", "context"):
             is_program = kind in ("class", "array", "bytes") or key in _OF_FUNCTIONS
             (self._programs if is_program else self.places).append(place._replace(value=value))
             if key != "__class__":  # which would stand for its constructor
@@ -426,7 +245,7 @@ class Surroundings:
             self._computes and not COMPUTED.isdisjoint(code.co_names)
         ):
             for key, value in list(f.__globals__.items()):
-                if isinstance(value, _PLAIN) and not key.startswith("__"):
+                if isinstance(value, PLAIN) and not key.startswith("__"):
                     self._place(f.__globals__, key, "item", key)
         for module in imports_in(code, str(f.__globals__.get("__package__") or "")):
             if module in sys.modules:
@@ -459,7 +278,7 @@ class Surroundings:
                 self._place(vars(module), key, "item", f"{name}.{key}")
             if self._computes:
                 for key, value in list(vars(module).items()):
-                    if isinstance(value, _PLAIN) and not key.startswith("__"):
+                    if isinstance(value, PLAIN) and not key.startswith("__"):
                         self._place(vars(module), key, "item", f"{name}.{key}")
         elif module is os and not self._names.isdisjoint(("environ", "getenv", "environb")):
             self._box(os.environ._data, "os.environ")  # type: ignore[attr-defined]  # bytes by bytes
@@ -685,7 +504,7 @@ class Surroundings:
     def _changed_groups(self) -> Iterator[Change]:
         for box in self._groups:
             for key in {**box.before, **box.items}:
-                was, is_ = (d.get(key, _missing) for d in (box.before, box.items))
+                was, is_ = (d.get(key, MISSING) for d in (box.before, box.items))
                 if differs(is_, was):
                     line = self.named("param_groups") or self.named(key)
                     remedy = "Change it outside the compiled function, between the steps"
@@ -715,7 +534,7 @@ class Surroundings:
         for module, before in parts:
             now = self._parts_of(module)
             for key in before.keys() | now.keys():
-                was, is_ = before.get(key, _missing), now.get(key, _missing)
+                was, is_ = before.get(key, MISSING), now.get(key, MISSING)
                 if not differs(is_, was):
                     continue
                 if key == "training":
@@ -768,7 +587,7 @@ class Surroundings:
             for key in now.keys() - parts.keys():
                 vars(module).pop(key, None)
             for key, value in parts.items():
-                if now.get(key, _missing) is not value:
+                if now.get(key, MISSING) is not value:
                     vars(module)[key] = value
         for tensor, before, _ in self.tensors.values():
             if tensor.requires_grad is not before:
@@ -822,10 +641,10 @@ class Surroundings:
         if place.kind == "array":
             return f"{names(_differ, 'differ')}({names(place.get, 'now')}(), {was})"
         found = f"{names(place.get, 'now')}()"
-        if place.kind in _SOURCE:
+        if place.kind in SOURCE:
             found = place.source(names(place.owner, "at"))
         row = f"{found} is not {was}"
-        if isinstance(place.value, _PLAIN):
+        if isinstance(place.value, PLAIN):
             row = f"({row} and {names(differs, 'differs')}({found}, {was}))"
         return row
 
@@ -853,7 +672,7 @@ class Surroundings:
         now = changes[0]
         for module, before in self.modules:
             found = self._parts_of(module)
-            if found.keys() != before.keys() or not _same(
+            if found.keys() != before.keys() or not unchanged(
                 [found[key] for key in before], list(before.values())
             ):
                 return True
@@ -871,7 +690,7 @@ class Surroundings:
             found += [
                 f"{type(module).__name__}.{key}"
                 for key in {**before, **now}
-                if differs(now.get(key, _missing), before.get(key, _missing))
+                if differs(now.get(key, MISSING), before.get(key, MISSING))
             ]
         found += [
             f"{name}.requires_grad"
@@ -931,7 +750,7 @@ def _differ(now: Any, before: Any) -> bool:
         *head, numbers, mask = now
         if not isinstance(before, tuple) or head != list(before[:2]) or mask != before[3]:
             return True
-        same = numbers == before[2] if isinstance(numbers, bytes) else _same(numbers, before[2])
+        same = numbers == before[2] if isinstance(numbers, bytes) else unchanged(numbers, before[2])
         return not same
     return differs(now, before)
 
@@ -942,7 +761,7 @@ def _is_implicit(key: str) -> bool:
 
 def _is_plain(items: Any) -> bool:
     """Whether all elements are plain values."""
-    return all(issubclass(kind, _PLAIN) for kind in set(map(type, items)))
+    return all(issubclass(kind, PLAIN) for kind in set(map(type, items)))
 
 
 @functools.lru_cache(256)
