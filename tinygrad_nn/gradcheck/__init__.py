@@ -1,9 +1,19 @@
 """Checking gradients: analytic derivatives against differences of values, element by element."""
 
 from tinygrad_nn.callable_module import make_callable
+from tinygrad_nn.gradcheck.cases import cases
 from tinygrad_nn.gradcheck.check import check_grads, gradcheck
 from tinygrad_nn.gradcheck.report import Finding, GradcheckReport
+from tinygrad_nn.gradcheck.sampling import find_kinks, sample_inputs
 
-__all__ = ["Finding", "GradcheckReport", "check_grads", "gradcheck"]
+__all__ = [
+    "Finding",
+    "GradcheckReport",
+    "cases",
+    "check_grads",
+    "find_kinks",
+    "gradcheck",
+    "sample_inputs",
+]
 
 make_callable(__name__, gradcheck)
