@@ -105,6 +105,14 @@ def test_shared_inputs_cannot_be_changed():
         x += 1.0
 
 
+def test_fixtures_that_everybody_uses_may_stand_last():
+    @cases(shapes=[(3,)])
+    def test(x, request, gradcheck):
+        pass
+
+    assert parameters(test)[0] == ["x"]
+
+
 def test_names_may_be_given():
     @cases(shapes=[((3,), (3,))], names="a, b")
     def test(a, order, b):
@@ -135,8 +143,8 @@ ERRORS = {
     "counts": ({"shapes": [(3,), ((3,), (3,))]}, ValueError, r"shapes of \[1, 2\] inputs"),
     "place": ({"at": "edge"}, ValueError, "at must be one of"),
     "dtypes": ({"dtypes": [("float64",) * 2]}, ValueError, r"dtypes: there are 1 input.*got 2"),
-    "names": ({"names": "z"}, TypeError, r"has the parameters \(gradcheck, x\).* as 'z'"),
-    "too many": ({"shapes": [((2,),) * 3]}, TypeError, r"and 3 input\(s\) to take"),
+    "names": ({"names": "z"}, TypeError, r"has the parameters \(x\) for inputs.* as 'z'"),
+    "too many": ({"shapes": [((2,),) * 3]}, TypeError, "for inputs, which are 3; give it one"),
 }  # fmt: skip
 
 

@@ -16,6 +16,9 @@ from tinygrad_nn.gradcheck.sampling import Array, Shape, per_input, sample_input
 
 __all__ = ["cases"]
 
+#: Parameters of tests that never take an input, wherever they stand.
+_NO_INPUTS = ("self", "request", "gradcheck")
+
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 
@@ -46,7 +49,7 @@ def cases(
         As in `sample_inputs`.
     names : str or sequence of str, optional
         The parameters of the test that take the inputs, ``"a, b"`` or ``("a", "b")``; by default
-        its last ones.
+        its last ones beside ``gradcheck`` and ``request``.
 
     Returns
     -------
@@ -129,8 +132,12 @@ def _name(shapes: tuple[Shape, ...], dtype: Any, place: str) -> str:
 
 def _names(test: Callable[..., Any], names: str | Sequence[str] | None, n: int) -> list[str]:
     """Return the parameters of a test that take its inputs."""
-    own = [p.name for p in inspect.signature(test).parameters.values() if p.kind in (
-        p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]  # fmt: skip
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    own = [
+        p.name
+        for p in inspect.signature(test).parameters.values()
+        if p.kind in kinds and p.name not in _NO_INPUTS
+    ]
     if names is None:
         chosen = own[len(own) - n :] if len(own) >= n else []
     else:
@@ -138,8 +145,8 @@ def _names(test: Callable[..., Any], names: str | Sequence[str] | None, n: int) 
         chosen = [name.strip() for name in given]
     if len(chosen) != n or not set(chosen) <= set(own):
         raise TypeError(
-            f"{test.__qualname__} has the parameters ({', '.join(own)}), and {n} input(s) to take"
-            f"{'' if names is None else f' as {names!r}'}; name them in its signature, last"
+            f"{test.__qualname__} has the parameters ({', '.join(own)}) for inputs, which are {n}"
+            f"{'' if names is None else f' as {names!r}'}; give it one parameter for each, last"
         )
     return chosen
 
