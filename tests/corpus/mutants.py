@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -52,9 +52,9 @@ def mutants(case: Case) -> Iterator[Mutant]:
             yield mutant
 
 
-def drawn(cases: Iterable[Case], per_kind: int) -> Iterator[Mutant]:
+def drawn(cases: Collection[Case], per_kind: int, kinds: Iterable[str] = KINDS) -> Iterator[Mutant]:
     """Up to so many of each kind, from cases in a random order that is always the same."""
-    for kind in KINDS:
+    for kind in kinds:
         order = sorted(cases, key=lambda case: _hash(case, kind, "case"))
         yield from islice(filter(None, (_mutant(case, kind) for case in order)), per_kind)
 

@@ -53,6 +53,10 @@ class Score:
     evaluations: list[int] = dataclasses.field(default_factory=list)  # per right case
     seconds: list[float] = dataclasses.field(default_factory=list)
 
+    def __add__(self, other: Score) -> Score:
+        parts = (f.name for f in dataclasses.fields(self))
+        return Score(**{name: getattr(self, name) + getattr(other, name) for name in parts})
+
     def __str__(self) -> str:
         alarms = " / ".join(f"{self.alarms[g]} of {n} {g}" for g, n in self.cases.items())
         return (
