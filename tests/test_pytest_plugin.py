@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import os
 import re
@@ -223,6 +224,18 @@ def test_a_fixture_of_ones_own_wins(run):
 
 def test_projects_without_gradients_pay_for_nothing(run):
     assert "1 passed" in run(test_plain=PLAIN)
+
+
+def test_the_page_shows_what_pytest_prints(run):
+    page = Path(__file__).parent.parent / "docs" / "gradients-in-your-tests.md"
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    tests = "\n".join(text for kind, text in found if kind == "python")
+    (console,) = (text for kind, text in found if kind == "console")
+    expected = console.partition("\n")[2]
+    printed = run("-k", "huber or wave or products or cross_entropy", test_waves=tests)
+    checker = doctest.OutputChecker()
+    assert checker.check_output(expected, printed, doctest.ELLIPSIS), printed
+    assert "1 failed, 24 passed" in printed
 
 
 def test_the_plugin_can_be_left_out(run):
