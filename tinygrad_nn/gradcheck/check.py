@@ -2,228 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations, product
+from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tinygrad_nn.errors import GradcheckError
-from tinygrad_nn.gradcheck.contracts import contracts, same
-from tinygrad_nn.gradcheck.numeric import signs
-from tinygrad_nn.gradcheck.report import KINK, WEAK, WRONG, Finding, GradcheckReport
-from tinygrad_nn.gradcheck.rows import EXACT_AROUND, Rows, Rule, scales
-from tinygrad_nn.gradcheck.subject import (
-    UNDEFINED,
-    Subject,
-    function_subject,
-    model_subject,
-)
+from tinygrad_nn.gradcheck.constants import ALONE
+from tinygrad_nn.gradcheck.contracts import backward_contracts, forward_contracts, same
+from tinygrad_nn.gradcheck.graph_subject import function_subject, model_subject
+from tinygrad_nn.gradcheck.inputs import NATIVE
+from tinygrad_nn.gradcheck.judgement import Rule
+from tinygrad_nn.gradcheck.orders import first_order, second_order
+from tinygrad_nn.gradcheck.pair import pair_subject
+from tinygrad_nn.gradcheck.report import GradcheckReport
+from tinygrad_nn.gradcheck.subject import Subject
 
 __all__ = ["check_grads", "gradcheck"]
-
-Array = npt.NDArray[Any]
-
-#: Up to this many outputs every one is checked by itself, and one random combination of them.
-MAX_OUTPUTS = 32
-#: Of more outputs, this many random combinations are checked.
-COMBINATIONS = 6
-#: Up to this many elements all are checked (see `gradcheck`); of more, a sample of a tenth.
-MAX_ELEMENTS = 4096
-#: Random directions through everything, where not every element is checked.
-DIRECTIONS = 3
-#: Up to this many elements with kinks are held against each other in pairs.
-TIED = 6
-#: Directions in the space of gradients whose derivatives are checked at second order.
-SECOND_ORDER_ROWS = 3
-
-
-# --- what is probed ------------------------------------------------------------------------------
-
-
-def _projections(subject: Subject, y: Array, rng: np.random.Generator) -> tuple[Array, list[str]]:
-    """Return cotangents (K, m) to check with, and a name for each."""
-    m = y.size
-    if m == 1:
-        return np.ones((1, 1)), [""]
-    if m <= MAX_OUTPUTS:
-        units = [f"of output {j}" for j in range(m)]
-        return np.vstack([np.eye(m), signs(rng, (1, m))]), [*units, "of a mix of outputs"]
-    # Outputs that vary little would drown among those that vary much: bring them to one scale.
-    d = 1e-4 * scales(subject)[0] * signs(rng, subject.x.size)
-    change = abs(subject.try_value(subject.x + d, m) - y)
-    change = np.where(np.isfinite(change), change, 0.0)
-    size = np.where(change > 0.0, np.maximum(change, 1e-7 * abs(y)), change.max() or 1.0)
-    w = signs(rng, (COMBINATIONS, m)) * (np.median(size) / size)
-    return w, ["of a mix of outputs"] * COMBINATIONS
-
-
-def _sample(subject: Subject, budget: int, rng: np.random.Generator) -> Array:
-    """Choose the elements to check one by one: all, or as many of each input as is fair."""
-    if subject.x.size <= budget:
-        return np.arange(subject.x.size)
-    left = max(budget // 10, 1)
-    chosen = []
-    parts = sorted(subject.slices, key=lambda part: part.stop - part.start)
-    for k, part in enumerate(parts):
-        size = part.stop - part.start
-        share = min(size, -(-left // (len(parts) - k)))
-        chosen.append(part.start + rng.choice(size, share, replace=False))
-        left -= share
-    return np.sort(np.concatenate(chosen))
-
-
-def _elements(rows: Rows, chosen: Array, rule: Rule) -> Iterator[tuple[int, Finding]]:
-    """Check elements one by one; a weak one again, with larger moves."""
-    for i in chosen.tolist():
-        finding: Finding | None = None
-        tried = 0.0
-        for sizes in rows.scales:
-            size = float(sizes[i])
-            if size == tried:
-                continue
-            tried = size
-            d = np.zeros_like(rows.x)
-            d[i] = size
-            candidate = rows.probe(d, rule).finding(rows.subject.name(i), rows, size)
-            if finding is None or (
-                candidate.verdict != KINK and candidate.tolerance < finding.tolerance
-            ):
-                finding = candidate
-            if finding.verdict != WEAK:
-                break
-        assert finding is not None
-        yield i, finding
-
-
-def _directions(rows: Rows, rest: Array, rule: Rule, rng: np.random.Generator) -> Iterator[Finding]:
-    """Check random directions through elements that were not checked one by one."""
-    subject = rows.subject
-    everything = [(name, part) for name, part in zip(subject.names, subject.slices, strict=True)]
-    if len(everything) > 1:
-        everything += [("all inputs", slice(0, subject.x.size))]
-    for name, part in everything:
-        inside = rest[(rest >= part.start) & (rest < part.stop)]
-        if not inside.size:
-            continue
-        for _ in range(DIRECTIONS):
-            d = np.zeros_like(rows.x)
-            d[inside] = rows.scales[0][inside] * signs(rng, inside.size)
-            judged = rows.probe(d, rule)
-            title = f"{name} (along {inside.size:,} elements)"
-            yield judged.finding(title, rows, 1.0, inside.size)
-
-
-def _ties(rows: Rows, kinks: list[int]) -> Iterator[Finding]:
-    """Hold pairs of elements with kinks against the derivatives that the function has around them.
-
-    Each by itself may be between its slopes where both together are not: the two largest elements
-    of max(x) may have derivatives 0 and 1, or 1/2 each, but not 1 each. Along a direction, a
-    subgradient lies between the least and the largest derivative nearby (F. H. Clarke,
-    Optimization and Nonsmooth Analysis, 1983, doi:10.1137/1.9781611971309, theorem 2.5.1).
-    """
-    for i, j in combinations(kinks[:TIED], 2):
-        size = min(rows.scales[0][i], rows.scales[0][j])
-        d = np.zeros_like(rows.x)
-        d[[i, j]] = size
-        sides = [
-            (a, b) for a, b in product((-1.0, -0.5, 0.5, 1.0), repeat=2) if abs(a) != abs(b)
-        ]  # not on the tie itself
-        offsets = np.zeros((len(sides), d.size))
-        offsets[:, [i, j]] = sides
-        offsets *= d / rows.scales[0]  # of equal size in both, whatever theirs is
-        low, high, margin = rows.around(d, offsets)
-        analytic = rows.analytic[:, [i, j]].sum(axis=1) * size
-        margin += EXACT_AROUND * abs(rows.analytic[:, [i, j]]).sum(axis=1) * size
-        numeric = np.clip(analytic, low, high)
-        off = abs(analytic - numeric)
-        k = int((off / margin).argmax())
-        if off[k] > margin[k]:  # False where a value is nan
-            yield Finding(
-                f"{rows.subject.name(i)} and {rows.subject.name(j)} together",
-                analytic=float(analytic[k] / size),
-                numeric=float(numeric[k] / size),
-                error=float(off[k] / size),
-                tolerance=float(margin[k] / size),
-                verdict=WRONG,
-                kink=True,
-                elements=2,
-                note=f"a tie; derivatives around it from {low[k] / size:.6g} to "
-                f"{high[k] / size:.6g}",
-            )
-
-
-def _first_order(
-    subject: Subject, y: Array, rule: Rule, budget: int, rng: np.random.Generator,
-    report: GradcheckReport,
-) -> set[int]:  # fmt: skip
-    """Check the gradient; return the elements at which the function has a kink."""
-    m = y.size
-    w, names = _projections(subject, y, rng)
-    rows = Rows(
-        lambda x: w @ subject.try_value(x, m),
-        lambda x: subject.gradients(x, w),
-        subject, rng, subject.dtype, names,
-    )  # fmt: skip
-    chosen = _sample(subject, budget, rng)
-    found = dict(_elements(rows, chosen, rule))
-    report.add(found.values())
-    kinks = [i for i, finding in found.items() if finding.verdict == KINK]
-    report.add(_ties(rows, [i for i in kinks if found[i].kink]))
-    rest = np.setdiff1d(np.arange(subject.x.size), chosen)
-    if rest.size:
-        report.add(_directions(rows, rest, rule, rng))
-        report.notes.append(
-            f"not checked one by one: {rest.size:,} of {subject.x.size:,} elements, only along "
-            f"random directions, which find an error only where it is not small beside the rest "
-            f"(max_elements={subject.x.size} checks all)"
-        )
-    return set(kinks)
-
-
-def _second_order(
-    subject: Subject, y: Array, rule: Rule, budget: int, rng: np.random.Generator,
-    report: GradcheckReport, kinks: set[int],
-) -> None:  # fmt: skip
-    """Check the gradient of the gradient's projections; kinks take no part in it."""
-    g = signs(rng, y.size)
-    smooth = np.setdiff1d(np.arange(subject.x.size), sorted(kinks))
-    v = signs(rng, (SECOND_ORDER_ROWS, subject.x.size))
-    v[:, sorted(kinks)] = 0.0
-
-    def value(x: Array) -> Array:
-        try:
-            with np.errstate(all="ignore"):
-                gradient = subject.gradients(x, g[None])[0]
-                return np.asarray(v[:, smooth] @ gradient[smooth])
-        except UNDEFINED:
-            return np.full(len(v), np.nan)
-
-    try:
-        rows = Rows(
-            value,
-            lambda x: subject.second_gradients(x, g, v),
-            subject, rng, subject.dtype, ["of a mix of gradients"] * len(v), order=2,
-        )  # fmt: skip
-    except Exception as error:
-        error.add_note("gradcheck met this in the second derivative: is a rule not made of "
-                       "operators and NumPy's functions?")  # fmt: skip
-        raise
-    if not np.isfinite(rows.at_x).all():
-        report.notes.append("second order not checked: the gradient itself is not finite")
-        return
-    chosen = np.intersect1d(smooth, _sample(subject, budget, rng))
-    found = [finding for _, finding in _elements(rows, chosen, rule)]
-    rest = np.setdiff1d(smooth, chosen)
-    if rest.size:
-        found += _directions(rows, rest, rule, rng)
-    # A second derivative need not exist where the first one has a kink of its own.
-    smooth_findings = [f for f in found if not f.kink and f.verdict != KINK]
-    report.add(smooth_findings)
-    ignored = len(found) - len(smooth_findings) + len(kinks)
-    if ignored:
-        report.notes.append(f"second order not checked at {ignored:,} element(s) with a kink")
 
 
 def gradcheck(
@@ -231,7 +27,10 @@ def gradcheck(
     inputs: Any = None,
     *,
     loss: Callable[..., Any] | None = None,
+    gradient: Callable[..., Any] | None = None,
+    vjp: Callable[..., Any] | None = None,
     order: int = 1,
+    dtype: str = "float64",
     eps: float | None = None,
     atol: float | None = None,
     rtol: float | None = None,
@@ -243,7 +42,7 @@ def gradcheck(
 ) -> GradcheckReport:
     """Check the gradient of a function or of a model against differences of its values.
 
-    Everything is computed in float64 copies: inputs and model are not changed.
+    Everything is computed in copies, of float64 by default: inputs and model are not changed.
 
     Parameters
     ----------
@@ -258,8 +57,20 @@ def gradcheck(
     loss : callable, optional
         With a model: ``loss(model(x), *targets)`` is what is differentiated. Without it, the
         model's output is, called as ``model(*inputs)``.
+    gradient : callable, optional
+        A gradient that this engine did not make. `f` is then a function of arrays that returns a
+        number or an array, and ``gradient(*inputs)`` its gradient: for each argument an array of
+        the output's shape followed by the argument's (for one number: of the argument's shape), in
+        the containers that the argument came in; None for a constant. If it is no tuple, it is
+        that of the first argument, as in SciPy.
+    vjp : callable, optional
+        In place of `gradient`: ``vjp(g, *inputs)``, where ``g`` is the gradient that comes in, of
+        the output's shape, returns an array of each argument's shape.
     order : {1, 2}
         2 checks second derivatives too: the gradient of random projections of the gradient.
+    dtype : {"float64", "native"}
+        Whether floating inputs are checked in float64 copies, or as they are. What float32 cannot
+        resolve is not held against the gradient then.
     eps : float, optional
         The coarsest step, in the unit of the inputs. By default an eighth of each element.
     atol, rtol : float, optional
@@ -273,9 +84,9 @@ def gradcheck(
     names : sequence of str, optional
         One name per input, for the report; the parameters' names of `f` by default.
     max_elements : int, optional
-        Up to this many elements (4096 by default) all are checked one by one. Of more, a random
-        sample of a tenth of this number is, fairly shared among the inputs, and the rest along
-        random directions; the report says so.
+        Up to this many elements (64 by default) all are checked one by one. More are checked along
+        random directions through elements of similar weight, and a direction that is not right is
+        halved until its culprits are found.
     **others
         Refused; PyTorch's `fast_mode`, `nondet_tol` and `check_grad_dtypes` with a word on why
         they are not needed.
@@ -329,14 +140,18 @@ def gradcheck(
         raise TypeError("loss= is for models; for a function, check lambda x: loss(f(x))")
     if inputs is None:
         raise TypeError("gradcheck needs inputs: gradcheck(f, inputs), inputs one or a tuple")
-    budget = MAX_ELEMENTS if max_elements is None else max_elements
-    if budget < 1:
+    alone = ALONE if max_elements is None else max_elements
+    if alone < 1:
         raise ValueError(f"max_elements must be positive, got {max_elements}")
-    if is_model:
-        subject = model_subject(f, loss, inputs, names)
+    if dtype not in ("float64", NATIVE):
+        raise ValueError(f'dtype must be "float64" or "native" (as the inputs are), got {dtype!r}')
+    if gradient is not None or vjp is not None:
+        subject: Subject = _pair(f, inputs, names, dtype, loss, gradient, vjp, order)
+    elif is_model:
+        subject = model_subject(f, loss, inputs, names, dtype)
     else:
-        subject = function_subject(f, inputs, names)
-    report = _check(subject, Rule(eps, atol, rtol), order, budget, np.random.default_rng(rng))
+        subject = function_subject(f, inputs, names, dtype)
+    report = _check(subject, Rule(eps, atol, rtol), order, alone, np.random.default_rng(rng))
     if not report and raise_exception:
         raise GradcheckError(str(report), report)
     return report
@@ -352,18 +167,47 @@ def _is_function(f: Any) -> bool:
     return not hasattr(f, "parameters")
 
 
+def _pair(
+    f: Any, inputs: Any, names: Sequence[str] | None, dtype: str, loss: Any, gradient: Any,
+    vjp: Any, order: int,
+) -> Subject:  # fmt: skip
+    """Return the subject of a function beside a gradient of its own; refuse what makes no sense."""
+    if gradient is not None and vjp is not None:
+        raise TypeError("give either gradient= or vjp=, not both")
+    if loss is not None:
+        raise TypeError("loss= is for models whose gradient the engine computes")
+    if order == 2:
+        raise ValueError(
+            "order=2 needs a gradient that the engine can differentiate. To check a Hessian of "
+            "your own, check it as the gradient of the gradient: "
+            "gradcheck(gradient, inputs, gradient=hessian)"
+        )
+    return pair_subject(f, inputs, names, dtype, gradient, vjp)
+
+
 def _check(
-    subject: Subject, rule: Rule, order: int, budget: int, rng: np.random.Generator
+    subject: Subject, rule: Rule, order: int, alone: int, rng: np.random.Generator
 ) -> GradcheckReport:
     report = GradcheckReport(inputs=dict(subject.sizes))
+    start = perf_counter()
     if subject.constants:
         report.notes.append(f"constant, not checked: {', '.join(subject.constants)}")
-    y = contracts(subject, report, rng)
+    y = forward_contracts(subject, report)
     if y is not None:
-        kinks = _first_order(subject, y, rule, budget, rng, report)
-        if order == 2:
-            _second_order(subject, y, rule, budget, rng, report, kinks)
+        back = backward_contracts(subject, y, report, rng)
+        if back.gradient is not None:
+            search = first_order(subject, y, back, rule, alone, report, rng, _quiet)
+            if order == 2 and report:
+                second_order(subject, y, rule, alone, search.kinks, report, rng, _quiet)
         if not same(subject.value(subject.x), y):
-            report.problems.append("not deterministic: the result has drifted since the first call")
+            report.broke(
+                "deterministic",
+                "not deterministic: the result has drifted since the first call",
+            )
     report.evaluations = subject.evaluations
+    report.seconds = perf_counter() - start
     return report
+
+
+def _quiet(done: int, total: int) -> None:
+    """Show no progress."""

@@ -2,114 +2,161 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.errors import NotDifferentiableError, ShapeError
-from tinygrad_nn.gradcheck.numeric import signs
+from tinygrad_nn.gradcheck.constants import ADDITIVE, FACTORS, HOMOGENEOUS
+from tinygrad_nn.gradcheck.noise import gradient_noise, signs
 from tinygrad_nn.gradcheck.report import GradcheckReport
-from tinygrad_nn.gradcheck.subject import (
-    Subject,
-    flat,
-    precision,
-)
+from tinygrad_nn.gradcheck.subject import UNDEFINED, FirstCall, Subject
 
-__all__ = ["contracts", "same"]
+__all__ = ["Backward", "backward_contracts", "forward_contracts", "same"]
 
 Array = npt.NDArray[Any]
 
 
-def contracts(subject: Subject, report: GradcheckReport, rng: np.random.Generator) -> Array | None:
+@dataclass(slots=True)
+class Backward:
+    """The gradient for one random cotangent of all outputs; `gradient` is None if there is none."""
+
+    cotangent: Array
+    gradient: Array | None
+
+
+def forward_contracts(subject: Subject, report: GradcheckReport) -> Array | None:
     """Check what every function must keep to; return its value, or None if the rest is in vain."""
-    x = subject.x
     try:
-        nodes, outputs = subject.run(x)
+        first = subject.first_call()
     except Exception as error:
         error.add_note("gradcheck met this when it called the function on the inputs as given")
         raise
-    y = flat(outputs)
-    subject.dtype = precision(outputs)
-    modified = subject.modified(nodes, x)
-    if modified:
-        report.problems.append(f"the function modifies its input: {', '.join(modified)}")
+    y = first.y
+    subject.dtype = first.dtype
+    if first.modified:
+        report.broke("pure", f"the function modifies its input: {', '.join(first.modified)}")
         return None
-    if not same(subject.value(x), y):
-        report.problems.append(
-            "not deterministic: two calls on the same inputs differ (model.eval(), a fixed rng?)"
+    if not same(subject.value(subject.x), y):
+        report.broke(
+            "deterministic",
+            "not deterministic: two calls on the same inputs differ (model.eval(), a fixed rng?)",
         )
         return None
-    plain = subject.on_arrays(x)
+    plain = subject.on_arrays()
     if plain is not None and plain.shape == y.shape and not _close(plain, y):
         worst = int(np.argmax(np.abs(plain - y)))
-        report.problems.append(
+        report.broke(
+            "plain",
             f"on plain arrays the function returns another value: {plain[worst]:.6g}, on tensors "
             f"{y[worst]:.6g}. Does it write into an array that has another name or is a view "
-            f"(`y += ...`), or ask what type its input is?"
+            f"(`y += ...`), or ask what type its input is?",
         )
         return None
     if not np.isfinite(y).all():
         bad = int((~np.isfinite(y)).sum())
-        report.problems.append(
-            f"the result is not finite: {bad} of {y.size} numbers are inf or nan"
+        report.broke(
+            "finite", f"the result is not finite: {bad} of {y.size} numbers are inf or nan"
         )
         return None
     if not y.size:
         report.notes.append("nothing checked: the result has no elements")
         return None
-    unreached = subject.unreached(nodes, outputs)
-    if len(unreached) == len(nodes):
+    _reach(first, subject, report)
+    for what in first.imprecise:
+        report.broke("dtype", f"{what}: digits are lost, and the engine widens it without a word")
+    return y
+
+
+def _reach(first: FirstCall, subject: Subject, report: GradcheckReport) -> None:
+    """Refuse a result that depends on no input, and note the inputs that it does not depend on."""
+    if len(first.unreached) == len(subject.leaves):
         raise NotDifferentiableError(
             f"the result does not depend on {', '.join(subject.names)} through the graph: it is "
             f"constant, or was computed from t.data or a copy (tensor(t.data)). Compute with "
             f"operators and NumPy's functions on the tensors themselves"
         )
-    unused = [name for name in unreached if subject.sizes[name]]
+    unused = [name for name in first.unreached if subject.sizes[name]]
     if unused:
         report.notes.append(f"the result does not depend on {', '.join(unused)}: gradient 0")
-    w = signs(rng, y.size)
-    factors = np.array([1.0, 1.0, -2.0, 1024.0, 2.0**-10])
+
+
+def backward_contracts(
+    subject: Subject, y: Array, report: GradcheckReport, rng: np.random.Generator
+) -> Backward:
+    """Check what every backward pass must keep to, for random cotangents of the outputs `y`."""
+    x, eps = subject.x, float(np.finfo(subject.dtype).eps)
+    w = _round(signs(rng, y.size), subject)
+    other = _round(rng.standard_normal(y.size) * 30.0, subject)
+    both = _round(w + other, subject)  # the same as the sum but for rounding
     try:
+        factors = np.array([1.0, 1.0, *FACTORS])
         g, again, *scaled = subject.gradients(x, factors[:, None] * w)
-        other = rng.standard_normal(y.size) * 30.0
-        h, both = subject.gradients(x, np.array([other, w + other]))
+        modified = subject.backward_modified()
+        h, sum_ = subject.gradients(x, np.array([other, both]))
     except ShapeError as error:
-        report.problems.append(f"a rule returns a wrong shape: {error}")
-        return None
+        report.broke("shape", f"a rule returns a wrong shape: {error}")
+        return Backward(w, None)
     except Exception as error:
         error.add_note("gradcheck met this in the backward pass: a derivative rule failed")
         raise
+    if modified:
+        report.broke("pure", f"{subject.backward} modifies an input: {', '.join(modified)}")
+        return Backward(w, None)
     if not same(g, again):
-        report.problems.append("the backward pass is not deterministic")
-    eps = float(np.finfo(subject.dtype).eps)
+        report.broke("deterministic", f"{subject.backward} is not deterministic")
+        return Backward(w, None)
     with np.errstate(all="ignore"):
-        for factor, result in zip(factors[2:], scaled, strict=True):
-            if (abs(result - factor * g) > 8.0 * eps * abs(factor * g) + 1e-290).any():
-                report.problems.append(
+        for factor, result in zip(FACTORS, scaled, strict=True):
+            least = 1e-290 if subject.dtype == np.float64 else 1e-36  # below, digits are missing
+            if (abs(result - factor * g) > HOMOGENEOUS * eps * abs(factor * g) + least).any():
+                what = "ignores" if same(result, g) else "ignores, clips, rounds or squares"
+                report.broke(
+                    "linear",
                     f"not linear in the incoming gradient: {factor:g} times it does not give "
-                    f"{factor:g} times the result; a rule ignores, clips or squares its `g`"
+                    f"{factor:g} times the result; a rule {what} its `g`",
                 )
-                break
-        else:
-            size = np.zeros_like(g)
-            for part in subject.slices:
-                size[part] = np.maximum(abs(g[part]), abs(h[part])).max(initial=0.0)
-            if (abs(both - g - h) > max(1e-6, 1e3 * eps) * size).any():
-                report.problems.append(
-                    "not linear in the incoming gradient: that of a sum is not the sum of those"
-                )
-    v = signs(rng, x.size)
-    forth, back = subject.slope(x, v, w), float(np.sum(g * v))
-    allowed = max(1e-6, 1e3 * eps) * float(np.sum(abs(g)))
-    if forth is not None and np.isfinite(back) and not abs(forth - back) <= allowed:
-        report.problems.append(
-            f"forward and reverse mode disagree: a slope is {forth:.6g} in one and {back:.6g} in "
-            f"the other; is a primitive said to be elementwise or linear that is not?"
+                return Backward(w, g)
+        noise = gradient_noise(
+            lambda x: subject.gradients(x, both[None]), x, sum_[None], eps, rng, UNDEFINED
+        )[0]
+        size = np.zeros_like(g)
+        for part in subject.slices:
+            size[part] = np.maximum(abs(g[part]), abs(h[part])).max(initial=0.0)
+            size[part] = max(ADDITIVE, 1e3 * eps) * size[part] + 30.0 * noise[part].max(initial=0.0)
+        if (abs(sum_ - g - h) > size + 1e-300).any():
+            report.broke(
+                "linear",
+                "not linear in the incoming gradient: that of a sum is not the sum of those",
+            )
+    _modes(subject, Backward(w, g), report, rng)
+    return Backward(w, g)
+
+
+def _modes(
+    subject: Subject, back: Backward, report: GradcheckReport, rng: np.random.Generator
+) -> None:
+    """Check that forward mode, where there is one, has the same derivatives as reverse mode."""
+    v = signs(rng, subject.x.size)
+    forth = subject.slope(v, back.cotangent)
+    if forth is None or back.gradient is None:
+        return
+    slope = float(np.sum(back.gradient * v))
+    eps = float(np.finfo(subject.dtype).eps)
+    allowed = max(1e-6, 1e3 * eps) * float(np.sum(abs(back.gradient)))
+    if np.isfinite(slope) and not abs(forth - slope) <= allowed:
+        report.broke(
+            "modes",
+            f"forward and reverse mode disagree: a slope is {forth:.6g} in one and {slope:.6g} in "
+            f"the other; is a primitive said to be elementwise or linear that is not?",
         )
-    if subject.modified(nodes, x):
-        report.problems.append("the backward pass modifies an input")
-    return y
+
+
+def _round(g: Array, subject: Subject) -> Array:
+    """Round a cotangent to numbers that the function's precision has, so that scaling is exact."""
+    return g.astype(subject.dtype).astype(np.float64)
 
 
 def same(a: Array, b: Array) -> bool:

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["KINK", "RIGHT", "WEAK", "WRONG", "Finding", "GradcheckReport"]
+__all__ = [
+    "KINK", "RIGHT", "WEAK", "WRONG", "Broken", "Diagnosis", "Finding", "GradcheckReport",
+]  # fmt: skip
 
 WRONG = "wrong"
 KINK = "not differentiable here"
@@ -74,7 +76,54 @@ class Finding:
     @property
     def _rank(self) -> tuple[int, float, float]:
         excess = self.error / self.tolerance if self.tolerance else 0.0
-        return _SEVERITY[self.verdict], -excess, -self.relative_error
+        worse = self.relative_error if self.verdict == WRONG else excess
+        return _SEVERITY[self.verdict], -worse, -self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A contract that the function or its backward pass does not keep.
+
+    Attributes
+    ----------
+    contract : str
+        One of "deterministic", "pure" (inputs are not modified), "finite", "shape", "dtype",
+        "linear" (in the incoming gradient), "plain" (the same on arrays as on tensors), "modes"
+        (forward and reverse mode agree).
+    message : str
+        How it is broken, and what usually helps.
+    """
+
+    contract: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What the pattern of wrong derivatives points to.
+
+    Attributes
+    ----------
+    pattern : str
+        "factor", "sign", "transposed", "broadcast", "negative", "ties", "upstream"...
+    where : str
+        The input or parameter; empty where it is about all of them.
+    message : str
+        In words, with what usually helps.
+    details : dict
+        The numbers behind it: ``{"factor": 0.5}``.
+    """
+
+    pattern: str
+    where: str
+    message: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
 
 
 def _printable(text: str) -> str:
@@ -94,22 +143,28 @@ class GradcheckReport:
     ----------
     findings : list of Finding
         One per element that was checked, the worst first.
-    problems : list of str
+    problems : list of Broken
         Broken contracts: not deterministic, an input modified, a result that is not finite, not
         linear in the incoming gradient.
+    diagnoses : list of Diagnosis
+        What the pattern of the wrong derivatives points to, where they have one.
     notes : list of str
         What was not checked, and why.
     inputs : dict of str to int
         Number of elements of each input by name.
     evaluations : int
         How often the function was called.
+    seconds : float
+        How long the check took; it stands in neither text nor dict, which are the same each time.
     """
 
     findings: list[Finding] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    problems: list[Broken] = field(default_factory=list)
+    diagnoses: list[Diagnosis] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     inputs: dict[str, int] = field(default_factory=dict)
     evaluations: int = 0
+    seconds: float = 0.0
 
     def __bool__(self) -> bool:
         return not self.problems and not self.of(WRONG)
@@ -117,6 +172,10 @@ class GradcheckReport:
     def of(self, verdict: str) -> list[Finding]:
         """Return the findings with this verdict, the worst first."""
         return [finding for finding in self.findings if finding.verdict == verdict]
+
+    def broke(self, contract: str, message: str) -> None:
+        """Note that a contract is broken."""
+        self.problems.append(Broken(contract, message))
 
     def add(self, findings: Iterable[Finding]) -> None:
         """Add findings and put the worst first."""
@@ -147,19 +206,23 @@ class GradcheckReport:
         if wrong:
             return f"gradcheck: WRONG: {wrong:,} of {_count(len(self.findings), 'derivative')}"
         if self.problems:
-            return "gradcheck: WRONG: " + self.problems[0]
+            return f"gradcheck: WRONG: {self.problems[0]}"
         return "gradcheck: right"
 
     @property
     def scope(self) -> list[str]:
         """What was checked and what was not, a line each."""
         elements = sum(self.inputs.values())
-        checked = sum(f.order == 1 and f.elements == 1 for f in self.findings)
-        share = "all" if checked == elements else f"{checked:,} of"
+        alone = sum(f.order == 1 and f.elements == 1 for f in self.findings)
+        how = " one by one"
+        if alone < elements:
+            how = ", along directions" + (f" and {alone:,} of them one by one" if alone else "")
         lines = [
-            f"checked {share} {_count(elements, 'element')} of {_count(len(self.inputs), 'input')}"
-            f" in {_count(self.evaluations, 'evaluation')}"
+            f"checked {'all ' if alone == elements else ''}{_count(elements, 'element')} of "
+            f"{_count(len(self.inputs), 'input')}{how} in {_count(self.evaluations, 'evaluation')}"
         ]
+        if not self.findings:
+            lines = [f"checked none of {_count(elements, 'element')}"]
         if self._relative_errors:
             lines[0] += f"; worst relative error {self.worst_relative_error:.1e}"
         second = sum(f.order == 2 for f in self.findings)
@@ -214,7 +277,8 @@ class GradcheckReport:
         return {
             "right": bool(self),
             "findings": [asdict(finding) for finding in self.findings],
-            "problems": list(self.problems),
+            "problems": [asdict(problem) for problem in self.problems],
+            "diagnoses": [asdict(diagnosis) for diagnosis in self.diagnoses],
             "notes": list(self.notes),
             "inputs": dict(self.inputs),
             "evaluations": self.evaluations,
@@ -226,7 +290,7 @@ class GradcheckReport:
             return "".join(f"<{tag}>{html.escape(_printable(cell))}</{tag}>" for cell in row)
 
         problems = "".join(
-            f"<li>{html.escape(_printable(problem))}</li>" for problem in self.problems
+            f"<li>{html.escape(_printable(str(problem)))}</li>" for problem in self.problems
         )
         rows = "".join(f"<tr>{cells('td', row)}</tr>" for row in self._rows())
         scope = "<br>".join(html.escape(_printable(line)) for line in self.scope)

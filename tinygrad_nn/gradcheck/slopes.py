@@ -16,36 +16,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FIRST_STEP", "Slopes", "line_slopes", "noise_level", "signs"]
+from tinygrad_nn.gradcheck.constants import (
+    COLUMNS,
+    CONTRADICTION,
+    FIRST_STEP,
+    KINK,
+    QUANTUM,
+    RATIO,
+    RESOLVED,
+    RUNGS,
+    SETTLED,
+    STANDS_OUT,
+)
+
+__all__ = ["Ladder", "Slopes", "line_slopes"]
 
 Array = npt.NDArray[Any]
-
-#: The coarsest step, in units of the line's own scale (the size of what is moved). An eighth
-#: stays on the same side of zero, and is large enough for rounding to be invisible.
-FIRST_STEP = 0.125
-#: Each step is this much smaller than the one before: a power of two, so that scaling is exact.
-RATIO = 4.0
-#: 0.125 / 4^17 is 7e-12: below that, rounding leaves no digit of a difference quotient.
-RUNGS = 18
-#: Orders that extrapolation removes; more would only amplify rounding.
-COLUMNS = 4
-#: Refinement stops at this relative error; a wrong gradient is off by more than that.
-RESOLVED = 1e-7
-#: ... and once the one-sided derivatives are known to this part of their first quotients, so that
-#: a difference between them would show.
-SETTLED = 1e-2
-#: Forward and backward derivative differ, if they do so by this many times their errors.
-KINK = 6.0
-#: A finer estimate contradicts a coarser one beyond this many times their errors.
-CONTRADICTION = 3.0
-#: A quotient this many times its noise is certain to be no noise.
-STANDS_OUT = 50.0
-#: Samples for `noise_level`, and their relative spacing: so fine that a smooth function is a cubic
-#: there, so coarse that rounding differs from one sample to the next.
-NOISE_SAMPLES = 12
-NOISE_SPACING = {np.dtype(np.float64): 2.0**-34, np.dtype(np.float32): 2.0**-16}
-#: Multiples of that spacing, tried in turn while the differences are 0.
-NOISE_WIDENING = (1, 2**8, 2**14, 2**18)
 
 
 @dataclass(slots=True)
@@ -185,7 +171,9 @@ def line_slopes(
     >>> print(abs(s.value - [1.0, 0.0]) < 1e-10, s.kink)
     [ True  True] [False  True]
     """
-    ladders = central, forward, backward = Ladder(2), Ladder(1), Ladder(1)
+    ladders = Ladder(2), Ladder(1), Ladder(1)
+    rungs: list[tuple[float, tuple[Array, Array, Array]]] = []
+    least, lost = np.full(at_zero.shape, np.inf), np.zeros(at_zero.shape)
     with np.errstate(all="ignore"):
         for k in range(RUNGS):
             step = first * RATIO**-k
@@ -196,11 +184,24 @@ def line_slopes(
             minus = -minus
             ahead, behind = (f_plus - at_zero) / plus, (at_zero - f_minus) / minus
             both = (ahead * minus + behind * plus) / (plus + minus)
-            rounding = 2.0 * noise / min(plus, minus)
-            for ladder, quotient in zip(ladders, (both, ahead, behind), strict=True):
-                ladder.add(quotient, rounding)
-            if k >= 2 and not patient and _resolved(ladders, rounding):
+            rungs.append((2.0 / min(plus, minus), (both, ahead, behind)))
+            # Where a change has become 0 after it was small, it was lost beside a larger number on
+            # the way, as in 1 - tanh(x)**2 for large x: all of them are uncertain by as much.
+            change = np.fmax(abs(f_plus - at_zero), abs(at_zero - f_minus))
+            least = np.where(change > 0.0, np.fmin(least, change), least)
+            hidden = np.where((change == 0.0) & (least < QUANTUM * noise), least, 0.0)
+            if (hidden > lost).any():
+                lost = np.maximum(lost, hidden)
+                ladders = Ladder(2), Ladder(1), Ladder(1)
+                new = rungs
+            else:
+                new = rungs[-1:]
+            for per_noise, quotients in new:
+                for ladder, quotient in zip(ladders, quotients, strict=True):
+                    ladder.add(quotient, per_noise * (noise + lost))
+            if k >= 2 and not patient and _resolved(ladders, ladders[0].noise[-1]):
                 break
+        central, forward, backward = ladders
         if len(central.quotients) < 2:
             nothing = np.full(at_zero.shape, np.nan)
             never, no = np.full(at_zero.shape, np.inf), np.zeros(at_zero.shape, bool)
@@ -227,55 +228,3 @@ def _resolved(ladders: tuple[Ladder, Ladder, Ladder], rounding: Array) -> bool:
     sides = abs(ladders[1].quotients[0]) + abs(ladders[2].quotients[0])
     settled = f_error + b_error <= SETTLED * sides + 4.0 * rounding
     return bool((exact & settled & ~_differ(f, f_error, b, b_error)).all())
-
-
-def noise_level(
-    function: Callable[[Array], Array], x: Array, scale: Array, rng: np.random.Generator,
-    dtype: np.dtype[Any],
-) -> Array:  # fmt: skip
-    """Measure how far rounding puts a function's values off.
-
-    The fourth difference of a smooth function at tiny steps is zero but for rounding: its median
-    over a few steps, divided by the norm sqrt(70) of its coefficients (1, -4, 6, -4, 1), is the
-    rounding error of one value. After J. J. Moré and S. M. Wild, SIAM J. Sci. Comput. 33 (2011),
-    1292-1314, doi:10.1137/100786125.
-
-    Parameters
-    ----------
-    function : callable
-        From x to K values.
-    x, scale : ndarray, shape (n,)
-        The point, and the size of a move in each element.
-    rng : numpy.random.Generator
-        Draws the direction.
-    dtype : dtype
-        That the function computes in.
-
-    Returns
-    -------
-    ndarray, shape (K,)
-        At least half a unit in the last place.
-    """
-    spacing = NOISE_SPACING.get(dtype, NOISE_SPACING[np.dtype(np.float32)])
-    d = scale * rng.uniform(0.5, 1.0, x.shape) * rng.choice([-1.0, 1.0], x.shape)
-    level: Array | None = None
-    for widen in NOISE_WIDENING:
-        with np.errstate(all="ignore"):
-            steps = (k * widen * spacing * d for k in range(NOISE_SAMPLES))
-            samples = np.array([function(x + step) for step in steps])
-            fourth = np.median(abs(np.diff(samples, n=4, axis=0)), axis=0) * (1.5 / 70.0**0.5)
-        if level is None:
-            level = 0.5 * float(np.finfo(dtype).eps) * abs(samples[0])
-        level = np.fmax(level, np.where(np.isfinite(fourth), fourth, 0.0))
-        # Differences of 0 tell nothing: the moves may have been lost beside a larger number on
-        # the way, as in log(cosh(x)) near 0, and the rounding of that number is the noise.
-        if (fourth != 0.0).all():
-            break
-    assert level is not None
-    return level + 1e-300
-
-
-def signs(rng: np.random.Generator, size: Any) -> Array:
-    """Draw numbers of either sign, none of them small."""
-    result: Array = rng.uniform(0.5, 1.5, size) * rng.choice([-1.0, 1.0], size)
-    return result
