@@ -39,7 +39,8 @@ def gradcheck(request: pytest.FixtureRequest) -> Callable[..., Any]:
         try:
             return check(*args, **{"rng": seed} | options)
         except Exception as error:
-            raise error.with_traceback(_outside(folder, error.__traceback__))
+            traceback = _outside(folder, error.__traceback__)
+            raise error.with_traceback(traceback)  # noqa: B904  # the same error, not a new one
 
     return checked
 
