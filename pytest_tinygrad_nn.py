@@ -24,7 +24,8 @@ def gradcheck(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Check gradients: `tinygrad_nn.gradcheck`, seeded by the test's name.
 
     The name is that of the file and the test, so that the same test is checked in the same way
-    wherever pytest is started. A failure shows the test's own lines and the report.
+    wherever pytest is started. A failure shows the test's own lines and the report, an
+    error of the function the function's too; one that begins in the checker is shown in full.
     """
     import tinygrad_nn
     from tinygrad_nn.gradcheck import gradcheck as check
@@ -39,20 +40,22 @@ def gradcheck(request: pytest.FixtureRequest) -> Callable[..., Any]:
         try:
             return check(*args, **{"rng": seed} | options)
         except Exception as error:
-            traceback = _outside(folder, error.__traceback__)
+            known = isinstance(error, tinygrad_nn.TinygradError)
+            traceback = _outside(folder, error.__traceback__, known)
             raise error.with_traceback(traceback)  # noqa: B904  # the same error, not a new one
 
     return checked
 
 
-def _outside(folder: str, traceback: TracebackType | None) -> TracebackType | None:
-    """Leave out the frames of what is in a folder."""
+def _outside(folder: str, traceback: TracebackType | None, known: bool) -> TracebackType | None:
+    """Leave out the frames of files in a folder, unless an error that is not known began there."""
     frames = []
     while traceback is not None:
         frames.append(traceback)
         traceback = traceback.tb_next
+    inside = [entry.tb_frame.f_code.co_filename.startswith(folder) for entry in frames]
     kept: TracebackType | None = None
-    for entry in reversed(frames[1:]):  # the first is that of the fixture itself
-        if not entry.tb_frame.f_code.co_filename.startswith(folder):
+    for entry, left_out in reversed(list(zip(frames, inside, strict=True))[1:]):  # 0 is `checked`
+        if not left_out or (inside[-1] and not known):
             kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return kept

@@ -121,6 +121,22 @@ def test_the_error_carries_the_report_and_no_frame_of_the_engine(gradcheck):
     assert files == [Path(__file__).name, "pytest_tinygrad_nn.py"]
 
 
+def test_what_fails_in_the_checker_itself_is_shown_in_full(gradcheck):
+    with pytest.raises(ValueError, match="order must be 1 or 2") as caught:
+        gradcheck(wave, np.array([0.3, 1.0]), order=3)
+    assert str(caught.traceback[-1].path).startswith(str(Path(tg.__file__).parent))
+
+
+def test_an_error_of_the_function_shows_it_and_nothing_before_it(gradcheck):
+    def fails(x):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        gradcheck(fails, np.array([0.3, 1.0]))
+    files = [Path(str(entry.path)).name for entry in caught.traceback]
+    assert files == [Path(__file__).name, "pytest_tinygrad_nn.py", Path(__file__).name]
+
+
 def test_the_fixture_has_the_signature_of_gradcheck(gradcheck):
     assert inspect.signature(gradcheck) == inspect.signature(tg.gradcheck)
 
