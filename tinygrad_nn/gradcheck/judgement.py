@@ -81,8 +81,10 @@ class Judgement:
             off = np.where(self.analytic == self.numeric, 0.0, abs(self.analytic - self.numeric))
             off = np.nan_to_num(off, nan=np.inf, posinf=np.inf)
             excess = np.nan_to_num(off / np.maximum(self.tolerance, 1e-300), nan=np.inf)
-        # By verdict first, and among those of equal verdict the one that is furthest off.
-        k = int(np.lexsort((-excess, ~self.weak, ~self.kink, ~self.wrong))[0])
+        # By verdict first, and among those of equal verdict the one that is furthest off, and not
+        # one that the element has nothing to do with.
+        size = np.nan_to_num(abs(self.numeric))
+        k = int(np.lexsort((-size, -excess, ~self.weak, ~self.kink, ~self.wrong))[0])
         verdict = RIGHT
         for name_of, flags in ((WEAK, self.weak), (KINK, self.kink), (WRONG, self.wrong)):
             if flags[k]:

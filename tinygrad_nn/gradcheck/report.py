@@ -1,15 +1,18 @@
-"""What a gradient check found, as an object, as text, as a dict and as HTML."""
+"""What a gradient check found, as an object and as plain data."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from statistics import median
 from typing import Any
+
+from tinygrad_nn.gradcheck.render import as_html, as_text, shows_colour
 
 __all__ = [
     "KINK", "RIGHT", "WEAK", "WRONG", "Broken", "Diagnosis", "Finding", "GradcheckReport",
+    "Resolution",
 ]  # fmt: skip
 
 WRONG = "wrong"
@@ -18,9 +21,6 @@ WEAK = "weak"
 RIGHT = "right"
 
 _SEVERITY = {WRONG: 0, WEAK: 1, KINK: 2, RIGHT: 3}
-
-#: Rows that the printed table has room for.
-_ROWS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,23 @@ class Finding:
         return self.error / size if size else 0.0
 
     @property
+    def resolution(self) -> float:
+        """The relative error that would just not have been called wrong; 0/0 is nan."""
+        sizes = [abs(v) for v in (self.analytic, self.numeric) if math.isfinite(v)]
+        size = max(sizes, default=0.0)
+        return self.tolerance / size if size else math.nan
+
+    @property
+    def label(self) -> str:
+        """The name, with the order where it is the second."""
+        return self.name + (" (second order)" if self.order == 2 else "")
+
+    @property
     def _rank(self) -> tuple[int, float, float]:
-        excess = self.error / self.tolerance if self.tolerance else 0.0
+        error = self.error if self.error == self.error else math.inf  # nan has no place in an order
+        excess = error / self.tolerance if self.tolerance else 0.0
         worse = self.relative_error if self.verdict == WRONG else excess
-        return _SEVERITY[self.verdict], -worse, -self.error
+        return _SEVERITY[self.verdict], -worse, -error
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +139,34 @@ class Diagnosis:
         return f"{self.where}: {self.message}" if self.where else self.message
 
 
-def _printable(text: str) -> str:
-    """Show control characters as escapes: a label must not be able to steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How small an error would have shown, relative to the derivative that it is in.
+
+    Attributes
+    ----------
+    median : float
+        Half of the derivatives are known better than this.
+    worst : float
+        All of them are. At 1 or more, a derivative could as well be 0 or twice what it is.
+    where : str
+        The element of which the least is known.
+    """
+
+    median: float
+    worst: float
+    where: str
+
+
+def _plain(item: Any) -> Any:
+    """Return the same made of what JSON has, with infinities and nan as strings."""
+    if isinstance(item, dict):
+        return {str(key): _plain(part) for key, part in item.items()}
+    if isinstance(item, list | tuple):
+        return [_plain(part) for part in item]
+    if isinstance(item, float):
+        return float(item) if math.isfinite(item) else str(float(item))
+    return item
 
 
 def _count(n: int, what: str) -> str:
@@ -152,6 +190,9 @@ class GradcheckReport:
         What was not checked, and why.
     inputs : dict of str to int
         Number of elements of each input by name.
+    taylor : Taylor or None
+        A second opinion: how Taylor's remainder falls along a random direction. None where
+        nothing was checked.
     evaluations : int
         How often the function was called.
     seconds : float
@@ -163,6 +204,7 @@ class GradcheckReport:
     diagnoses: list[Diagnosis] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     inputs: dict[str, int] = field(default_factory=dict)
+    taylor: Taylor | None = None
     evaluations: int = 0
     seconds: float = 0.0
 
@@ -197,7 +239,21 @@ class GradcheckReport:
         """The largest relative error among the derivatives that differences can resolve."""
         return max(self._relative_errors, default=0.0)
 
-    # --- words ---------------------------------------------------------------------------------
+    @property
+    def resolution(self) -> Resolution | None:
+        """How small an error would have shown; None where there is no derivative to tell it of.
+
+        Derivatives that are 0 have no relative error. At kinks whole intervals are right, and the
+        tolerance says nothing of the value inside.
+        """
+        known = [(f.resolution, f.label) for f in self.findings
+                 if f.verdict != KINK and not math.isnan(f.resolution)]  # fmt: skip
+        if not known:
+            return None
+        worst, where = max(known, key=lambda pair: pair[0])
+        return Resolution(median(r for r, _ in known), worst, where)
+
+    # --- words -----------------------------------------------------------------------------------
 
     @property
     def headline(self) -> str:
@@ -225,6 +281,7 @@ class GradcheckReport:
             lines = [f"checked none of {_count(elements, 'element')}"]
         if self._relative_errors:
             lines[0] += f"; worst relative error {self.worst_relative_error:.1e}"
+        lines += self._resolved
         second = sum(f.order == 2 for f in self.findings)
         if second:
             lines.append(f"second order: {_count(second, 'derivative')}")
@@ -235,67 +292,122 @@ class GradcheckReport:
                          f"is accepted")  # fmt: skip
         if weak:
             lines.append(f"too weak to tell: {_count(weak, 'element')}, see the tolerance")
+        if self.taylor is not None:
+            lines.append(str(self.taylor))
         return lines + self.notes
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        shown = self.findings[:_ROWS]
-        return [
-            (
-                f.name + (" (second order)" if f.order == 2 else ""),
-                f"{f.analytic:.8g}",
-                f"{f.numeric:.8g}",
-                f"{f.error:.1e}",
-                f"{f.tolerance:.1e}",
-                f.verdict + (f": {f.note}" if f.note else ""),
-            )
-            for f in shown
-        ]
+    @property
+    def _resolved(self) -> list[str]:
+        """The resolution in words."""
+        r = self.resolution
+        if r is None or not math.isfinite(r.median):
+            return []
+        if r.median >= 1.0:
+            return ["no error would have shown: differences cannot tell the derivatives from 0"]
+        line = f"errors above {r.median:.2g} of a derivative would have shown"
+        if len(self.findings) == 1:
+            return [line]
+        worst = f"{r.worst:.2g}" if r.worst < 1.0 else "nothing would have"
+        return [f"{line} (median; worst {worst} at {r.where})"]
 
-    _COLUMNS = ("element", "analytic", "numerical", "error", "tolerance", "verdict")
+    # --- as text, data and HTML ------------------------------------------------------------------
+
+    def to_text(self, color: bool | None = None) -> str:
+        """Return the text, in colour if that is asked for.
+
+        Parameters
+        ----------
+        color : bool, optional
+            Whether verdicts are coloured, by ANSI codes. By default they are where standard output
+            is a terminal, and neither NO_COLOR is set nor TERM is "dumb". What a colour says, a
+            word beside it says too.
+
+        Returns
+        -------
+        str
+            Without colours it is ``str(report)``: the same, byte for byte, for the same check.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinygrad_nn.gradcheck import gradcheck
+        >>> gradcheck(np.sin, 0.0).to_text(color=True).splitlines()[0]
+        'gradcheck: \\x1b[32mright\\x1b[0m'
+        """
+        return as_text(self, shows_colour() if color is None else color)
 
     def __str__(self) -> str:
-        lines = [self.headline]
-        lines += [f"  broken: {problem}" for problem in self.problems]
-        if self.findings:
-            table = [self._COLUMNS, *self._rows()]
-            widths = [max(len(_printable(row[i])) for row in table) for i in range(5)]
-            for row in table:
-                cells = [_printable(cell) for cell in row]
-                numbers = "  ".join(f"{cells[i]:>{widths[i]}}" for i in range(1, 5))
-                lines.append(f"  {cells[0]:<{widths[0]}}  {numbers}  {cells[5]}")
-            more = len(self.findings) - _ROWS
-            if more > 0:
-                lines.append(f"  ... and {more:,} more, none of them worse")
-        lines += self.scope
-        return _printable("\n".join(lines))
+        return as_text(self, color=False)
 
     def __repr__(self) -> str:
         return str(self)
 
+    def __rich__(self) -> Any:
+        # Whoever asks has imported rich.
+        from rich.text import Text
+
+        return Text.from_ansi(as_text(self, color=True))
+
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain dicts, lists, strings and numbers."""
+        """Return everything as plain dicts, lists, strings and numbers.
+
+        JSON has no infinities and no nan. They are the strings "inf", "-inf" and "nan", which
+        ``float`` takes as it takes numbers.
+
+        Returns
+        -------
+        dict
+            "right", "findings", "problems", "diagnoses", "notes", "inputs", "evaluations",
+            "worst_relative_error", and "resolution", which is None where nothing was resolved.
+            Findings have the entries of `Finding`, and "relative_error".
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinygrad_nn.gradcheck import gradcheck
+        >>> data = gradcheck(lambda x: x * x, 3.0).to_dict()
+        >>> data["right"], data["findings"][0]["name"], data["findings"][0]["analytic"]
+        (True, 'x', 6.0)
+        """
+        resolution = self.resolution
         return {
             "right": bool(self),
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [
+                _plain({**asdict(finding), "relative_error": finding.relative_error})
+                for finding in self.findings
+            ],
             "problems": [asdict(problem) for problem in self.problems],
-            "diagnoses": [asdict(diagnosis) for diagnosis in self.diagnoses],
+            "diagnoses": [_plain(asdict(diagnosis)) for diagnosis in self.diagnoses],
             "notes": list(self.notes),
             "inputs": dict(self.inputs),
+            "taylor": None if self.taylor is None else self.taylor.to_dict(),
             "evaluations": self.evaluations,
-            "worst_relative_error": self.worst_relative_error,
+            "worst_relative_error": _plain(self.worst_relative_error),
+            "resolution": None if resolution is None else _plain(asdict(resolution)),
         }
 
-    def _repr_html_(self) -> str:
-        def cells(tag: str, row: Iterable[str]) -> str:
-            return "".join(f"<{tag}>{html.escape(_printable(cell))}</{tag}>" for cell in row)
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw Taylor's remainder over the steps.
 
-        problems = "".join(
-            f"<li>{html.escape(_printable(str(problem)))}</li>" for problem in self.problems
-        )
-        rows = "".join(f"<tr>{cells('td', row)}</tr>" for row in self._rows())
-        scope = "<br>".join(html.escape(_printable(line)) for line in self.scope)
-        return (
-            f"<div><p><b>{html.escape(_printable(self.headline))}</b></p><ul>{problems}</ul>"
-            f"<table><thead><tr>{cells('th', self._COLUMNS)}</tr></thead>"
-            f"<tbody>{rows}</tbody></table><p>{scope}</p></div>"
-        )
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default on a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        ValueError
+            If nothing was checked.
+        """
+        if self.taylor is None:
+            raise ValueError("nothing to plot: nothing was checked")
+        return self.taylor.plot(ax)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
