@@ -60,7 +60,8 @@ def flat(outputs: list[Node]) -> Array:
 def precision(outputs: list[Node]) -> np.dtype[Any]:
     """Return the least precise dtype that the outputs were computed in: the graph shows it."""
     dtypes = {_dtype(node) for node in reachable(outputs).values()} | {np.dtype(np.float64)}
-    return max(dtypes, key=lambda dtype: np.finfo(dtype).eps)
+    # Of complex numbers, the dtype of their parts.
+    return np.finfo(max(dtypes, key=lambda dtype: np.finfo(dtype).eps)).dtype
 
 
 def _dtype(node: Node) -> np.dtype[Any]:
