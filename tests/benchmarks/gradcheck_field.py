@@ -109,8 +109,8 @@ def main() -> None:
     counts = Counter(case.group for case in cases)
     print(f"{len(cases)} functions, {len(planted):,} mutants\n")
     print(
-        f"| checker | right | false alarms: of {counts['smooth']} smooth / {counts['kink']} kinked / "
-        f"{counts['float32']} float32 | evaluations of f, median / total | median time |\n"
+        f"| checker | right | false alarms: of {counts['smooth']} smooth / {counts['kink']} kinked "
+        f"/ {counts['float32']} float32 | evaluations of f, median / total | median time |\n"
         f"|---|---|---|---|---|"
     )
     scores = {}
@@ -118,7 +118,7 @@ def main() -> None:
         scores[name] = measure(name, cases, planted, seeds, options.jobs)
         print(row(CHECKERS[name][0], scores[name], options.seeds), flush=True)
         if options.json:  # as they come, since the whole takes long
-            text = {name: dataclasses.asdict(found) for name, found in scores.items()}
+            text = {name: vars(found) for name, found in scores.items()}
             Path(options.json).write_text(json.dumps(text, indent=1))
     for name, found in scores.items():
         if found.false:

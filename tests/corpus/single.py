@@ -21,7 +21,8 @@ X, M, A, B, T = _draw(4), _draw(3, 4), _draw(3, 4), _draw(4, 2), _draw(3, 2)
 
 CASES = [
     _single("float32 cubes", lambda x: np.sum(x**3), [lambda g, y, x: 3.0 * g * x * x], (X,)),
-    _single("float32 tanh", np.tanh, [lambda g, y, x: g * (1.0 - np.tanh(x) ** 2)], (M,)),
+    _single("float32 tanh", lambda x: np.tanh(x),
+            [lambda g, y, x: g * (1.0 - np.tanh(x) ** 2)], (M,)),
     _single("float32 sin x times x", lambda x: np.sin(x) * x,
             [lambda g, y, x: g * (np.cos(x) * x + np.sin(x))], (X,)),
     _single("float32 softmax", _softmax, [_softmax_rule], (M,)),
