@@ -97,7 +97,7 @@ def backward_contracts(
         modified = subject.backward_modified()
         h, sum_ = subject.gradients(x, np.array([other, both]))
     except ShapeError as error:
-        report.broke("shape", f"a rule returns a wrong shape: {error}")
+        report.broke("shape", f"wrong shape: {error}")
         return Backward(w, None)
     except Exception as error:
         error.add_note("gradcheck met this in the backward pass: a derivative rule failed")

@@ -45,7 +45,7 @@ class PairSubject(Subject):
         super().__init__(inputs)
         self._f, self._template, self._jacobian, self._vjp = f, template, jacobian, vjp
         self.backward = "the gradient" if jacobian else "the vjp"
-        self._shape: tuple[int, ...] = ()
+        self.shape = ()
         self._kind: np.dtype[Any] = np.dtype(np.float64)
         self._last: list[Array] = []
 
@@ -57,7 +57,7 @@ class PairSubject(Subject):
         """See `Subject.first_call`."""
         self.evaluations += 1
         output = _as_array(self._call(self._f, self.arrays(self.x)))
-        self._shape, self._kind = output.shape, output.dtype
+        self.shape, self._kind = output.shape, output.dtype
         dtypes = [output.dtype, *(leaf.dtype for leaf in self.leaves)]
         dtype = max(dtypes, key=lambda d: np.finfo(d).eps)
         return FirstCall(output.ravel().astype(np.float64), dtype, self._modified(self._last))
@@ -81,12 +81,12 @@ class PairSubject(Subject):
     def gradients(self, x: Array, cotangents: Array) -> Array:
         """See `Subject.gradients`."""
         if self._jacobian is not None:
-            jacobian = self._row(self._call(self._jacobian, self.arrays(x)), self._shape)
+            jacobian = self._row(self._call(self._jacobian, self.arrays(x)), self.shape or ())
             return np.asarray(cotangents @ jacobian)
         assert self._vjp is not None
         rows = [np.empty((0, x.size))]
         for g in cotangents:
-            given = g.reshape(self._shape).astype(self._kind)
+            given = g.reshape(self.shape).astype(self._kind)
             kept = given.copy()
             result = self._call(self._vjp, self.arrays(x), given)
             self._g_modified = not np.array_equal(given, kept, equal_nan=True)
@@ -123,7 +123,7 @@ class PairSubject(Subject):
         return row
 
     def _meaning(self, name: str) -> str:
-        return f"the output's shape {self._shape}, then that of {name}"
+        return f"the output's shape {self.shape}, then that of {name}"
 
 
 def _as_array(output: Any) -> Array:
@@ -190,6 +190,8 @@ def pair_subject(
     except Exception as error:
         error.add_note("gradcheck met this when it called the gradient on the inputs as given")
         raise
+    if claimed is None:
+        raise LossError("the gradient returned None; is a `return` missing?")
     inside = Inputs(explicit=False, dtype=dtype)
     template = []
     for item, name, part in zip(arguments, labels, _per_argument(claimed, arguments), strict=True):
