@@ -12,8 +12,9 @@ from tinygrad_nn.draw import Drawing, draw
 from tinygrad_nn.errors import MissingExtraError
 from tinygrad_nn.gradcheck import GradcheckReport, gradcheck
 from tinygrad_nn.job import plots
+from tinygrad_nn.job.checking import check
 from tinygrad_nn.job.table import count
-from tinygrad_nn.job.tasks import Files, Plan, Trained, check_function, plan_training
+from tinygrad_nn.job.tasks import Files, Plan, Trained, plan_training
 from tinygrad_nn.job.training import Settings, predictions
 from tinygrad_nn.tensor import Tensor
 
@@ -48,7 +49,7 @@ def seeds(first: Trained, n: int) -> list[float]:
 
 def check_loss(seed: int = 0) -> GradcheckReport:
     """Check the loss as ``tinygrad-nn check`` does."""
-    return check_function(LOSS, seed=seed)[1]
+    return check(LOSS, seed=seed).report
 
 
 def check_model(trained: Trained) -> GradcheckReport:

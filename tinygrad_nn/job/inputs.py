@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from tinygrad_nn.job.arrays import read_arrays
 from tinygrad_nn.job.errors import JobError
-from tinygrad_nn.job.loss import UserFunction
 from tinygrad_nn.tensor import Tensor
 
-__all__ = ["Input", "find_inputs", "parse_shapes", "read_inputs"]
+__all__ = [
+    "Arguments", "Input", "find_inputs", "parse_shapes", "parse_sizes", "read_inputs",
+    "signature_of",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 
@@ -26,14 +28,16 @@ _MAX_ELEMENTS = 10_000_000
 
 _GRAMMAR = (
     "expected shapes separated by semicolons, each of them 8,3 (normally distributed), "
-    "float:8,3:0:1 (uniform between bounds) or int:8:3 (integers from 0 to 2); () is one number"
+    "float:8,3:0:1 (uniform between bounds) or int:8:3 (integers from 0 to 2); () is one number; "
+    "float32 in place of float draws in that precision"
 )
 
-#: What a function of one or two arguments is tried with, by the number of its arguments.
-_GUESSES = {
-    1: ("6,4", "6", "()"),
-    2: ("6,4; int:6:4", "6,4; 6,4", "6; 6", "float:6:0.05:0.95; int:6:2"),
-}
+#: Names of a second argument that is a target: class numbers, as likely as not.
+_TARGETS = frozenset({"target", "targets", "label", "labels", "y_true", "truth", "classes"})
+
+_CLASSES = "6,4; int:6:4"
+_ALIKE = ("6,4", "6", "()", "4,4")
+_PAIRS = ("6,4; 6,4", "6; 6", "float:6:0.05:0.95; int:6:2", "(); ()", "6,4; 4,3", "4,4; 4")
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,118 @@ class Input:
         requires_grad = self.array.dtype.kind == "f" and not self.is_constant
         return Tensor(self.array, requires_grad=requires_grad, label=self.name)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is known about it, but for its numbers, as plain data."""
+        return {
+            "name": self.name,
+            "shape": list(self.array.shape),
+            "dtype": str(self.array.dtype),
+            "origin": self.origin,
+            "constant": self.is_constant or self.array.dtype.kind != "f",
+        }
+
     def __str__(self) -> str:
-        return f"{self.name}: {self.array.dtype} of shape {self.array.shape}, {self.origin}"
+        constant = ", constant" if self.is_constant else ""
+        return (
+            f"{self.name}: {self.array.dtype} of shape {self.array.shape}, {self.origin}{constant}"
+        )
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What something wants to be called with.
+
+    Parameters
+    ----------
+    spec : str
+        What the user typed for it.
+    signature : inspect.Signature or None
+        None where it cannot be read.
+    shapes : str, optional
+        Shapes of its inputs, as its author has said them.
+    guesses : iterable of str
+        Shapes to try where nobody has said any; the first that is accepted is taken.
+    draw : callable, optional
+        ``draw(guess, rng)`` draws the inputs of a guess, in place of `parse_shapes`.
+    """
+
+    spec: str
+    signature: inspect.Signature | None
+    shapes: str | None = None
+    guesses: Iterable[str] = ()
+    draw: Callable[[str, int | np.random.Generator | None], list[Input]] | None = None
+
+    @classmethod
+    def of(cls, spec: str, function: Any) -> Arguments:
+        """Read them off a function: its signature, its attribute ``shapes``."""
+        signature = signature_of(function)
+        found = cls(spec, signature, shapes=getattr(function, "shapes", None))
+        return replace(found, guesses=_guesses(found.required))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all that are given by position."""
+        return [p.name for p in self._positional]
+
+    @property
+    def required(self) -> list[str]:
+        """The names of those that must be given."""
+        return [p.name for p in self._positional if p.default is p.empty]
+
+    @property
+    def _positional(self) -> list[inspect.Parameter]:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = self.signature.parameters.values() if self.signature else ()
+        return [p for p in parameters if p.kind in kinds]
+
+    def check_count(self, found: Sequence[Input]) -> None:
+        """Refuse inputs that are too few or too many.
+
+        Raises
+        ------
+        JobError
+            Naming those that are missing.
+        """
+        if self.signature is None:
+            return
+        try:
+            self.signature.bind(*found)
+        except TypeError as error:
+            raise JobError(
+                f"{self.spec}{self.signature} does not take {len(found)} input(s): {error}"
+            ) from None
+
+
+def signature_of(function: Any) -> inspect.Signature | None:
+    """Return the signature that a function, a primitive or a model is called with, if known."""
+    forward = getattr(function, "forward", function)
+    if isinstance(forward, np.ufunc):
+        names = ["x"] if forward.nin == 1 else [f"x{i + 1}" for i in range(forward.nin)]
+        return inspect.Signature(
+            [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
+        )
+    try:
+        signature = inspect.signature(forward)
+    except (TypeError, ValueError):
+        return None
+    # Messages show it, and annotations would make it long.
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return signature.replace(parameters=bare, return_annotation=signature.empty)
+
+
+def _guesses(names: Sequence[str]) -> tuple[str, ...]:
+    """Return shapes to try for arguments of these names."""
+    match names:
+        case [_, second]:
+            return (_CLASSES, *_PAIRS) if second in _TARGETS else (*_PAIRS, _CLASSES)
+        case [_]:
+            return (*_ALIKE, "float:6,4:0.05:0.95")
+        case _:
+            return tuple("; ".join([shape] * len(names)) for shape in _ALIKE if names)
 
 
 def find_inputs(
-    function: UserFunction,
+    arguments: Arguments,
     accept: Callable[[list[Input]], None],
     *,
     shapes: str | None = None,
@@ -75,14 +185,13 @@ def find_inputs(
 ) -> list[Input]:
     """Return inputs for a function.
 
-    From `file`, else of the given `shapes`, else of the function's own attribute ``shapes``. If
-    there is none of these, a function of one argument or of two (a prediction and a target: class
-    numbers, or numbers of the same shape) is tried with a few shapes, and the first that it
-    accepts are taken. The target is a constant then; otherwise all floats are variables.
+    From `file`, else of the given `shapes`, else of those that its author has said. If there is
+    none of these, it is tried with a few shapes, and the first that it accepts are taken. Of two
+    inputs the second is a target then: a constant. Otherwise all floats are variables.
 
     Parameters
     ----------
-    function : UserFunction
+    arguments : Arguments
     accept : callable
         Raises JobError where the function does not take the inputs.
     shapes : str, optional
@@ -97,71 +206,49 @@ def find_inputs(
     JobError
         If the inputs are not valid or the function takes none of those tried.
     """
-    names = _parameters(function)
     if file is not None:
         if shapes is not None:
             raise JobError("give either --shapes or --inputs, not both")
-        found = read_inputs(file, names)
+        found = read_inputs(file, arguments.names, arguments.required)
     else:
-        shapes = shapes if shapes is not None else getattr(function.function, "shapes", None)
+        shapes = shapes if shapes is not None else arguments.shapes
         if shapes is None:
-            return _guess(function, names, accept, rng)
-        found = parse_shapes(str(shapes), names, rng)
-    _check_count(function, found)
+            return _guess(arguments, accept, rng)
+        found = parse_shapes(str(shapes), arguments.names, rng)
+    arguments.check_count(found)
     accept(found)
     return found
 
 
 def _guess(
-    function: UserFunction,
-    names: Sequence[str],
+    arguments: Arguments,
     accept: Callable[[list[Input]], None],
     rng: int | np.random.Generator | None,
 ) -> list[Input]:
-    guesses = _GUESSES.get(len(names))
-    if guesses is None:
-        raise JobError(
-            f"{function.spec} takes {len(names)} arguments, for which no inputs can be guessed; "
-            f'give --shapes, as in --shapes "8,3; int:8:3"'
-        )
     complaints = []
-    for shapes in guesses:
-        found = parse_shapes(shapes, names, rng)
-        # A target is data: losses need not be differentiable in it.
-        found[1:] = [replace(item, is_constant=True) for item in found[1:]]
+    for shapes in arguments.guesses:
         try:
+            if arguments.draw is not None:
+                found = arguments.draw(shapes, rng)
+            else:
+                found = parse_shapes(shapes, arguments.names, rng)
+                if len(found) == 2:
+                    # A target is data: losses need not be differentiable in it.
+                    found[1] = replace(found[1], is_constant=True)
             accept(found)
         except JobError as error:
             complaints.append((shapes, error))
         else:
             return found
+    if not complaints:
+        raise JobError(
+            f"{arguments.spec} does not say how many inputs it takes, so none can be guessed; give "
+            f'--shapes, as in --shapes "8,3; int:8:3"'
+        )
     # A function that raised was given the wrong shapes, perhaps; one that returned the wrong thing
     # would hardly do better with others.
     shapes, first = next((c for c in complaints if c[1].__cause__ is None), complaints[0])
     raise JobError(f'{first} (tried with --shapes "{shapes}"; give --shapes to choose them)')
-
-
-def _parameters(function: UserFunction) -> list[str]:
-    """Return the names of the arguments that a function must be given."""
-    try:
-        parameters = inspect.signature(function.function).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in parameters if p.kind in positional and p.default is p.empty]
-
-
-def _check_count(function: UserFunction, found: Sequence[Input]) -> None:
-    try:
-        signature = inspect.signature(function.function)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(*found)
-    except TypeError as error:
-        raise JobError(
-            f"{function.spec}{signature} does not take {len(found)} input(s): {error}"
-        ) from None
 
 
 def parse_shapes(
@@ -207,21 +294,32 @@ def parse_shapes(
 
 def _draw(part: str, rng: np.random.Generator) -> tuple[Array, str]:
     match part.split(":"):
-        case [shape] | ["float", shape]:
-            return np.asarray(rng.standard_normal(_shape(shape))), "normally distributed"
-        case ["float", shape, low, high]:
+        case [shape]:
+            return np.asarray(rng.standard_normal(parse_sizes(shape))), "normally distributed"
+        case ["float" | "float32" as dtype, shape]:
+            array = np.asarray(rng.standard_normal(parse_sizes(shape)), dtype)
+            return array, "normally distributed"
+        case ["float" | "float32" as dtype, shape, low, high]:
             bounds = float(low), float(high)
             if not -math.inf < bounds[0] < bounds[1] < math.inf:
                 raise ValueError
-            return np.asarray(rng.uniform(*bounds, _shape(shape))), f"from {low} to {high}"
+            array = np.asarray(rng.uniform(*bounds, parse_sizes(shape)), dtype)
+            return array, f"from {low} to {high}"
         case ["int", shape, count]:
-            return np.asarray(rng.integers(int(count), size=_shape(shape))), (
+            return np.asarray(rng.integers(int(count), size=parse_sizes(shape))), (
                 f"from 0 to {int(count) - 1}"
             )
     raise ValueError
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Return a shape that is written as ``8,3`` or ``()``.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be understood; a JobError, if it is empty or too large.
+    """
     if text == "()":
         return ()
     shape = tuple(int(n) for n in text.removeprefix("(").removesuffix(")").rstrip(",").split(","))
@@ -234,25 +332,30 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def read_inputs(path: str, names: Sequence[str] = ()) -> list[Input]:
+def read_inputs(
+    path: str, names: Sequence[str] = (), required: Sequence[str] | None = None
+) -> list[Input]:
     """Read inputs from an ``.npz`` file, without pickle.
 
     Parameters
     ----------
     path : str
-        Its arrays are the arguments: by name, if their names are those of the parameters; else in
+        Its arrays are the arguments: by name, if one of them has the name of a parameter; else in
         the order in which they were saved.
     names : sequence of str
         Of the parameters.
+    required : sequence of str, optional
+        Of those that must be there; all by default.
 
     Raises
     ------
     JobError
-        If it is no such file, or holds something other than finite numbers.
+        If it is no such file, holds something other than finite numbers, or has some names of
+        parameters but not all, or others.
     """
     arrays = read_arrays(path)
-    if set(arrays) == set(names):
-        arrays = {name: arrays[name] for name in names}
+    if set(arrays) & set(names):
+        arrays = _by_name(path, arrays, names, names if required is None else required)
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
             raise JobError(
@@ -266,3 +369,19 @@ def read_inputs(path: str, names: Sequence[str] = ()) -> list[Input]:
         Input(names[i] if i < len(names) else name, array, origin)
         for i, (name, array) in enumerate(arrays.items())
     ]
+
+
+def _by_name(
+    path: str, arrays: dict[str, Array], names: Sequence[str], required: Sequence[str]
+) -> dict[str, Array]:
+    """Return arrays in the order of the parameters, of which the last may be left out."""
+    last = max(i for i, name in enumerate(names) if name in arrays) + 1
+    wanted = dict.fromkeys([*names[:last], *required])
+    problems = [f"no array {name!r}" for name in wanted if name not in arrays]
+    problems += [f"{name!r}, which is no argument" for name in arrays if name not in wanted]
+    if problems:
+        raise JobError(
+            f"{path}: has {' and '.join(problems)}; the arguments are {', '.join(names)}: save "
+            f"arrays of these names, or np.savez(file, a, b) for arrays without names in order"
+        )
+    return {name: arrays[name] for name in wanted}

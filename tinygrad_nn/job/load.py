@@ -15,15 +15,17 @@ from tinygrad_nn.job.errors import JobError
 __all__ = ["blame", "load_function"]
 
 
-def load_function(spec: str) -> Callable[..., Any]:
-    """Run a Python file and return a function that it defines.
+def load_function(spec: str, modules: dict[str, ModuleType] | None = None) -> Callable[..., Any]:
+    """Run a Python file and return a function, or something else to call, that it defines.
 
     The file may import what lies beside it. Nothing is written: no byte code either.
 
     Parameters
     ----------
     spec : str
-        ``FILE.py:FUNCTION``.
+        ``FILE.py:FUNCTION``; the name may be that of an attribute, as in ``FILE.py:model.loss``.
+    modules : dict, optional
+        Files that have been run, by their path, which are not run again; it is added to.
 
     Raises
     ------
@@ -31,8 +33,29 @@ def load_function(spec: str) -> Callable[..., Any]:
         If the file cannot be run or has no such function.
     """
     file, colon, name = spec.rpartition(":")
-    if not colon or not file or not name.isidentifier():
+    first, *rest = name.split(".")
+    if not colon or not file or not all(part.isidentifier() for part in (first, *rest)):
         raise JobError(f"{spec}: expected FILE.py:FUNCTION, as in losses.py:focal_loss")
+    modules = {} if modules is None else modules
+    if file not in modules:
+        modules[file] = _run(file)
+    names = vars(modules[file])
+    if first not in names:
+        own = [n for n, v in names.items() if callable(v) and not n.startswith("_")]
+        near = difflib.get_close_matches(first, own, 1)
+        hint = f"did you mean {near[0]}? it" if near else "it"
+        raise JobError(f"{file}: no function {first!r}; {hint} has {', '.join(own) or 'none'}")
+    function = names[first]
+    for part in rest:
+        if not hasattr(function, part):
+            raise JobError(f"{file}: {name!r}: a {type(function).__name__} has no {part!r}")
+        function = getattr(function, part)
+    if not callable(function):
+        raise JobError(f"{file}: {name!r} is no function but of type {type(function).__name__}")
+    return function  # type: ignore[no-any-return]  # callable() tells mypy too little
+
+
+def _run(file: str) -> ModuleType:
     path = Path(file)
     source = _source(path)
     module = ModuleType(f"{path.stem} (user's file)")
@@ -51,15 +74,7 @@ def load_function(spec: str) -> Callable[..., Any]:
         raise JobError(f"{where}{error.msg}") from None
     except (Exception, SystemExit) as error:
         raise JobError(f"{file}: cannot be imported: {blame(error, path)}") from error
-    if name not in vars(module):
-        own = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        near = difflib.get_close_matches(name, own, 1)
-        hint = f"did you mean {near[0]}? it" if near else "it"
-        raise JobError(f"{file}: no function {name!r}; {hint} has {', '.join(own) or 'none'}")
-    function = vars(module)[name]
-    if not callable(function):
-        raise JobError(f"{file}: {name!r} is no function but of type {type(function).__name__}")
-    return function  # type: ignore[no-any-return]  # callable() tells mypy too little
+    return module
 
 
 def _source(path: Path) -> bytes:

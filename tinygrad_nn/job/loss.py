@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,12 @@ class UserFunction:
     unit: str = ""
 
     @classmethod
-    def load(cls, spec: str) -> UserFunction:
-        """Load ``FILE.py:FUNCTION``; its attribute `unit`, if any, says what it returns."""
-        function = load_function(spec)
+    def load(cls, spec: str, modules: dict[str, ModuleType] | None = None) -> UserFunction:
+        """Load ``FILE.py:FUNCTION``; its attribute `unit`, if any, says what it returns.
+
+        `modules` is as for `tinygrad_nn.job.load.load_function`.
+        """
+        function = load_function(spec, modules)
         name = spec.rpartition(":")[2]
         return cls(function, name, spec, unit=str(getattr(function, "unit", "")))
 
@@ -82,7 +86,7 @@ class UserFunction:
             file = self.spec.rpartition(":")[0]
             raise JobError(f"{self.spec} raised {blame(error, file)}") from error
 
-    def loss(self, prediction: Any, target: Any) -> Any:
+    def loss(self, prediction: Any, *targets: Any) -> Any:
         """Call the function as a loss.
 
         Raises
@@ -90,7 +94,7 @@ class UserFunction:
         JobError
             If it raises, or does not return a tensor of one number that depends on `prediction`.
         """
-        result = self(prediction, target)
+        result = self(prediction, *targets)
         try:
             scalar_or_raise(result)
         except LossError as error:
@@ -125,8 +129,14 @@ def scalar_or_raise(result: Any) -> None:
         )
 
 
-def find_loss(spec: str) -> UserFunction:
+def find_loss(spec: str, modules: dict[str, ModuleType] | None = None) -> UserFunction:
     """Return a loss of the library by its name, or load ``FILE.py:FUNCTION``.
+
+    Parameters
+    ----------
+    spec : str
+    modules : dict, optional
+        As for `tinygrad_nn.job.load.load_function`.
 
     Raises
     ------
@@ -138,4 +148,4 @@ def find_loss(spec: str) -> UserFunction:
         return UserFunction(function, spec, spec, task, unit)
     if ":" not in spec:
         raise JobError(f"unknown loss {spec!r}; known are {', '.join(LOSSES)}, or FILE.py:FUNCTION")
-    return UserFunction.load(spec)
+    return UserFunction.load(spec, modules)

@@ -1,10 +1,8 @@
-"""The command line: options, progress, summaries, and one clear line for whatever goes wrong."""
+"""The command line: its commands, their progress and their summaries."""
 
 from __future__ import annotations
 
-import errno
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,23 +17,16 @@ import tinygrad_nn
 from tinygrad_nn.activations import ACTIVATIONS
 from tinygrad_nn.doctor import doctor as examine
 from tinygrad_nn.doctor.restart import FLAG
-from tinygrad_nn.errors import TinygradError
 from tinygrad_nn.files import write_together
 from tinygrad_nn.job import demo as digits
 from tinygrad_nn.job import plots
-from tinygrad_nn.job.errors import JobError, shown
-from tinygrad_nn.job.inputs import Input
+from tinygrad_nn.job.check_command import check
+from tinygrad_nn.job.errors import JobError
 from tinygrad_nn.job.loss import LOSSES
+from tinygrad_nn.job.options import Real, Sizes, input_options, listed, seed_option
 from tinygrad_nn.job.table import count
-from tinygrad_nn.job.tasks import (
-    Files,
-    Plan,
-    Trained,
-    check_function,
-    check_out,
-    draw_function,
-    plan_training,
-)
+from tinygrad_nn.job.tasks import Files, Plan, Trained, check_out, draw_function, plan_training
+from tinygrad_nn.job.terminal import one_line, say, title, warn
 from tinygrad_nn.job.training import Settings, Step
 
 __all__ = ["program"]
@@ -44,45 +35,6 @@ DEFAULTS = Settings()
 
 #: Lines that report progress where there is no terminal to draw a bar on.
 _LINES = 10
-
-
-# --- what goes wrong -----------------------------------------------------------------------------
-
-
-class _Failure(click.ClickException):
-    """Ends the program with one line on stderr."""
-
-    exit_code = 2
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"tinygrad-nn: {shown(' '.join(self.message.split()))}", err=True)
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Turn what users can cause into one line; what is left is a bug and keeps its traceback."""
-    try:
-        yield
-    except _Failure:
-        raise
-    except click.UsageError as error:
-        help_ = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        raise _Failure(error.format_message() + help_) from error
-    except KeyboardInterrupt:
-        raise _Interruption("interrupted; no file is left half-written") from None
-    except MemoryError as error:
-        raise _Failure("not enough memory") from error
-    except TinygradError as error:
-        raise _Failure(str(error)) from error
-    except OSError as error:
-        if error.errno == errno.EPIPE:  # whoever read the output has left: click ends quietly
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        raise _Failure(f"{where}{error.strerror or error}") from error
-
-
-class _Interruption(_Failure):
-    exit_code = 130
 
 
 class _Program(click.Group):
@@ -94,71 +46,12 @@ class _Program(click.Group):
         return super().parse_args(ctx, args)
 
     def make_context(self, *args: Any, **keywords: Any) -> click.Context:
-        with _one_line():
+        with one_line():
             return super().make_context(*args, **keywords)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _one_line():
+        with one_line():
             return super().invoke(ctx)
-
-
-# --- options -------------------------------------------------------------------------------------
-
-
-class _Real(click.FloatRange):
-    """A finite number in a range; click's own lets nan through."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", param, ctx)
-        return number
-
-
-class _Sizes(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs alone
-    """Layer sizes: ``32``, ``64,32``, or ``none`` for a linear model."""
-
-    name = "sizes"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        if value.strip().lower() == "none":
-            return ()
-        try:
-            sizes = tuple(int(part) for part in value.split(","))
-        except ValueError:
-            sizes = (0,)
-        if min(sizes) < 1:
-            self.fail(f"{value!r} is not a list of positive integers such as 64,32", param, ctx)
-        return sizes
-
-
-_Command = Callable[..., Any]
-
-
-def _options(*decorators: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    def decorate(command: _Command) -> _Command:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
-
-
-_seed = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random."
-)
-_inputs = _options(
-    click.option(
-        "--shapes",
-        help='Inputs to draw, separated by semicolons, as in "8,3; int:8:3": 8,3 is normally '
-        "distributed, float:8,3:0:1 uniform, int:8:3 integers from 0 to 2. By default the "
-        "function's attribute 'shapes', or a guess.",
-    ),
-    click.option("--inputs", "file", help="Inputs to read: an .npz file of arrays."),
-    _seed,
-)
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -170,10 +63,13 @@ _inputs = _options(
     help="Keep to the kernels that OpenBLAS chose, even where the processor has faster ones.",
 )
 def program() -> None:
-    """Train networks on tables, check the gradients of losses, draw computation graphs.
+    """Train networks on tables, check gradients, draw computation graphs.
 
     A loss of your own is a Python function of tensors, named as FILE.py:FUNCTION.
     """
+
+
+program.add_command(check)
 
 
 # --- train ---------------------------------------------------------------------------------------
@@ -184,7 +80,7 @@ def program() -> None:
 @click.option("--target", required=True, help="The column to predict.")
 @click.option(
     "--hidden",
-    type=_Sizes(),
+    type=Sizes(),
     multiple=True,
     default=[(32,)],
     help="Units of the hidden layers: 64,32, or the option again; none for a linear model. By "
@@ -193,20 +89,20 @@ def program() -> None:
 @click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS.epochs, show_default=True)
 @click.option(
     "--lr",
-    type=_Real(min=0, min_open=True),
+    type=Real(min=0, min_open=True),
     default=DEFAULTS.lr,
     show_default=True,
     help="Learning rate of the first step; it falls to 0 along half a cosine.",
 )
 @click.option(
     "--momentum",
-    type=_Real(min=0, max=1, max_open=True),
+    type=Real(min=0, max=1, max_open=True),
     default=DEFAULTS.momentum,
     show_default=True,
 )
 @click.option(
     "--weight-decay",
-    type=_Real(min=0),
+    type=Real(min=0),
     default=DEFAULTS.weight_decay,
     show_default=True,
     help="Multiple of the parameters added to the gradient.",
@@ -242,12 +138,12 @@ def program() -> None:
 @click.option("--ignore", multiple=True, metavar="COLUMN", help="Leave a column out; repeatable.")
 @click.option(
     "--test-share",
-    type=_Real(min=0, max=1, min_open=True, max_open=True),
+    type=Real(min=0, max=1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
     help="Share of the rows that is held out.",
 )
-@_seed
+@seed_option
 @click.option("--out", default="out", show_default=True, help="Folder for the results.")
 @click.option("--no-plots", is_flag=True, help="Write no figures (they need matplotlib).")
 def train(
@@ -266,11 +162,11 @@ def train(
     plan = plan_training(
         data, target, chosen, loss=loss, task=task, ignore=ignore, test_share=test_share
     )
-    _say(_describe(plan))
+    say(_describe(plan))
     trained = _train(plan)
     files = trained.files(folder, figures=not no_plots)
     write_together(files)
-    _say(_outcome(trained))
+    say(_outcome(trained))
     _list(files, trained.data.task)
 
 
@@ -333,7 +229,7 @@ def _printer(epochs: int) -> Callable[[Step], None]:
 
     def report(step: Step) -> None:
         if step.metrics and step.epoch in shown_epochs:
-            _say(f"epoch {step.epoch:>{width}}/{epochs}  {_measured(step)}")
+            say(f"epoch {step.epoch:>{width}}/{epochs}  {_measured(step)}")
 
     return report
 
@@ -357,35 +253,6 @@ def _bar(console: Console, epochs: int) -> Iterator[Callable[[Step], None]]:
         yield report
 
 
-# --- check ---------------------------------------------------------------------------------------
-
-
-@program.command(short_help="Check the gradient of a loss of your own.")
-@click.argument("function")
-@_inputs
-@click.option(
-    "--order",
-    type=click.IntRange(1, 2),
-    default=1,
-    show_default=True,
-    help="2: second derivatives too.",
-)
-def check(function: str, shapes: str | None, file: str | None, seed: int, order: int) -> None:
-    """Check the gradient of a loss, FILE.py:FUNCTION, against finite differences.
-
-    Exit status: 0 where it is right, 1 where it is wrong, 2 where it cannot be checked.
-    """
-    inputs, report = check_function(function, shapes=shapes, file=file, seed=seed, order=order)
-    _say(f"{function} on\n{_listed(inputs)}")
-    _say(str(report))
-    if not report:
-        sys.exit(1)
-
-
-def _listed(inputs: Sequence[Input]) -> str:
-    return "\n".join(f"  {item}" for item in inputs)
-
-
 # --- draw ----------------------------------------------------------------------------------------
 
 
@@ -398,7 +265,7 @@ def _listed(inputs: Sequence[Input]) -> str:
     help="The file to write; its name ends in .svg, .png, .pdf (these need Graphviz), .html, "
     ".mmd, .dot or .txt.",
 )
-@_inputs
+@input_options
 def draw(function: str, output: str, shapes: str | None, file: str | None, seed: int) -> None:
     """Draw the computation graph of a call of FILE.py:FUNCTION."""
     inputs, drawing, depends = draw_function(function, shapes=shapes, file=file, seed=seed)
@@ -409,10 +276,10 @@ def draw(function: str, output: str, shapes: str | None, file: str | None, seed:
     except RuntimeError as error:
         raise JobError(f"{output}: {error}") from error
     nodes, edges = len(drawing.description.nodes), len(drawing.description.edges)
-    _say(f"{function} on\n{_listed(inputs)}")
-    _say(f"{path}: {count(nodes, 'node')}, {count(edges, 'edge')}")
+    say(f"{function} on\n{listed(inputs)}")
+    say(f"{path}: {count(nodes, 'node')}, {count(edges, 'edge')}")
     if not depends:
-        _warn(f"what {function} returned does not depend on its inputs; the graph has none of them")
+        warn(f"what {function} returned does not depend on its inputs; the graph has none of them")
 
 
 # --- demo ----------------------------------------------------------------------------------------
@@ -420,42 +287,42 @@ def draw(function: str, output: str, shapes: str | None, file: str | None, seed:
 
 @program.command(short_help="All of these, on handwritten digits.")
 @click.option("--out", default="demo_out", show_default=True, help="Folder for the results.")
-@_seed
+@seed_option
 def demo(out: str, seed: int) -> None:
     """Train, check and draw on handwritten digits, with a loss of its own."""
     folder = check_out(out)
     plots.require_matplotlib()
 
-    _title("Training on handwritten digits with a focal loss")
+    title("Training on handwritten digits with a focal loss")
     plan = digits.plan(seed)
-    _say(_describe(plan))
+    say(_describe(plan))
     trained = _train(plan)
-    _say(_outcome(trained))
+    say(_outcome(trained))
     accuracies = digits.seeds(trained, 5)
-    _say(f"five seeds: {', '.join(f'{a:.4f}' for a in accuracies)}")
+    say(f"five seeds: {', '.join(f'{a:.4f}' for a in accuracies)}")
 
-    _title("Checking gradients against finite differences")
+    title("Checking gradients against finite differences")
     reports = {
         "the loss": digits.check_loss(seed),
         "the loss of the network in all its parameters": digits.check_model(trained),
     }
     for what, report in reports.items():
-        _say(f"{what}: {report.headline}; {report.scope[0]}")
+        say(f"{what}: {report.headline}; {report.scope[0]}")
 
-    _title("Drawing the graph of one step")
+    title("Drawing the graph of one step")
     drawing = digits.draw_training(trained)
-    _say(digits.outline(drawing))
+    say(digits.outline(drawing))
     graph, missing = digits.graph_files(drawing, folder)
     if missing:
-        _say(f"no graph.svg: {missing}")
+        say(f"no graph.svg: {missing}")
 
     files = trained.files(folder, figures=True) | digits.pictures(trained, folder) | graph
     files |= {folder / "gradcheck.txt": "\n\n".join(f"{w}\n{r}" for w, r in reports.items()) + "\n"}
     write_together(files)
-    _title("Where everything lies")
+    title("Where everything lies")
     _list(files, trained.data.task)
-    _say("")
-    _say(f"the data: {digits.DIGITS}\nthe loss: {digits.LOSS}")
+    say("")
+    say(f"the data: {digits.DIGITS}\nthe loss: {digits.LOSS}")
     if not all(reports.values()):
         sys.exit(1)
 
@@ -468,10 +335,10 @@ def demo(out: str, seed: int) -> None:
 def doctor(as_json: bool) -> None:
     """Report which matrix kernels NumPy uses here, how fast they are, and what is faster."""
     report = examine()
-    _say(json.dumps(report.to_dict(), indent=2) if as_json else str(report))
+    say(json.dumps(report.to_dict(), indent=2) if as_json else str(report))
 
 
-# --- saying things -------------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------------------
 
 
 _ABOUT = {
@@ -496,17 +363,4 @@ def _list(files: Files, task: str) -> None:
     about = _ABOUT | {"history.csv": f"{_MEASURES[task]} after each epoch"}
     width = max(len(str(path)) for path in files)
     for path in files:
-        _say(f"  {path!s:<{width}}  {about[path.name]}")
-
-
-def _title(text: str) -> None:
-    click.echo()
-    click.secho(text, bold=True)
-
-
-def _say(text: str) -> None:
-    click.echo(shown(text, lines=True))
-
-
-def _warn(text: str) -> None:
-    click.echo(f"tinygrad-nn: warning: {shown(text)}", err=True)
+        say(f"  {path!s:<{width}}  {about[path.name]}")

@@ -1,4 +1,4 @@
-"""What each command does, as functions without a terminal: train, check, draw."""
+"""What the commands do, as functions without a terminal: train and draw."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.draw import Drawing, draw, trace
-from tinygrad_nn.errors import LossError, TinygradError
-from tinygrad_nn.gradcheck import GradcheckReport, gradcheck
+from tinygrad_nn.errors import TinygradError
 from tinygrad_nn.graph import Node
 from tinygrad_nn.job import plots
 from tinygrad_nn.job.dataset import Dataset, prepare
 from tinygrad_nn.job.errors import JobError
-from tinygrad_nn.job.inputs import Input, find_inputs
-from tinygrad_nn.job.load import blame
-from tinygrad_nn.job.loss import INDEPENDENT, LOSSES, UserFunction, find_loss, scalar_or_raise
+from tinygrad_nn.job.inputs import Arguments, Input, find_inputs
+from tinygrad_nn.job.loss import LOSSES, UserFunction, find_loss
 from tinygrad_nn.job.saved import SavedModel
 from tinygrad_nn.job.table import Table, read_table
 from tinygrad_nn.job.training import History, Settings, Step, train
 from tinygrad_nn.nn import MLP
 from tinygrad_nn.tensor import Tensor
 
-__all__ = ["Plan", "Trained", "check_function", "check_out", "draw_function", "plan_training"]
+__all__ = ["Plan", "Trained", "check_out", "draw_function", "plan_training"]
 
 Files = dict[Path, bytes | str]
 
@@ -161,10 +159,12 @@ def plan_training(
     return Plan(table, data, function, settings)
 
 
-def check_function(
-    spec: str, *, shapes: str | None = None, file: str | None = None, seed: int = 0, order: int = 1
-) -> tuple[list[Input], GradcheckReport]:
-    """Check the gradient of a user's loss.
+def draw_function(
+    spec: str, *, shapes: str | None = None, file: str | None = None, seed: int = 0
+) -> tuple[list[Input], Drawing, bool]:
+    """Draw the graph of a call of a user's function.
+
+    The last of what is returned says whether any of the inputs is in the graph.
 
     Parameters
     ----------
@@ -173,49 +173,12 @@ def check_function(
     shapes, file : str, optional
         The inputs (see `tinygrad_nn.job.inputs.find_inputs`).
     seed : int
-        Of the inputs and the check.
-    order : {1, 2}
-        2 checks second derivatives too.
+        Of the inputs.
 
     Raises
     ------
     JobError
-        If it cannot be checked: not loaded, not called, no number, no gradient.
-    """
-    function = UserFunction.load(spec)
-
-    def accept(inputs: Sequence[Input]) -> None:
-        result, tensors = _call(function, inputs)
-        try:
-            scalar_or_raise(result)
-        except LossError as error:
-            raise JobError(f"{spec} {error}") from None
-        if not _depends(result, tensors):
-            raise JobError(f"{spec} {INDEPENDENT}")
-        if not np.isfinite(result.data).all():
-            raise JobError(f"{spec} returned {result.item()} on these inputs; there is no gradient")
-
-    inputs = find_inputs(function, accept, shapes=shapes, file=file, rng=seed)
-    try:
-        report = gradcheck(
-            function.function,
-            tuple(item.tensor() for item in inputs),
-            raise_exception=False,
-            rng=seed,
-            order=order,
-        )
-    except Exception as error:
-        reason = blame(error, spec.rpartition(":")[0])
-        raise JobError(f"{spec} cannot be checked: {reason}") from error
-    return inputs, report
-
-
-def draw_function(
-    spec: str, *, shapes: str | None = None, file: str | None = None, seed: int = 0
-) -> tuple[list[Input], Drawing, bool]:
-    """Draw the graph of a call of a user's function; parameters as for `check_function`.
-
-    The last of what is returned says whether any of the inputs is in the graph.
+        If it cannot be drawn: not loaded, not called, no graph.
     """
     function = UserFunction.load(spec)
     calls: list[tuple[Any, list[Tensor]]] = []
@@ -228,7 +191,8 @@ def draw_function(
             )
         calls.append((result, tensors))
 
-    inputs = find_inputs(function, accept, shapes=shapes, file=file, rng=seed)
+    arguments = Arguments.of(spec, function.function)
+    inputs = find_inputs(arguments, accept, shapes=shapes, file=file, rng=seed)
     try:
         result, tensors = calls[-1]
         return inputs, draw(result), _depends(result, tensors)
