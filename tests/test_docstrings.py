@@ -30,7 +30,7 @@ EXEMPT = {
     "Node": BASE,
     "Drawing": RESULT, "Description": RESULT, "Vertex": RESULT, "Edge": RESULT, "Cluster": RESULT,
     "Disconnected": RESULT, "Disconnection": RESULT, "LossFinding": RESULT, "LossReport": RESULT,
-    "Figures": RESULT, "Finding": RESULT, "GradcheckReport": RESULT,
+    "Figures": RESULT, "Finding": RESULT, "GradcheckReport": RESULT, "Taylor": RESULT,
     "TinygradError": ERROR, "ShapeError": ERROR, "NotDifferentiableError": ERROR,
     "StaleGraphError": ERROR, "LossError": ERROR, "GradcheckError": ERROR,
     "MissingExtraError": ERROR, "AnomalyError": ERROR, "GraphvizMissingError": ERROR,

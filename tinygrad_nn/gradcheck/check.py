@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.errors import GradcheckError
+from tinygrad_nn.gradcheck.build import build_subject
 from tinygrad_nn.gradcheck.constants import ALONE
 from tinygrad_nn.gradcheck.contracts import backward_contracts, forward_contracts, same
-from tinygrad_nn.gradcheck.graph_subject import function_subject, model_subject
-from tinygrad_nn.gradcheck.inputs import NATIVE
 from tinygrad_nn.gradcheck.judgement import Rule
 from tinygrad_nn.gradcheck.orders import first_order, second_order
-from tinygrad_nn.gradcheck.pair import pair_subject
+from tinygrad_nn.gradcheck.progress import progress_bar
+from tinygrad_nn.gradcheck.remainder import second_opinion
 from tinygrad_nn.gradcheck.report import GradcheckReport
+from tinygrad_nn.gradcheck.search import Progress
 from tinygrad_nn.gradcheck.subject import Subject
 
 __all__ = ["check_grads", "gradcheck"]
@@ -38,6 +39,7 @@ def gradcheck(
     rng: int | np.random.Generator | None = 0,
     names: Sequence[str] | None = None,
     max_elements: int | None = None,
+    progress: bool | None = None,
     **others: Any,
 ) -> GradcheckReport:
     """Check the gradient of a function or of a model against differences of its values.
@@ -87,6 +89,9 @@ def gradcheck(
         Up to this many elements (64 by default) all are checked one by one. More are checked along
         random directions through elements of similar weight, and a direction that is not right is
         halved until its culprits are found.
+    progress : bool, optional
+        True shows a bar on stderr once 2 seconds have passed, False never does. By default it is
+        shown in a terminal or a notebook, if rich is installed.
     **others
         Refused; PyTorch's `fast_mode`, `nondet_tol` and `check_grad_dtypes` with a word on why
         they are not needed.
@@ -104,6 +109,8 @@ def gradcheck(
         If `f` returns what has no gradient: a plain number or array, integers, None.
     NotDifferentiableError
         If the result depends on none of the inputs, or `f` uses what has no derivative.
+    MissingExtraError
+        If `progress` is True and rich is not installed.
     TypeError
         If there is no floating input to check, or none with elements, or `f` does not take that
         many.
@@ -135,23 +142,19 @@ def gradcheck(
             f"what max_elements does; results must be equal to the bit (no nondet_tol); dtypes are "
             f"always checked (no check_grad_dtypes)"
         )
-    is_model = not _is_function(f)
-    if loss is not None and not is_model:
-        raise TypeError("loss= is for models; for a function, check lambda x: loss(f(x))")
-    if inputs is None:
-        raise TypeError("gradcheck needs inputs: gradcheck(f, inputs), inputs one or a tuple")
     alone = ALONE if max_elements is None else max_elements
     if alone < 1:
         raise ValueError(f"max_elements must be positive, got {max_elements}")
-    if dtype not in ("float64", NATIVE):
-        raise ValueError(f'dtype must be "float64" or "native" (as the inputs are), got {dtype!r}')
-    if gradient is not None or vjp is not None:
-        subject: Subject = _pair(f, inputs, names, dtype, loss, gradient, vjp, order)
-    elif is_model:
-        subject = model_subject(f, loss, inputs, names, dtype)
-    else:
-        subject = function_subject(f, inputs, names, dtype)
-    report = _check(subject, Rule(eps, atol, rtol), order, alone, np.random.default_rng(rng))
+    if order == 2 and (gradient is not None or vjp is not None):
+        raise ValueError(
+            "order=2 needs a gradient that the engine can differentiate. To check a Hessian of "
+            "your own, check it as the gradient of the gradient: "
+            "gradcheck(gradient, inputs, gradient=hessian)"
+        )
+    subject = build_subject(f, inputs, names, dtype, loss, gradient, vjp)
+    generator = np.random.default_rng(rng)
+    with progress_bar(progress) as told:
+        report = _check(subject, Rule(eps, atol, rtol), order, alone, generator, told)
     if not report and raise_exception:
         raise GradcheckError(str(report), report)
     return report
@@ -160,34 +163,10 @@ def gradcheck(
 check_grads = gradcheck
 
 
-def _is_function(f: Any) -> bool:
-    """Whether `f` is to be checked as a function of its inputs, not of its parameters."""
-    if not callable(f):
-        raise TypeError(f"gradcheck takes a function or a model, got {type(f).__name__}")
-    return not hasattr(f, "parameters")
-
-
-def _pair(
-    f: Any, inputs: Any, names: Sequence[str] | None, dtype: str, loss: Any, gradient: Any,
-    vjp: Any, order: int,
-) -> Subject:  # fmt: skip
-    """Return the subject of a function beside a gradient of its own; refuse what makes no sense."""
-    if gradient is not None and vjp is not None:
-        raise TypeError("give either gradient= or vjp=, not both")
-    if loss is not None:
-        raise TypeError("loss= is for models whose gradient the engine computes")
-    if order == 2:
-        raise ValueError(
-            "order=2 needs a gradient that the engine can differentiate. To check a Hessian of "
-            "your own, check it as the gradient of the gradient: "
-            "gradcheck(gradient, inputs, gradient=hessian)"
-        )
-    return pair_subject(f, inputs, names, dtype, gradient, vjp)
-
-
 def _check(
-    subject: Subject, rule: Rule, order: int, alone: int, rng: np.random.Generator
-) -> GradcheckReport:
+    subject: Subject, rule: Rule, order: int, alone: int, rng: np.random.Generator,
+    progress: Progress,
+) -> GradcheckReport:  # fmt: skip
     report = GradcheckReport(inputs=dict(subject.sizes))
     start = perf_counter()
     if subject.constants:
@@ -196,9 +175,10 @@ def _check(
     if y is not None:
         back = backward_contracts(subject, y, report, rng)
         if back.gradient is not None:
-            search = first_order(subject, y, back, rule, alone, report, rng, _quiet)
+            search = first_order(subject, y, back, rule, alone, report, rng, progress)
             if order == 2 and report:
-                second_order(subject, y, rule, alone, search.kinks, report, rng, _quiet)
+                second_order(subject, y, rule, alone, search.kinks, report, rng, progress)
+            second_opinion(search.rows, sorted(search.kinks), rule, report, rng)
         if not same(subject.value(subject.x), y):
             report.broke(
                 "deterministic",
@@ -207,7 +187,3 @@ def _check(
     report.evaluations = subject.evaluations
     report.seconds = perf_counter() - start
     return report
-
-
-def _quiet(done: int, total: int) -> None:
-    """Show no progress."""

@@ -131,3 +131,21 @@ POINTS_AROUND, JUMP_AROUND = 24, 1e-2
 SECOND_ORDER_ROWS = 3
 #: As `ALONE` and `BUDGET`: a second derivative costs several times a first one.
 SECOND_ALONE, SECOND_BUDGET = 16, 60
+
+# --- Taylor's remainder --------------------------------------------------------------------------
+
+#: Steps of the remainder on each side, each a quarter of the one before: 18 octaves, after which
+#: a remainder that falls as h² has lost 11 decades. More would only be rounding.
+TAYLOR_STEPS = 10
+#: They end once so many in turn have been lost in rounding.
+TAYLOR_LOST = 3
+#: A remainder this many times what rounding can make of it has a slope that means something.
+CLEAR = 10.0
+#: A slope is fitted to at least so many remainders, the finest ones, and to coarser ones for as
+#: long as the slope between them stays within this of that.
+FITTED, ASYMPTOTIC = 3, 0.25
+#: A remainder that falls at least with this power of h is of second order, one whose power is
+#: between these of first; what is between the two is neither for long, and is not judged.
+SECOND_ORDER, FIRST_ORDER = 1.75, (0.85, 1.15)
+#: A note tells of a remainder of first order only if it has been so for this many octaves.
+NOTED = 6.0

@@ -6,9 +6,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_nn.gradcheck.render import as_html, as_text, shows_colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from tinygrad_nn.gradcheck.taylor import Taylor
 
 __all__ = [
     "KINK", "RIGHT", "WEAK", "WRONG", "Broken", "Diagnosis", "Finding", "GradcheckReport",
