@@ -32,8 +32,8 @@ from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.source_line import SourceLine, source_line
 from tinygrad_nn.traced import Traced
 
-__all__ = ["detect_anomaly", "note", "quiet", "set_detect_anomaly", "watch", "watched_pull",
-           "watched_push", "watching"]  # fmt: skip
+__all__ = ["detect_anomaly", "note", "quiet", "set_detect_anomaly", "source_lines", "source_of",
+           "watch", "watched_pull", "watched_push", "watching"]  # fmt: skip
 
 
 class _Checks(NamedTuple):
@@ -192,6 +192,30 @@ class set_detect_anomaly:  # noqa: N801  # PyTorch's spelling
 
     def __exit__(self, *error: object) -> None:
         _set(self._state, self._before)
+
+
+def source_lines() -> detect_anomaly:
+    """Return a context in which the line that computes a node is kept, and nothing is checked."""
+    return detect_anomaly(check_nan=False, check_inf=False, check_mutation=False)
+
+
+def source_of(node: Node) -> SourceLine | None:
+    """Return the line of the user's program that computed a node.
+
+    None for a leaf, and for what was not computed under `source_lines` or `detect_anomaly`.
+
+    Examples
+    --------
+    >>> import tinygrad_nn as tg
+    >>> from tinygrad_nn.anomaly import source_lines, source_of
+    >>> x = tg.tensor(3.0, requires_grad=True)
+    >>> with source_lines():
+    ...     y = x * x
+    >>> source_of(y).text, source_of(x)
+    ('y = x * x', None)
+    """
+    record = _records.get(node.serial)
+    return None if record is None else record.source
 
 
 # --- what the engine calls -----------------------------------------------------------------------

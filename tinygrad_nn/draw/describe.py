@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_nn.backward import pull_back
 from tinygrad_nn.draw.clusters import Call, calls_around
-from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex
+from tinygrad_nn.draw.description import Cluster, Description, Edge, Mark, Vertex
 from tinygrad_nn.draw.figures import figures
 from tinygrad_nn.graph import Node
 from tinygrad_nn.notation import settings
@@ -86,7 +86,11 @@ def collect(outputs: Iterable[Node]) -> list[Node]:
 
 
 def describe(
-    output: Any, names: Mapping[int, str] | None, modules: Mapping[int, str], gradients: str
+    output: Any,
+    names: Mapping[int, str] | None,
+    modules: Mapping[int, str],
+    gradients: str,
+    marks: Mapping[int, Mark] | None = None,
 ) -> Description:
     """Describe the graph of `output`.
 
@@ -99,11 +103,12 @@ def describe(
         The modules' names.
     gradients : {"output", "stored", "none"}
         Derivatives of the output, those stored in ``.grad``, or none.
+    marks : mapping of serial number to Mark, optional
     """
     outputs = outputs_of(output)
     nodes = collect(node for _, node in outputs.values())
     with np.errstate(all="ignore"):
-        return _describe(nodes, outputs, names, modules, gradients)
+        return _describe(nodes, outputs, names, modules, gradients, marks or {})
 
 
 def _describe(
@@ -112,6 +117,7 @@ def _describe(
     names: Mapping[int, str] | None,
     modules: Mapping[int, str],
     gradients: str,
+    marks: Mapping[int, Mark],
 ) -> Description:
     grads, note = _gradients([node for _, node in outputs.values()], nodes, gradients)
     calls, around = calls_around(nodes, lambda leaf: _is_parameter(leaf, names))
@@ -166,6 +172,7 @@ def _describe(
                 figures(node._value),
                 None if g is None else figures(g),
                 cluster,
+                mark=marks.get(node.serial),
             )
         )
     return Description(tuple(drawn), tuple(edges), clusters, note)

@@ -7,7 +7,26 @@ from dataclasses import dataclass
 
 from tinygrad_nn.draw.figures import Figures
 
-__all__ = ["Cluster", "Description", "Edge", "Vertex", "nested"]
+__all__ = ["Cluster", "Description", "Edge", "Mark", "Vertex", "nested"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a check has found at a node.
+
+    Attributes
+    ----------
+    kind : str
+        "wrong" or "kink".
+    word : str
+        The finding in a word or two.
+    message : str
+        In full.
+    """
+
+    kind: str
+    word: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +50,8 @@ class Vertex:
         Index of the innermost cluster that it stands in; -1 for none.
     target : str
         Where the result is left, in a plan; else empty.
+    mark : Mark or None
+        What `gradcheck` has found here, in the drawing of its report.
     """
 
     role: str
@@ -43,6 +64,7 @@ class Vertex:
     grad: Figures | None
     cluster: int
     target: str = ""
+    mark: Mark | None = None
 
     @property
     def is_finite(self) -> bool:

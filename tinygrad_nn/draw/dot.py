@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from html import escape
 
 from tinygrad_nn.draw.description import Description, Edge, Vertex, nested
 from tinygrad_nn.draw.figures import Figures, number
-from tinygrad_nn.draw.palette import EDGE, FRAME, INK, MUTED, RED, ROLES, SHADE
-from tinygrad_nn.draw.wording import cluster_title, facts, is_inline, notes, plain, title
+from tinygrad_nn.draw.palette import EDGE, FRAME, INK, MARKS, MUTED, RED, ROLES, SHADE
+from tinygrad_nn.draw.wording import cluster_title, facts, is_inline, notes, plain, shortened, title
 
 __all__ = ["to_dot"]
 
@@ -27,6 +28,9 @@ SYMBOLS = {
 _GAP = "&#160;&#160;"
 _BREAK = '<BR ALIGN="RIGHT"/>'
 
+
+# Darker than the lines, so that small words read on the fill.
+_MARKED = {"wrong": "#8a0019", "kink": "#5c3d00"}
 
 #: What comes in along the drawing's direction; parameters and constants come in from the side.
 _FLOWING = ("data", "result", "output")
@@ -105,6 +109,11 @@ def _attributes(vertex: Vertex) -> str:
     width = ""
     if not vertex.is_finite:
         line, width = RED, ", penwidth=2.5"
+    if vertex.mark is not None:
+        fill, line = MARKS[vertex.mark.kind]
+        width = ", penwidth=3.5"
+        if vertex.mark.kind == "kink":
+            width = ', penwidth=2, style="rounded,filled,dashed"'
     name, op = title(vertex)
     tip = [" ".join(filter(None, (vertex.role, name, op)))]
     tip += [f"{what} {text}" for what, text in facts(vertex)]
@@ -127,6 +136,13 @@ def _label(vertex: Vertex) -> str:
     small = " ".join(filter(None, (plain(op) if named else "", vertex.shape, vertex.dtype)))
     if small:
         rows.append(_row(f'<TD COLSPAN="4">{_small(small)}</TD>'))
+    if vertex.mark is not None:
+        word = f'<FONT COLOR="{_MARKED[vertex.mark.kind]}"><B>{_text(vertex.mark.word)}</B></FONT>'
+        rows.append(_row(f'<TD COLSPAN="4">{word}</TD>'))
+        rows += [
+            _row(f'<TD COLSPAN="4">{_small(part)}</TD>')
+            for part in textwrap.wrap(shortened(plain(vertex.mark.message)), 36)
+        ]
     if vertex.settings:
         rows.append(_row(f'<TD COLSPAN="4">{_small(plain(vertex.settings))}</TD>'))
     if vertex.target:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.draw.describe import GRADIENTS, NUMBERS, collect, describe, outputs_of
+from tinygrad_nn.draw.description import Mark
 from tinygrad_nn.draw.drawing import Drawing
 from tinygrad_nn.graph import Node
 from tinygrad_nn.nn.module import Module
@@ -29,10 +30,13 @@ def draw(
 
     Parameters
     ----------
-    output : Tensor, Value, or a list, tuple or dict of them; or a compiled function
+    output : Tensor, Value, list, tuple or dict of them, compiled function or GradcheckReport
         What the graph leads to. Of a function that `compile` has made, the plan that served its
         last call: a box for each instruction, with the arguments written out, in a frame for each
-        line of the program; `model` and `gradients` then mean nothing.
+        line of the program; `model` and `gradients` then mean nothing. Of a report that
+        `gradcheck` has made with ``blame=True``, the graph that was checked: a node whose rule is
+        wrong is red, with a heavy frame, and a kink amber, with a dashed one. What was not checked
+        looks like what is right; the report's notes say what that was.
     model : Module, or mapping of str to Tensor or Value, optional
         Gives parameters and modules their qualified names; all other leaves are then data.
     rankdir : {"LR", "TB", "RL", "BT"}, optional
@@ -52,7 +56,8 @@ def draw(
     TypeError
         If `output` or `model` is something else.
     ValueError
-        If there is no node in `output`, or for an unknown `rankdir` or `gradients`.
+        If there is no node in `output`, for an unknown `rankdir` or `gradients`, and for a report
+        that was made without ``blame=True``.
     CaptureError
         If `output` is a compiled function that has no plan.
 
@@ -76,9 +81,17 @@ def draw(
 
         if isinstance(output, Compiled):
             return Drawing(describe_plan(output.plan), rankdir or "TB")
+    marks = None
     names = None if model is None else _names(model)
+    drawn = getattr(output, "_drawn", None)  # a report's; the checker is not imported for a graph
+    if drawn is not None:
+        if model is not None:
+            raise TypeError("a report knows its model: draw(report)")
+        blamed = drawn()
+        output, model, names = blamed.outputs, blamed.model, blamed.names
+        marks = {serial: Mark(*mark) for serial, mark in blamed.marks.items()}
     modules = {id(module): name for name, module in _modules(model) if name}
-    return Drawing(describe(output, names, modules, gradients), rankdir or "LR")
+    return Drawing(describe(output, names, modules, gradients, marks), rankdir or "LR")
 
 
 def _names(model: Any) -> dict[int, str]:

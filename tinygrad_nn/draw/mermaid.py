@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tinygrad_nn.draw.description import Description, Vertex, nested
-from tinygrad_nn.draw.palette import FRAME, INK, RED, ROLES, SHADE
+from tinygrad_nn.draw.palette import FRAME, INK, MARKS, RED, ROLES, SHADE
 from tinygrad_nn.draw.wording import cluster_title, equation, facts, plain
 
 __all__ = ["to_mermaid"]
@@ -43,6 +43,12 @@ def to_mermaid(graph: Description, rankdir: str = "LR") -> str:
     if bad:
         lines.append(f"  classDef bad stroke:{RED},stroke-width:3px,color:{RED}")
         lines.append(f"  class {','.join(bad)} bad")
+    for kind, (fill, line) in MARKS.items():
+        marked = [f"n{i}" for i, v in enumerate(graph.nodes) if v.mark and v.mark.kind == kind]
+        if marked:
+            how = "stroke-width:4px" if kind == "wrong" else "stroke-width:3px,stroke-dasharray:5 4"
+            lines.append(f"  classDef {kind} fill:{fill},stroke:{line},{how},color:{INK}")
+            lines.append(f"  class {','.join(marked)} {kind}")
     lines += [f"  style c{c} fill:{SHADE},stroke:{FRAME}" for c in range(len(graph.clusters))]
     return "\n".join([*lines, ""])
 

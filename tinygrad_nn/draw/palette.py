@@ -6,7 +6,7 @@ apart [1]_, each with dark text (contrast above 7:1) and a line in the full colo
 .. [1] Okabe, M., Ito, K. Color Universal Design. https://jfly.uni-koeln.de/color/
 """
 
-__all__ = ["EDGE", "FRAME", "INK", "MUTED", "RED", "ROLES", "SHADE"]
+__all__ = ["EDGE", "FRAME", "INK", "MARKS", "MUTED", "RED", "ROLES", "SHADE"]
 
 INK = "#1a1a1a"
 MUTED = "#505050"
@@ -26,4 +26,11 @@ ROLES = {
     "constant": ("#ececec", "#8c8c8c"),
     "result": ("#f7f7f5", "#7d7d7d"),
     "output": ("#bfe8d8", "#007a59"),  # from bluish green
+}
+
+#: What a check has found -> (fill, line). Who sees no colours reads the word in the node, and tells
+#: the two apart by the line: whole and heavy, or dashed.
+MARKS = {
+    "wrong": ("#fbd5d9", RED),
+    "kink": ("#ffe58a", "#8f5f00"),  # amber, more yellow than a parameter
 }

@@ -7,7 +7,8 @@ import unicodedata
 from tinygrad_nn.draw.description import Cluster, Vertex
 from tinygrad_nn.draw.figures import Figures, number
 
-__all__ = ["cluster_title", "equation", "facts", "figures_text", "notes", "plain", "title"]
+__all__ = ["cluster_title", "equation", "facts", "figures_text", "notes", "plain", "shortened",
+           "title"]  # fmt: skip
 
 #: A share of zeros below this is not worth a line.
 _NOTABLE = 0.1
@@ -45,7 +46,7 @@ def _is_active(c: str) -> bool:
 
 def title(vertex: Vertex) -> tuple[str, str]:
     """Return what a node is called and what computed it; the latter is empty for a leaf."""
-    label = _shortened(plain(vertex.label))
+    label = shortened(plain(vertex.label))
     if vertex.op:
         return label, plain(vertex.op).strip() or "?"
     if not label.strip() and vertex.role == "constant" and vertex.value is not None:
@@ -58,14 +59,15 @@ def equation(vertex: Vertex) -> str:
     return " = ".join(part for part in title(vertex) if part.strip())
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Cut off what is too long for a drawing."""
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def cluster_title(cluster: Cluster) -> str:
     """Return the cluster's name in the model, if it has one, and what it is."""
     text = f"{cluster.name}: {cluster.title}" if cluster.name else cluster.title
-    return _shortened(plain(text))
+    return shortened(plain(text))
 
 
 def facts(vertex: Vertex) -> list[tuple[str, str]]:
@@ -73,10 +75,12 @@ def facts(vertex: Vertex) -> list[tuple[str, str]]:
     found = []
     if vertex.shape:
         found.append(("shape", f"{vertex.shape} {vertex.dtype}"))
+    if vertex.mark is not None:
+        found.append((plain(vertex.mark.word).upper(), shortened(plain(vertex.mark.message))))
     if vertex.settings:
         found.append(("with", plain(vertex.settings)))
     if vertex.target:
-        found.append(("to", _shortened(plain(vertex.target))))
+        found.append(("to", shortened(plain(vertex.target))))
     if vertex.value is not None and not is_inline(vertex):
         found.append(("value", figures_text(vertex.value)))
     if vertex.grad is not None:

@@ -113,6 +113,23 @@ LOCATED = 8
 #: Seconds after which a progress bar appears.
 PATIENCE = 2.0
 
+# --- blame ---------------------------------------------------------------------------------------
+
+#: Applications of primitives that are checked properly; each takes as long as a small check.
+APPLICATIONS = 100
+#: Elements of an application's inputs up to which they are checked one by one.
+APPLICATION_ALONE = 16
+#: The step of a glance at an application, by the size of its numbers in bytes; and the share of
+#: the change that the one-sided difference may be off by, which is the step times a curvature.
+GLANCE_STEP = {8: 2.0**-20, 4: 2.0**-9}
+GLANCE_ALLOWS = {GLANCE_STEP[8]: 1e-4, GLANCE_STEP[4]: 3e-2}
+#: Moves of the inputs that show whether a constant moves with them, relative.
+LEAK_STEP = 2.0**-17
+#: A constant whose derivative is less than this share of the whole one is no culprit.
+LEAK_SHARE = 1e-4
+#: What the constants' derivatives add must be what is missing, up to this share, to explain it.
+LEAK_EXPLAINS = 1e-2
+
 # --- kinks ---------------------------------------------------------------------------------------
 
 #: Up to this many elements with kinks are held against each other in pairs.

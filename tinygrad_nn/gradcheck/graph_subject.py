@@ -51,6 +51,7 @@ class GraphSubject(Subject):
         super().__init__(inputs)
         self._call = call
         self._takes_arrays = takes_arrays
+        self.model: Any = None  # the copy that is checked, where it is one
         self._last: list[Node] = []
 
     def run(self, x: Array) -> tuple[list[Node], list[Node]]:
@@ -65,6 +66,7 @@ class GraphSubject(Subject):
     def first_call(self) -> FirstCall:
         """See `Subject.first_call`."""
         leaves, outputs = self.run(self.x)
+        self.shape = np.shape(outputs[0]._value) if len(outputs) == 1 else None
         live = reachable(node for node in outputs if node.requires_grad)
         unreached = [
             name
@@ -273,7 +275,9 @@ def model_subject(
             return model(*filled)
         return loss(model(filled[0]), *filled[1:])
 
-    return GraphSubject(call, inside)
+    subject = GraphSubject(call, inside)
+    subject.model = model
+    return subject
 
 
 def _parameters(model: Any, inside: Inputs) -> Iterator[Leaf]:
