@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.errors import GradcheckError
+from tinygrad_nn.gradcheck.blame import assign_blame
 from tinygrad_nn.gradcheck.build import build_subject
-from tinygrad_nn.gradcheck.constants import ALONE
+from tinygrad_nn.gradcheck.constants import ALONE, APPLICATION_ALONE
 from tinygrad_nn.gradcheck.contracts import backward_contracts, forward_contracts, same
+from tinygrad_nn.gradcheck.diagnosis import diagnose
+from tinygrad_nn.gradcheck.graph_subject import GraphSubject
 from tinygrad_nn.gradcheck.judgement import Rule
-from tinygrad_nn.gradcheck.orders import first_order, second_order
+from tinygrad_nn.gradcheck.orders import elsewhere, first_order, second_order
 from tinygrad_nn.gradcheck.progress import progress_bar
 from tinygrad_nn.gradcheck.remainder import second_opinion
 from tinygrad_nn.gradcheck.report import GradcheckReport
@@ -39,6 +42,7 @@ def gradcheck(
     rng: int | np.random.Generator | None = 0,
     names: Sequence[str] | None = None,
     max_elements: int | None = None,
+    blame: bool = False,
     progress: bool | None = None,
     **others: Any,
 ) -> GradcheckReport:
@@ -92,6 +96,12 @@ def gradcheck(
     progress : bool, optional
         True shows a bar on stderr once 2 seconds have passed, False never does. By default it is
         shown in a terminal or a notebook, if rich is installed.
+    blame : bool
+        Check each primitive in the graph too, at the inputs that it was given there. The report
+        then names those whose derivative is wrong, with the line of your program that used them
+        (`GradcheckReport.blame`), and ``draw(report)`` shows them. A primitive that is wrong at
+        its own inputs makes the report false even if errors cancel. If the gradient is wrong,
+        constants that move with the inputs are named as well: numbers that have left the graph.
     **others
         Refused; PyTorch's `fast_mode`, `nondet_tol` and `check_grad_dtypes` with a word on why
         they are not needed.
@@ -120,7 +130,8 @@ def gradcheck(
     At a kink, where the derivatives from the left and from the right differ, every value between
     them is accepted and reported as "not differentiable here". Not detected: an error in a branch
     that these inputs do not reach, a wrong derivative at a jump, and a wrong function with a
-    derivative that fits it.
+    derivative that fits it. `blame` cannot detect what is wrong in what a function compiled by
+    `compile` does differently from the function itself, which is what it looks at.
 
     Examples
     --------
@@ -151,10 +162,22 @@ def gradcheck(
             "your own, check it as the gradient of the gradient: "
             "gradcheck(gradient, inputs, gradient=hessian)"
         )
+    if blame and (gradient is not None or vjp is not None):
+        raise ValueError(
+            "blame=True looks for primitives in a graph that the engine has recorded, and a "
+            "gradient of your own (gradient=, vjp=) has none; leave blame out"
+        )
     subject = build_subject(f, inputs, names, dtype, loss, gradient, vjp)
     generator = np.random.default_rng(rng)
     with progress_bar(progress) as told:
         report = _check(subject, Rule(eps, atol, rtol), order, alone, generator, told)
+        if blame:
+            assert isinstance(subject, GraphSubject)
+
+            def check(part: Subject) -> GradcheckReport:
+                return _check(part, Rule(), order, APPLICATION_ALONE, generator, _quiet)
+
+            assign_blame(subject, report, check, generator)
     if not report and raise_exception:
         raise GradcheckError(str(report), report)
     return report
@@ -174,11 +197,16 @@ def _check(
     y = forward_contracts(subject, report)
     if y is not None:
         back = backward_contracts(subject, y, report, rng)
+        search = None
         if back.gradient is not None:
             search = first_order(subject, y, back, rule, alone, report, rng, progress)
+            if report:
+                elsewhere(subject, y, rule, report, rng)
             if order == 2 and report:
                 second_order(subject, y, rule, alone, search.kinks, report, rng, progress)
             second_opinion(search.rows, sorted(search.kinks), rule, report, rng)
+        if not report:
+            report.diagnoses += diagnose(subject, search, report, back.cotangent)
         if not same(subject.value(subject.x), y):
             report.broke(
                 "deterministic",
@@ -187,3 +215,7 @@ def _check(
     report.evaluations = subject.evaluations
     report.seconds = perf_counter() - start
     return report
+
+
+def _quiet(done: int, total: int) -> None:
+    """Show no progress."""

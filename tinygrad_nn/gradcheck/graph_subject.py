@@ -126,9 +126,14 @@ class GraphSubject(Subject):
         """See `Subject.gradients`."""
         leaves, outputs = self.run(x)
         result = np.empty((len(cotangents), x.size))
+        self._g_modified = False
         for row, g in zip(result, cotangents, strict=True):
+            given = seeds(outputs, g, like)
             with np.errstate(all="ignore"):
-                self._gather(leaves, pull_back(seeds(outputs, g, like))[1], row)
+                self._gather(leaves, pull_back(given)[1], row)
+            fresh = seeds(outputs, g, like)
+            for (_, c), (_, kept) in zip(given, fresh, strict=True):
+                self._g_modified |= not np.array_equal(c, kept, equal_nan=True)
         return result
 
     def _gather(self, leaves: list[Node], cotangents: dict[int, Any], row: Array) -> None:
@@ -138,7 +143,8 @@ class GraphSubject(Subject):
 
     def backward_modified(self) -> list[str]:
         """See `Subject.backward_modified`."""
-        return self._modified([node._value for node in self._last])
+        inputs = self._modified([node._value for node in self._last])
+        return inputs + ["the incoming gradient"] * self._g_modified
 
     def slope(self, v: Array, g: Array) -> float | None:
         """See `Subject.slope`; None where a user's rule does not take tensors."""

@@ -85,15 +85,14 @@ class PairSubject(Subject):
             return np.asarray(cotangents @ jacobian)
         assert self._vjp is not None
         rows = [np.empty((0, x.size))]
+        self._g_modified = False
         for g in cotangents:
             given = g.reshape(self.shape).astype(self._kind)
             kept = given.copy()
             result = self._call(self._vjp, self.arrays(x), given)
-            self._g_modified = not np.array_equal(given, kept, equal_nan=True)
+            self._g_modified |= not np.array_equal(given, kept, equal_nan=True)
             rows.append(self._row(result, ()))
         return np.concatenate(rows)
-
-    _g_modified = False
 
     def backward_modified(self) -> list[str]:
         """See `Subject.backward_modified`."""

@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tinygrad_nn.gradcheck.culprit import blame_sentences
+
 if TYPE_CHECKING:
     from tinygrad_nn.gradcheck.report import Finding, GradcheckReport
 
@@ -112,6 +114,10 @@ def as_text(report: GradcheckReport, color: bool) -> str:
         first, *more = _wrapped(f"  {kind}: {sentence}", "    ")
         lines += [first.replace(kind, paint(kind, "wrong" if kind == "broken" else "weak"), 1)]
         lines += more
+    for kind, sentence, place in blame_sentences(report.blame):
+        first, *more = _wrapped(f"  {kind}: {sentence}", "    ")
+        lines += [first.replace(kind, paint(kind, "wrong" if kind == "blame" else "not"), 1)]
+        lines += more + [f"    {line}" for line in printable(place).splitlines()]
     if report.findings:
         shown = report.findings[:ROWS]
         table = [COLUMNS, *(_cells(f, shortened(printable(f.name))) for f in shown)]
@@ -156,6 +162,10 @@ def as_html(report: GradcheckReport) -> str:
     word = "right" if report else "wrong"
     caption = f"{_badge(word, word)} {_escaped(report.headline.removeprefix('gradcheck: '))}"
     items = "".join(f"<li><b>{k}:</b> {_escaped(text)}</li>" for k, text in _sentences(report))
+    items += "".join(
+        f"<li><b>{k}:</b> {_escaped(text)}<pre>{_escaped(place)}</pre></li>"
+        for k, text, place in blame_sentences(report.blame)
+    )
     head = "".join(
         f'<th scope="col" style="{left if i in (0, 5) else cell}">{column}</th>'
         for i, column in enumerate(COLUMNS)

@@ -13,6 +13,8 @@ from tinygrad_nn.gradcheck.render import as_html, as_text, shows_colour
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from tinygrad_nn.gradcheck.blame import Blamed
+    from tinygrad_nn.gradcheck.culprit import Culprit
     from tinygrad_nn.gradcheck.taylor import Taylor
 
 __all__ = [
@@ -202,6 +204,8 @@ class GradcheckReport:
         How often the function was called.
     seconds : float
         How long the check took; it stands in neither text nor dict, which are the same each time.
+    blame : list of Culprit
+        With ``blame=True``: whose derivatives are wrong, the worst first, and then the kinks.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -212,9 +216,28 @@ class GradcheckReport:
     taylor: Taylor | None = None
     evaluations: int = 0
     seconds: float = 0.0
+    blame: list[Culprit] = field(default_factory=list)
+    _graph: Blamed | None = field(default=None, init=False, compare=False)
 
     def __bool__(self) -> bool:
-        return not self.problems and not self.of(WRONG)
+        return not (self.problems or self.of(WRONG) or self._accused)
+
+    @property
+    def _accused(self) -> list[Culprit]:
+        """Whose derivatives are wrong; they may cancel in the whole."""
+        return [culprit for culprit in self.blame if culprit.is_wrong]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_graph": None}  # graphs cannot be pickled
+
+    def _drawn(self) -> Blamed:
+        """Return the graph, with its marks; for `draw`."""
+        if self._graph is None:
+            raise ValueError(
+                "this report was made without blame=True, and has no graph to draw: "
+                "draw(gradcheck(f, inputs, blame=True, raise_exception=False))"
+            )
+        return self._graph
 
     def of(self, verdict: str) -> list[Finding]:
         """Return the findings with this verdict, the worst first."""
@@ -268,6 +291,11 @@ class GradcheckReport:
             return f"gradcheck: WRONG: {wrong:,} of {_count(len(self.findings), 'derivative')}"
         if self.problems:
             return f"gradcheck: WRONG: {self.problems[0]}"
+        if self._accused:
+            return (
+                f"gradcheck: WRONG: {_count(len(self._accused), 'primitive')} at their own inputs, "
+                f"though the errors do not show in the whole"
+            )
         return "gradcheck: right"
 
     @property
@@ -318,7 +346,7 @@ class GradcheckReport:
     # --- as text, data and HTML ------------------------------------------------------------------
 
     def to_text(self, color: bool | None = None) -> str:
-        """Return the text, in colour if that is asked for.
+        r"""Return the text, in colour if that is asked for.
 
         Parameters
         ----------
@@ -337,7 +365,7 @@ class GradcheckReport:
         >>> import numpy as np
         >>> from tinygrad_nn.gradcheck import gradcheck
         >>> gradcheck(np.sin, 0.0).to_text(color=True).splitlines()[0]
-        'gradcheck: \\x1b[32mright\\x1b[0m'
+        'gradcheck: \x1b[32mright\x1b[0m'
         """
         return as_text(self, shows_colour() if color is None else color)
 
@@ -375,21 +403,23 @@ class GradcheckReport:
         (True, 'x', 6.0)
         """
         resolution = self.resolution
-        return {
+        data: dict[str, Any] = _plain({
             "right": bool(self),
             "findings": [
-                _plain({**asdict(finding), "relative_error": finding.relative_error})
+                {**asdict(finding), "relative_error": finding.relative_error}
                 for finding in self.findings
             ],
             "problems": [asdict(problem) for problem in self.problems],
-            "diagnoses": [_plain(asdict(diagnosis)) for diagnosis in self.diagnoses],
+            "diagnoses": [asdict(diagnosis) for diagnosis in self.diagnoses],
+            "blame": [asdict(culprit) for culprit in self.blame],
             "notes": list(self.notes),
             "inputs": dict(self.inputs),
             "taylor": None if self.taylor is None else self.taylor.to_dict(),
             "evaluations": self.evaluations,
-            "worst_relative_error": _plain(self.worst_relative_error),
-            "resolution": None if resolution is None else _plain(asdict(resolution)),
-        }
+            "worst_relative_error": self.worst_relative_error,
+            "resolution": None if resolution is None else asdict(resolution),
+        })  # fmt: skip
+        return data
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw Taylor's remainder over the steps.

@@ -65,6 +65,8 @@ class Subject(ABC):
         Names of floating inputs that are not checked.
     dtype : dtype
         The least precise one that a call has computed in.
+    shape : tuple of int or None
+        The output's shape, after the first call; None if there are several outputs.
     evaluations : int
         How often the function was called.
     """
@@ -95,7 +97,9 @@ class Subject(ABC):
         self.x = np.concatenate([leaf.array.ravel() for leaf in leaves])
         self.sizes = {leaf.name: leaf.array.size for leaf in leaves}
         self.dtype: np.dtype[Any] = np.dtype(np.float64)
+        self.shape: tuple[int, ...] | None = None
         self.evaluations = 0
+        self._g_modified = False  # whether the last backward pass has written to a cotangent
         self._exact = all(leaf.dtype == np.float64 for leaf in leaves)
 
     # --- provided by the kinds of subject --------------------------------------------------------
