@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,42 +64,46 @@ class Application(NamedTuple):
         """Whether one-sided differences along one line contradict the rules, at a glance.
 
         This orders what is checked properly; it accuses nobody. Kinks are among the suspects.
+        Callers switch NumPy's warnings off, once for all.
         """
+        node, values = self.node, self.values
+        y = node._value
+        scalar = isinstance(node, Value) and not any(isinstance(a, np.ndarray) for a in values)
         try:
-            with np.errstate(all="ignore"):
-                return self._is_suspect(rng)
+            if scalar:
+                # Drawing numbers would take longer than all the rest; these are as good as any.
+                d = {i: (abs(values[i]) or 1.0) * (1.0 - 0.3 * (i % 3)) for i in self.places}
+                return self._differs(values, d, 1.0, y, float, GLANCE_STEP[8], 2.0**-52)
+            sizes = [np.asarray(a).dtype.itemsize for a in (y, *(values[i] for i in self.places))]
+            kind = 8 if min(sizes) >= 8 else 4
+            directions = {i: _direction(np.asarray(values[i]), rng) for i in self.places}
+            g = signs(rng, np.shape(y)).astype(np.asarray(y).dtype)
+            eps = 2.0**-52 if kind == 8 else 2.0**-23
+            return self._differs(values, directions, g, y, np.sum, GLANCE_STEP[kind], eps)
         except Exception:
             return True  # the proper check will say what is the matter
 
-    def _is_suspect(self, rng: np.random.Generator) -> bool:
-        primitive, static, y = self.primitive, self.node.static, self.node._value
-        values = self.values
-        g: Any = 1.0
-        if isinstance(self.node, Value) and not any(isinstance(a, np.ndarray) for a in values):
-            eps, step = 2.0**-52, GLANCE_STEP[8]
-            # Drawing numbers would take longer than all the rest; these are as good as any.
-            d = {i: (abs(values[i]) or 1.0) * (1.0 - 0.3 * (i % 3)) for i in self.places}
-        else:
-            sizes = [np.asarray(a).dtype.itemsize for a in (y, *(values[i] for i in self.places))]
-            step = GLANCE_STEP[8 if min(sizes) >= 8 else 4]
-            eps = float(np.finfo(np.float64 if min(sizes) >= 8 else np.float32).eps)
-            g = signs(rng, np.shape(y)).astype(np.asarray(y).dtype)
-            d = {i: _direction(np.asarray(values[i]), rng) for i in self.places}
-        slope, size = 0.0, 0.0
-        for i in self.places:
+    def _differs(
+        self, values: list[Any], d: dict[int, Any], g: Any, y: Any,
+        total: Callable[[Any], Any], step: float, eps: float,
+    ) -> bool:  # fmt: skip
+        """Hold the slope along `d` that the rules give against differences each way."""
+        primitive, static = self.primitive, self.node.static
+        slope = size = 0.0
+        for i, part in d.items():
             rule = primitive.rule(i)
             if rule is not None:
-                products = rule(g, y, *values, **static) * d[i]
-                slope += np.sum(products)
-                size += np.sum(abs(products))
+                products = rule(g, y, *values, **static) * part
+                slope += total(products)
+                size += total(abs(products))
+        rounding = 32.0 * eps * total(abs(g * y)) + 1e-300
         for t in (step, -step):
             moved = list(values)
-            for i in self.places:
-                moved[i] = values[i] + t * d[i]
+            for i, part in d.items():
+                moved[i] = values[i] + t * part
             change = g * (primitive(*moved, **static) - y)
-            allowed = GLANCE_ALLOWS[step] * (step * size + np.sum(abs(change)))
-            allowed += 32.0 * eps * np.sum(abs(g * y)) + 1e-300
-            if not abs(np.sum(change) - t * slope) <= allowed:
+            allowed = GLANCE_ALLOWS[step] * (step * size + total(abs(change))) + rounding
+            if not abs(total(change) - t * slope) <= allowed:
                 return True
         return False
 

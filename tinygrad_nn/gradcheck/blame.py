@@ -145,11 +145,15 @@ def _check_all(
     equal: dict[Any, list[Application]] = defaultdict(list)
     for application in found:
         equal[application.key].append(application)
-    queue = _queue([group[0] for group in equal.values()], rng)
+    with np.errstate(all="ignore"):
+        queue = _queue([group[0] for group in equal.values()], rng)
     failed: list[str] = []
     nonfinite = any(problem.contract == "finite" for problem in report.problems)
     for application in queue[:APPLICATIONS]:
         same = equal[application.key]
+        if not _finite(application):
+            failed.append(f"{application.primitive.name} (an input is not finite)")
+            continue
         try:
             with np.errstate(all="ignore"):
                 alone = application.subject()
@@ -196,8 +200,8 @@ def _verdicts(
     """Yield what is wrong at one application, and its kinks."""
     node = application.node
     for problem in result.problems:
-        if problem.contract == "finite" and not (nonfinite and _finite(application)):
-            # What was not finite before, or is not used, is no fault of this primitive.
+        if problem.contract == "finite" and not nonfinite:
+            # What is not used later on is no fault.
             failed.append(f"{application.primitive.name} (the result is not finite)")
         else:
             yield _culprit(node, WRONG, "contract", None, "", problem=problem)
