@@ -64,20 +64,21 @@ class _Bar:
             return
         self._due = now + _PERIOD
         if self._live is None:
-            self._open()
-        self._live.update(self._live.task_ids[0], completed=done, total=total, refresh=True)
+            self._open(done, total)
+        else:
+            self._live.update(self._live.task_ids[0], completed=done, total=total, refresh=True)
 
-    def _open(self) -> None:
+    def _open(self, done: int, total: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
         self._live = Progress(
-            "gradcheck", BarColumn(), MofNCompleteColumn(), "lines", TimeElapsedColumn(),
+            "gradcheck", BarColumn(), MofNCompleteColumn(), "lines",
             console=Console(stderr=True), transient=True, auto_refresh=False,
             # What the function prints must not go to stderr with the bar, if a file waits for it.
             redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         )  # fmt: skip
-        self._live.add_task("")
+        self._live.add_task("", completed=done, total=total)
         self._live.start()
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ def remainder(
             ahead, behind = here - at_x - h * slope, there - at_x + h * slope
             floor = noise + h * blur + rows.eps * float(np.fmax(abs(here), abs(there)))
             measured.append((h, ahead, behind, here - at_x, floor))
-            lost = 0 if max(abs(ahead), abs(behind)) > CLEAR * floor else lost + 1
+            lost = 0 if np.fmax(abs(ahead), abs(behind)) > CLEAR * floor else lost + 1
             if lost == TAYLOR_LOST:
                 break
     return taylor_of(np.array(measured), size, moved.size)

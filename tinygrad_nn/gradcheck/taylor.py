@@ -83,7 +83,7 @@ class Taylor:
         remainder is all rounding: right, and the function is linear along `v`), "kink" (not
         differentiable along `v`: the two sides' slopes differ) or "unclear".
     error : float
-        How far ``<g, v>`` is off, in units of ``<|g|, |v|>``, by estimate; nan unless the verdict
+        How far ``<g, v>`` is off, in units of ``<|g|, |v|>``, and at most 1; nan unless the verdict
         is "first order".
     elements : int
         How many elements `v` moves.
@@ -188,8 +188,8 @@ def fit(steps: Array, sizes: Array, floor: Array) -> Fit:
     --------
     >>> import numpy as np
     >>> h = 0.5 ** np.arange(1, 12)
-    >>> print(fit(h, 3.0 * h**2 + 1e-3 * h, 1e-9 + 0.0 * h))
-    slope 1.06 from h = 0.00391 to 0.000488
+    >>> print(fit(h, 3.0 * h**2 + 1e-1 * h, 1e-9 + 0.0 * h))
+    slope 1.10 from h = 0.0156 to 0.000488
     """
     clear = np.flatnonzero(sizes > CLEAR * floor)  # False where it is nan
     if not clear.size:
@@ -244,7 +244,8 @@ def taylor_of(measured: Array, size: float, elements: int) -> Taylor:
             verdict = KINK
         elif falls.slope <= FIRST_ORDER[1]:
             verdict = FIRST
-            error = float(abs(one[steps == falls.finest])[0] / (falls.finest * size))
+            missing = float(abs(one[steps == falls.finest])[0]) / falls.finest
+            error = missing / max(size, missing)
         else:
             verdict = UNCLEAR
         worst = bends if bends.slope == slope else falls

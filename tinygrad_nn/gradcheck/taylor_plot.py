@@ -34,8 +34,9 @@ def plot(taylor: Taylor, ax: Axes | None = None) -> Axes:
     h, floor = np.array(taylor.steps), np.array(taylor.floor)
     sizes = [np.array(s) for s in (taylor.zeroth, taylor.remainders, taylor.behind)]
     # On a logarithmic axis 0 is nowhere: what is below the floor's own foot is drawn on it.
-    foot = 0.01 * np.nanmin(floor)
-    top = float(np.nanmax([*map(np.nanmax, sizes), 10.0 * np.nanmax(floor)]))
+    everything = np.concatenate([floor, *sizes])
+    foot = 0.01 * float(np.min(floor[np.isfinite(floor)], initial=1e-14))
+    top = float(np.max(everything[np.isfinite(everything)], initial=100.0 * foot))
     ax.set(xscale="log", yscale="log", ylim=(0.5 * foot, 5.0 * top))
     ax.fill_between(h, 0.5 * foot, floor, color=_GREY, alpha=0.25, linewidth=0, label="rounding")
     for sizes_of, color, marker, style, label in zip(
@@ -55,7 +56,7 @@ def plot(taylor: Taylor, ax: Axes | None = None) -> Axes:
             markersize=8 if marker == "x" else 6, label=label,
         )  # fmt: skip
     for power, dots, of in ((1, 1, sizes[0]), (2, 4, np.fmax(*sizes[1:]))):
-        at = max(float(np.nan_to_num(of[0])), float(floor[0]))
+        at = np.fmax(of[0], floor[0])
         reference = 2.0 * at * (h / h[0]) ** power
         seen = reference > foot
         ax.plot(
