@@ -173,6 +173,7 @@ def jax_check(case: Case, seed: int) -> bool:
         return call(operation.value, of_y, *point)
 
     f.defvjp(lambda *point: (f(*point), point), lambda point, g: pull(g, *point))
+    jax.clear_caches()  # of the case before, whose compiled callbacks would stay for ever
     np.random.seed(seed)  # noqa: NPY002  # which is where the checker draws its directions
     with _quiet():
         try:

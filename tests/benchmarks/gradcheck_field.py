@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from corpus import CASES, KINDS, PER_KIND, Case, Mutant, Score, drawn, score
 from corpus.scoring import Check
 from gradcheck_contenders import CHECKERS
@@ -29,11 +30,12 @@ from gradcheck_contenders import CHECKERS
 def resolution(check: Check, cases: Sequence[Case], seed: int = 0) -> dict[str, float]:
     """The smallest 1, 2 or 5 times a power of ten that each smooth function's factor 1 + e shows.
 
-    Functions whose right version is rejected have none, and are left out.
+    Left out are functions whose right version is rejected, and those without a gradient.
     """
     found = {}
     for case in cases:
-        if case.group != "smooth" or not check(case, seed):
+        y = np.asarray(case.forward(*case.at(case.point)))
+        if case.group != "smooth" or not y.size or not check(case, seed):
             continue
         least = math.inf
         for e in (m * 10.0**-k for k in range(1, 16) for m in (5, 2, 1)):
