@@ -3,6 +3,7 @@
 import csv
 import errno
 import gzip
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import tinygrad_nn
 from tinygrad_nn import gradcheck as checking
 from tinygrad_nn.job import checking as job_checking
 from tinygrad_nn.job import demo, plots, program, tasks
+from tinygrad_nn.job.errors import shown
 from tinygrad_nn.job.program import program as cli
 from tinygrad_nn.job.saved import SavedModel
 
@@ -583,11 +585,345 @@ def test_check_checks_what_it_says(here: Path, monkeypatch: pytest.MonkeyPatch) 
     (one, keywords), (again, _), (other, _) = calls
     assert keywords == {
         "raise_exception": False, "rng": 1, "order": 2, "dtype": "native",
-        "names": ["prediction", "target"],
+        "names": ["prediction", "target"], "blame": False,
     }  # fmt: skip
     assert np.array_equal(one[0].data, again[0].data)
     assert not np.array_equal(one[0].data, other[0].data)
     assert [t.requires_grad for t in one] == [True, False]
+
+
+THINGS = """
+import math
+import numpy as np
+import tinygrad_nn as tg
+from tinygrad_nn import scalar
+
+print("from the file")
+
+@tg.primitive(rules=[lambda g, y, x: g * 0.5 / y], elementwise=True, domain=[(1.0, math.inf)])
+def root(x):
+    assert np.all(x > 0.9)
+    return np.sqrt(x)
+
+@tg.primitive(rules=[lambda g, y, x: g / y], elementwise=True, domain=[(0.2, 3.0)])
+def twice(x):
+    return np.sqrt(x)
+
+@tg.primitive(rules=[lambda g, y, a, b: g @ b.T, lambda g, y, a, b: a.T @ g])
+def product(a, b):
+    return a @ b
+
+@tg.primitive(rules=[lambda g, y, x, mask: g * mask, None], elementwise=True)
+def masked(x, mask):
+    return x * mask
+
+@tg.primitive(rules=[lambda g, y, x: g * math.nan], elementwise=True)
+def nan_rule(x):
+    return x * 1.0
+
+model = tg.nn.MLP(4, [5, 3], rng=0)
+small = scalar.MLP(3, [4, 1], rng=0)
+rectifier = tg.nn.Dropout(0.0)
+
+class Net(tg.nn.Module):
+    def __init__(self):
+        self.weight = tg.tensor(np.ones((2, 3)), requires_grad=True)
+
+    def forward(self, x):
+        return twice(x * x + 1.0) @ (self.weight * twice(self.weight))
+
+class Sized(tg.nn.Module):
+    def __init__(self, n):
+        self.weight = tg.tensor(np.ones(n), requires_grad=True)
+
+class Square:
+    def __call__(self, x):
+        return x * x
+
+def factory():
+    return tg.nn.MLP(2, [3, 1], rng=1)
+
+def sized(hidden=3):
+    return tg.nn.MLP(2, [hidden, 1], rng=1)
+
+def preset(x=1.0):
+    return np.sum(x * x)
+
+def seven():
+    return 7
+
+def rosen(x):
+    return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
+
+def slope(x):
+    d = np.zeros_like(x)
+    d[:-1] = -400.0 * x[:-1] * (x[1:] - x[:-1] ** 2) - 2.0 * (1.0 - x[:-1])
+    d[1:] += 200.0 * (x[1:] - x[:-1] ** 2)
+    return d
+
+def steep(x):
+    return 1.01 * slope(x)
+
+def off(x):
+    return x[7]
+
+calls = []
+
+def keeps(x):
+    calls.append(x)
+    return np.sum(x ** 2)
+
+def kept(x):
+    return 2.0 * calls[-1]
+
+def containers(a, b):
+    return a * b, {"c": a ** 2}
+
+def log(x):
+    return np.log(x)
+
+def inverse(x):
+    return np.linalg.inv(x)
+
+def squared(prediction, truth):
+    return np.mean((prediction - truth) ** 2)
+
+def half(prediction, truth):
+    return np.mean((prediction - truth.data) ** 2)
+
+def defaults(a, b, c=1.0):
+    return np.sum(a * b * c)
+
+def fussy(x):
+    raise ValueError("\x1b[2Jno\\nmore")
+
+def comparison(x):
+    return x > 0.0
+
+def rows(*xs):
+    return sum(np.sum(x) for x in xs)
+
+class Box:
+    loss = staticmethod(squared)
+"""
+
+KINDS = {
+    # arguments: exit status, words
+    "root": (0, ["root, a primitive, on", "x: float64 of shape (6, 4), drawn from its domain"]),
+    "root --shapes float:3:1:2": (0, ["x: float64 of shape (3,), from 1 to 2"]),
+    "twice": (1, ["WRONG: 24 of 24"]),
+    "product": (0, ["right", "b: float64 of shape (4, 3), drawn from -3 to 3"]),
+    "masked": (0, ["right", "mask: float64 of shape (6, 4), drawn from -3 to 3, constant"]),
+    "masked --shapes 3;3": (0, ["right", "mask: float64 of shape (3,), normally", ", constant"]),
+    "model": (0, ["a model of 43 parameters", "x: float64 of shape (8, 4)", "layers.1.weight"]),
+    "model --order 2": (0, ["second order"]),
+    "model --shapes 2,4": (0, ["x: float64 of shape (2, 4)"]),
+    "model --loss cross_entropy": (0, ["the loss cross_entropy", "target: int64 of shape (8,)"]),
+    "model --loss mse_loss": (0, ["target: float64 of shape (8, 3)"]),
+    "model --loss things.py:squared": (0, ["truth: float64 of shape (8, 3)"]),
+    "model --loss mse_loss --shapes 2,4;2,3": (0, ["target: float64 of shape (2, 3)"]),
+    "model --loss mse_loss --inputs xt.npz": (0, ["target: float64 of shape (2, 3), from xt.npz"]),
+    "small": (0, ["a model of 21 parameters", "x: float64 of shape (3,)", "parameters["]),
+    "small --loss things.py:squared": (0, ["truth: float64 of shape ()"]),
+    "rectifier": (0, ["x: float64 of shape (6, 4), normally distributed\n", "all 24 elements"]),
+    "Net": (1, ["a model of 6 parameters", "WRONG", "weight["]),
+    "Square": (0, ["right", "all 24 elements"]),
+    "factory --loss mse_loss": (0, ["a model of 13 parameters", "x: float64 of shape (8, 2)"]),
+    "sized": (0, ["a model of 13 parameters"]),
+    "preset --shapes 3": (0, ["right", "all 3 elements"]),
+    "preset": (2, ["does not say how many inputs"]),
+    "rosen": (0, ["right"]),
+    "rosen --gradient slope": (0, ["the gradient things.py:slope", "all 6 elements"]),
+    "rosen --gradient things.py:steep": (1, ["WRONG: 6 of 6"]),
+    "keeps --gradient kept": (0, ["right"]),  # both see the same file, which was run once
+    "containers": (0, ["right", "all 48 elements"]),
+    "log": (0, ["right", "from 0.05 to 0.95"]),
+    "inverse": (0, ["right", "x: float64 of shape (4, 4)"]),
+    "half": (0, ["all 24 elements", "truth: float64 of shape (6, 4), normally distributed, const"]),
+    "squared": (0, ["all 48 elements"]),
+    "rows --shapes 3;2": (0, ["all 5 elements"]),
+    "Box.loss": (0, ["right"]),
+    "defaults --inputs names.npz": (0, ["a: float64 of shape (4,)", "b: float64 of shape (1,)"]),
+    "defaults --shapes float32:3;float32:3 --dtype native": (0, ["b: float32 of shape (3,)"]),
+    "model --loss nosuch": (2, ["unknown loss 'nosuch'", "mse_loss"]),
+    "model --loss absent.py:f": (2, ["absent.py: no such file"]),
+    "model --loss things.py:seven": (2, ["things.py:seven raised TypeError"]),
+    "model --loss mse_loss --shapes 2,4": (2, ["missing a required argument: 'target'"]),
+    "model --shapes 8,5": (2, ["(..., 4), got (8, 5)"]),
+    "model --gradient slope": (2, ["things.py:model is a model", "--gradient"]),
+    "model --loss mse_loss --gradient slope": (2, ["either --loss", "or --gradient"]),
+    "rosen --loss mse_loss": (2, ["--loss is for models"]),
+    "rosen --gradient absent": (2, ["no function 'absent'"]),
+    "rosen --gradient off": (2, ["things.py:off raised IndexError", "(line "]),
+    "rosen --gradient slope --order 2": (2, ["--order 2"]),
+    "rosen --gradient slope --blame": (2, ["--blame"]),
+    "Sized": (2, ["is a class", "without n;", "name an instance"]),
+    "seven": (2, ["takes no inputs", "int"]),
+    "rows": (2, ["does not say how many inputs", "--shapes"]),
+    "model.absent": (2, ["'model.absent'", "MLP object has no 'absent'"]),
+    "model.layers": (2, ["'model.layers' is no function but of type list"]),
+    "Roots": (2, ["no function 'Roots'", "did you mean root?"]),
+    "comparison": (2, ["dtype bool", "only floating numbers"]),
+    "log --shapes float:3:-2:-1": (2, ["returned nan on these inputs"]),
+    "defaults --inputs missing.npz": (2, ["missing.npz: has no array 'a'", "a, b, c"]),
+    "defaults --inputs extra.npz": (2, ["extra.npz: has 'd', which is no argument"]),
+    "defaults --inputs four.npz": (2, ["(a, b, c=1.0) does not take 4 input(s)"]),
+    "defaults --inputs text.npz": (2, ["'a' (dtype <U1)", "finite real numbers"]),
+    "defaults --inputs none.npz": (2, ["no elements in a, b"]),
+    "defaults --inputs apart.npz": (2, ["ValueError", "(2,) (3,)", "(line "]),
+    "log --dtype float16": (2, ["'float16'", "native"]),
+    "log --order 3": (2, ["--order"]),
+}
+
+
+@pytest.fixture
+def things(here: Path) -> None:
+    Path("things.py").write_text(THINGS)
+    one = np.ones(3)
+    np.savez("xt.npz", target=np.ones((2, 3)), x=np.ones((2, 4)))
+    np.savez("names.npz", b=np.ones(1), a=np.ones(4))
+    np.savez("missing.npz", b=one)
+    np.savez("extra.npz", a=one, b=one, d=one)
+    np.savez("four.npz", one, one, one, one)
+    np.savez("text.npz", a=np.array(["x"]), b=one)
+    np.savez("none.npz", a=np.ones(0), b=np.ones(0))
+    np.savez("apart.npz", a=np.ones(2), b=one)
+
+
+@pytest.mark.parametrize("args", KINDS)
+def test_check_takes_all_that_has_a_gradient(things: None, args: str) -> None:
+    status, words = KINDS[args]
+    result = run("check", *("things.py:" + args).split())
+    assert result.exit_code == status, result.output
+    if status == 2:
+        [line] = result.stderr.splitlines()
+        assert line.startswith("tinygrad-nn: ")
+        assert result.stdout in ("", "from the file\n")
+    for word in words:
+        assert word in (result.stderr if status == 2 else result.stdout)
+
+
+def test_check_names_a_file_that_is_none(here: Path) -> None:
+    Path("broken.py").write_text("x = 1\ndef f(x:\n")
+    Path("raises.py").write_text("import numpy\nimport no_such_module_at_all\n")
+    assert "broken.py: line 2: '('" in failure("check", "broken.py:f")
+    line = failure("check", "raises.py:f")
+    assert "raises.py: cannot be imported: ModuleNotFoundError" in line
+    assert "(line 2)" in line
+    assert "absent.py: no such file" in failure("check", "absent.py:f")
+    assert "expected FILE.py:FUNCTION" in failure("check", "losses.py")
+
+
+def test_check_blames_a_line_of_the_users_alone(things: None) -> None:
+    result = run("check", "things.py:Net", "--blame")
+    assert result.exit_code == 1
+    assert "rule 0 of primitive 'twice'" in result.stdout
+    line = THINGS.splitlines().index(
+        "        return twice(x * x + 1.0) @ (self.weight * twice(self.weight))"
+    )
+    assert f'File "things.py", line {line + 1}, in forward' in result.stdout
+    assert "blame" not in run("check", "things.py:Net").stdout
+    itself = run("check", "things.py:twice", "--blame").stdout  # no line of the user's calls it
+    assert "rule 0 of primitive 'twice'" in itself
+    assert "File" not in itself
+
+
+def strict(text: str) -> dict:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_check_prints_json(things: None) -> None:
+    result = run("check", "things.py:model", "--loss", "mse_loss", "--json")
+    assert result.exit_code == 0
+    assert result.stderr == "from the file\n"
+    document = strict(result.stdout)
+    assert document["checked"] == {"name": "things.py:model", "kind": "model", "loss": "mse_loss"}
+    assert document["inputs"][1] == {
+        "name": "target", "shape": [8, 3], "dtype": "float64", "origin": "normally distributed",
+        "constant": True,
+    }  # fmt: skip
+    assert document["report"]["right"] is True
+    assert next(iter(document["report"]["inputs"])) == "layers.0.weight"
+
+    pair = run("check", "things.py:rosen", "--gradient", "steep", "--json")
+    assert pair.exit_code == 1
+    document = strict(pair.stdout)
+    assert document["checked"]["kind"] == "gradient"
+    assert document["checked"]["gradient"] == "things.py:steep"
+    assert document["report"]["right"] is False
+
+    nan = run("check", "things.py:nan_rule", "--json")
+    assert nan.exit_code == 1
+    assert strict(nan.stdout)["report"]["findings"][0]["analytic"] == "nan"
+
+    for args in (["things.py:absent"], ["things.py:fussy"], ["absent.py:f"]):
+        bad = run("check", *args, "--json")
+        assert bad.exit_code == 2
+        said = bad.stderr.splitlines()[-1]
+        error = strict(bad.stdout)
+        assert list(error) == ["error"]
+        assert f"tinygrad-nn: {shown(error['error'])}" == said
+
+
+def test_check_lets_nobody_steer_the_terminal(things: None) -> None:
+    np.savez("nasty.npz", **{"\x1b[31mred": np.ones(3)})
+    result = run("check", "things.py:rows", "--inputs", "nasty.npz")
+    assert result.exit_code == 0
+    assert "\\x1b[31mred[0]" in result.stdout
+    line = failure_line("check", "things.py:fussy")
+    assert "ValueError: \\x1b[2Jno more (line " in line
+    for output in (result.output, line):
+        assert "\x1b" not in output
+
+
+def failure_line(*args: object) -> str:
+    result = run(*args)
+    assert result.exit_code == 2
+    return result.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals are POSIX's")
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_check_in_a_terminal(things: None, variables: dict[str, str], coloured: bool) -> None:
+    import pty
+
+    env = {k: v for k, v in os.environ.items() if k != "NO_COLOR" and k != "PYTEST_CURRENT_TEST"}
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "tinygrad_nn", "check", "things.py:twice", "--shapes",
+               "float:2:1:2"]  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=slave, stderr=slave, env=env | {"TERM": "xterm"} | variables
+    ) as child:
+        os.close(slave)
+        text = b""
+        while True:
+            try:
+                part = os.read(master, 4096)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            text += part
+    os.close(master)
+    assert child.returncode == 1
+    assert b"WRONG" in text
+    assert (b"\x1b[" in text) is coloured
+
+
+def test_check_keeps_its_status_when_the_reader_has_left(here: Path) -> None:
+    command = [sys.executable, "-m", "tinygrad_nn", "check"]
+    for name, status in (("wrong", 1), ("one", 0)):
+        with subprocess.Popen(
+            [*command, f"losses.py:{name}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as child:
+            assert child.stdout is not None
+            assert child.stderr is not None
+            child.stdout.close()
+            assert child.stderr.read() == b""
+        assert child.returncode == status
 
 
 # --- draw ----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from tinygrad_nn import scalar
 from tinygrad_nn.backward import reachable
 from tinygrad_nn.errors import LossError
 from tinygrad_nn.gradcheck import GradcheckReport, gradcheck, sample_inputs
+from tinygrad_nn.gradcheck.culprit import Culprit
 from tinygrad_nn.gradcheck.outputs import flat, outputs_in
 from tinygrad_nn.graph import Node
 from tinygrad_nn.job.errors import JobError
@@ -30,17 +31,19 @@ from tinygrad_nn.job.load import blame as reason_of
 from tinygrad_nn.job.loss import UserFunction, find_loss
 from tinygrad_nn.job.table import count
 from tinygrad_nn.primitive import Primitive
+from tinygrad_nn.source_line import source_line
 from tinygrad_nn.value import Value
 
 __all__ = ["Checked", "check"]
 
 #: Shapes that a model's inputs are tried with after those that its parameters suggest.
 _MODEL_INPUTS = ("6,4", "()")
-#: Shapes that the inputs of a primitive are tried with.
-_ALIKE = ("6,4", "6", "()", "4,4")
-_TWO = ("6,4; 4,3", "4,4; 4")
+#: Shapes that the inputs of a primitive are tried with, all of them alike or two of them not.
+#: Matrices before vectors: where a function takes both, its rules may be for matrices alone.
+_ALIKE = ("6,4", "4,4", "6", "()")
+_TWO = ("6,4; 6,4", "6,4; 4,3", "4,4; 4", "6; 6", "(); ()")
 #: Shapes that functions of arrays are tried with: many take a vector, and others by accident.
-_ARRAYS = ("6", "()", "6,4", "float:6:0.05:0.95")
+_ARRAYS = ("6", "float:6:0.05:0.95", "()", "6,4")
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,12 @@ def check(
         If it cannot be checked: not loaded, not called, nothing that has a gradient.
     """
     subject = _subject(spec, loss, gradient)
-    if gradient is not None and order != 1:
-        raise JobError(
-            "--order 2 differentiates the gradient, and one given with --gradient cannot be; "
-            "leave one of the two out"
-        )
+    for option, is_given in (("--order 2", order == 2), ("--blame", blame)):
+        if is_given and gradient is not None:
+            raise JobError(f"{option} needs a graph of the engine, which a gradient given with "
+                           f"--gradient does not have; leave one of the two out")  # fmt: skip
     found = find_inputs(subject.arguments, subject.accept, shapes=shapes, file=file, rng=seed)
     inputs = subject.settle(found)
-    options: dict[str, Any] = subject.options | ({"blame": True} if blame else {})
     try:
         report = gradcheck(
             subject.function,
@@ -126,12 +127,24 @@ def check(
             order=order,
             dtype=dtype,
             names=[item.name for item in inputs],
-            **options,
+            blame=blame,
+            **subject.options,
         )
     except (Exception, SystemExit) as error:
         reason = reason_of(error, spec.rpartition(":")[0])
-        raise JobError(f"{spec} cannot be checked: {reason}") from error
+        shown = "; ".join(",".join(map(str, item.array.shape)) or "()" for item in inputs)
+        raise JobError(
+            f"{spec} cannot be checked on inputs of the shapes {shown}: {reason}"
+        ) from error
+    report.blame = [_placed(culprit) for culprit in report.blame]
     return Checked(subject.about, subject.title, inputs, report)
+
+
+def _placed(culprit: Culprit) -> Culprit:
+    """Leave out a line that is not the user's: that of whoever has called this package."""
+    if culprit.file != source_line().file:
+        return culprit
+    return replace(culprit, file="", line=0, function="", text="")
 
 
 # --- what a name stands for ----------------------------------------------------------------------
@@ -162,7 +175,7 @@ def _is_model(thing: Any) -> bool:
 
 
 def _made(user: UserFunction) -> UserFunction:
-    """Call classes, and functions that take nothing: they make what is to be checked."""
+    """Call classes, and functions that take nothing: they make what is to be checked, a model."""
     maker = user.function
     if _is_model(maker) or isinstance(maker, Primitive | np.ufunc):
         return user
@@ -178,16 +191,17 @@ def _made(user: UserFunction) -> UserFunction:
                 f"{user.spec} is a class, and makes nothing without {', '.join(needed)}; name an "
                 f"instance in the file, or a function without arguments that returns one"
             )
-    elif signature is None or signature.parameters:
+    elif signature is None or needed or any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return user
     made = user.guard(maker)
-    if _is_model(made) and callable(made):
+    if callable(made):
         return replace(user, function=made)
-    if isinstance(maker, type) and callable(made):
-        return replace(user, function=made)
+    if parameters and not isinstance(maker, type):  # a function all of whose inputs have defaults
+        return user
     raise JobError(
-        f"{user.spec} takes no inputs and makes a {type(made).__name__}, which has no gradient; "
-        f"name a function of its inputs, a model, or a function that returns a model"
+        f"{user.spec} takes no inputs, and returned neither a model nor a function, but an object "
+        f"of type {type(made).__name__}; name a function of its inputs, a model, or a function "
+        f"that returns a model"
     )
 
 
@@ -277,9 +291,9 @@ class _Function(_Subject):
 
     def settle(self, found: list[Input]) -> list[Input]:
         """Check what was guessed to be a target where the function differentiates it."""
-        variables = [replace(item, is_constant=False) for item in found]
-        if variables == found:
+        if not any(item.is_constant for item in found):
             return found
+        variables = [replace(item, is_constant=False) for item in found]
         arguments = [self.argument(item) for item in variables]
         try:
             with np.errstate(all="ignore"):
@@ -297,9 +311,9 @@ class _Primitive(_Subject):
 
     def __init__(self, user: UserFunction) -> None:
         super().__init__(user)
-        self.title = f"{user.spec}, a primitive"
+        self.title = f"{user.spec}, a primitive,"
         n = len(self.arguments.required) or 2  # a variadic one takes any number
-        guesses = ["; ".join([shape] * n) for shape in _ALIKE] + list(_TWO if n == 2 else ())
+        guesses = _TWO if n == 2 else tuple("; ".join([shape] * n) for shape in _ALIKE)
         self.arguments = replace(self.arguments, guesses=guesses, draw=self._draw)
 
     def settle(self, found: list[Input]) -> list[Input]:
@@ -333,12 +347,12 @@ class _Model(_Subject):
         self.parameters = user.guard(self.function.parameters)
         self.is_scalar = any(isinstance(p, Value) for p in self.parameters)
         size = sum(np.size(p.data) for p in self.parameters)
-        self.title = f"{user.spec}, a model of {count(size, 'parameter')}"
+        self.title = f"{user.spec}, a model of {count(size, 'parameter')},"
         signature = self.arguments.signature
         if loss is not None:
             self.about["loss"] = loss.spec
             self.options["loss"] = loss.function
-            self.title += f", with the loss {loss.spec},"
+            self.title += f" with the loss {loss.spec},"
             signature = _joined(signature, signature_of(loss.function))
         self.arguments = replace(self.arguments, signature=signature, guesses=self._guesses())
 
@@ -434,9 +448,9 @@ def _joined(
     if model is None or loss is None:
         return None
     x = next(iter(model.parameters), "x")
-    first, *targets = loss.parameters.values()
+    first, targets = list(loss.parameters.values())[:1], list(loss.parameters.values())[1:]
     targets = [p.replace(name=p.name + "_") if p.name == x else p for p in targets]
-    return loss.replace(parameters=[first.replace(name=x), *targets])
+    return loss.replace(parameters=[*(p.replace(name=x) for p in first), *targets])
 
 
 def _targets(prediction: Any) -> list[str]:

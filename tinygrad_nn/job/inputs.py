@@ -35,9 +35,13 @@ _GRAMMAR = (
 #: Names of a second argument that is a target: class numbers, as likely as not.
 _TARGETS = frozenset({"target", "targets", "label", "labels", "y_true", "truth", "classes"})
 
+#: What is tried: class numbers as the target; for two inputs; for any number of the same shape.
 _CLASSES = "6,4; int:6:4"
-_ALIKE = ("6,4", "6", "()", "4,4")
-_PAIRS = ("6,4; 6,4", "6; 6", "float:6:0.05:0.95; int:6:2", "(); ()", "6,4; 4,3", "4,4; 4")
+_PAIRS = (
+    "6,4; 6,4", "float:6,4:0.05:0.95; float:6,4:0.05:0.95", "6; 6", "float:6:0.05:0.95; int:6:2",
+    "6,4; 4,3", "4,4; 4", "(); ()",
+)  # fmt: skip
+_ALIKE = ("6,4", "float:6,4:0.05:0.95", "6", "float:6:0.05:0.95", "4,4", "()")
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ class Arguments:
 
 def signature_of(function: Any) -> inspect.Signature | None:
     """Return the signature that a function, a primitive or a model is called with, if known."""
-    forward = getattr(function, "forward", function)
+    forward = function if isinstance(function, type) else getattr(function, "forward", function)
     if isinstance(forward, np.ufunc):
         names = ["x"] if forward.nin == 1 else [f"x{i + 1}" for i in range(forward.nin)]
         return inspect.Signature(
@@ -169,8 +173,6 @@ def _guesses(names: Sequence[str]) -> tuple[str, ...]:
     match names:
         case [_, second]:
             return (_CLASSES, *_PAIRS) if second in _TARGETS else (*_PAIRS, _CLASSES)
-        case [_]:
-            return (*_ALIKE, "float:6,4:0.05:0.95")
         case _:
             return tuple("; ".join([shape] * len(names)) for shape in _ALIKE if names)
 

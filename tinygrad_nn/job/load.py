@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from tinygrad_nn.job.errors import JobError
@@ -41,18 +41,26 @@ def load_function(spec: str, modules: dict[str, ModuleType] | None = None) -> Ca
         modules[file] = _run(file)
     names = vars(modules[file])
     if first not in names:
-        own = [n for n, v in names.items() if callable(v) and not n.startswith("_")]
+        own = [n for n, v in names.items() if not n.startswith("_") and _is_own(v, modules[file])]
         near = difflib.get_close_matches(first, own, 1)
         hint = f"did you mean {near[0]}? it" if near else "it"
         raise JobError(f"{file}: no function {first!r}; {hint} has {', '.join(own) or 'none'}")
     function = names[first]
     for part in rest:
         if not hasattr(function, part):
-            raise JobError(f"{file}: {name!r}: a {type(function).__name__} has no {part!r}")
+            raise JobError(
+                f"{file}: no {name!r}: a {type(function).__name__} object has no {part!r}"
+            )
         function = getattr(function, part)
     if not callable(function):
         raise JobError(f"{file}: {name!r} is no function but of type {type(function).__name__}")
     return function  # type: ignore[no-any-return]  # callable() tells mypy too little
+
+
+def _is_own(value: Any, module: ModuleType) -> bool:
+    """Whether it can be called, and is no function or class that a module has imported."""
+    imported = isinstance(value, FunctionType | type) and value.__module__ != module.__name__
+    return callable(value) and not imported
 
 
 def _run(file: str) -> ModuleType:

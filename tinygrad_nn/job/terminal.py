@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from rich.console import Console
 
 from tinygrad_nn.errors import TinygradError
 from tinygrad_nn.job.errors import shown
 
-__all__ = ["Failure", "has_colour", "one_line", "say", "title", "warn"]
+__all__ = ["Failure", "one_line", "say", "title", "warn"]
 
 
 class Failure(click.ClickException):
@@ -57,12 +56,6 @@ def one_line() -> Iterator[None]:
             raise
         where = f"{error.filename}: " if error.filename else ""
         raise Failure(f"{where}{error.strerror or error}") from error
-
-
-def has_colour() -> bool:
-    """Return whether stdout is a terminal with colours, and NO_COLOR does not forbid them."""
-    console = Console()
-    return console.color_system is not None and not console.no_color
 
 
 def say(text: str) -> None:
