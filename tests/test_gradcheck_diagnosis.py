@@ -99,9 +99,9 @@ PATTERNS: dict[str, tuple[Case, str, str, dict[str, Any], str]] = {
         "factor", "x", {"factor": 5 / 6}, "ddof"),
     "zero": ((_sin(lambda d, x: d * 0.0), _uniform(5)), "zero", "x", {}, "no gradient reaches"),
     "offset": ((_summed(_sin(lambda d, x: d + 0.25)), _uniform(6)), "offset", "x",
-               {"offset": 0.25}, "0.25 was added"),
+               {"offset": 0.25}, "is 0.25 too large"),
     "offset of outputs": ((_rule(np.sin, lambda g, y, x: g * (np.cos(x) + 0.25)), _uniform(6)),
-                          "offset", "x", {"offset": 0.25}, "was added"),
+                          "offset", "x", {"offset": 0.25}, "is 0.25 too large"),
     "float32": ((_summed(_rule(np.sin, lambda g, y, x: (
         g * np.cos(x).astype("float32").astype("float64")))), _uniform(6)),
         "precision", "x", {"dtype": "float32"}, "float32"),

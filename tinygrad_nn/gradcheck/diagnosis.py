@@ -381,9 +381,12 @@ def offset(e: Evidence) -> Iterator[Diagnosis]:
             return
         within, d = min(amounts[::2])
         if within <= RESOLVED and e.explains(e.analytic - d * support):
+            off = f"{abs(d):.6g} too {'large' if d > 0.0 else 'small'}"
             yield Diagnosis(
-                "offset", e.name, f"{d:.6g} was added to every derivative", {"offset": d}
-            )
+                "offset", e.name,
+                f"every derivative is {off}: is there a term too many, or one that is missing?",
+                {"offset": d},
+            )  # fmt: skip
             return
 
 
@@ -464,8 +467,10 @@ def mixed_upstream(e: Evidence) -> Iterator[Diagnosis]:
 
 def silent_outputs(e: Evidence) -> Iterator[Diagnosis]:
     """Tell whether some outputs have no gradient at all, and the others are right."""
-    silent = ~e.analytic.any(axis=1)
-    times = sum((line.wrong * 1 for line in e.lines), np.zeros(len(silent), int))
+    silent: Array = ~np.any(e.analytic, axis=1)
+    times: Array = np.zeros(len(silent), int)
+    for line in e.lines:
+        times += line.wrong
     # An output that depends on one element would say no more than that the element is wrong.
     if not e.outputs_alone or silent.all() or not silent[times > 0].all() or times.max() < 2:
         return
@@ -753,7 +758,7 @@ def diagnose(
     >>> import numpy as np
     >>> from tinygrad_nn.gradcheck import gradcheck
     >>> report = gradcheck(
-    ...     lambda x: np.sum(x**2), [1.0, 2.0, -3.0], gradient=lambda x: x, raise_exception=False
+    ...     lambda x: np.sum(x**2), np.arange(1.0, 4.0), gradient=lambda x: x, raise_exception=False
     ... )
     >>> print(report.diagnoses[0])
     x: 1/2 times what it must be

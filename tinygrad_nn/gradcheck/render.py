@@ -160,7 +160,8 @@ def as_html(report: GradcheckReport) -> str:
     left = "padding:2px 10px;text-align:left"
     shown = report.findings[:ROWS]
     word = "right" if report else "wrong"
-    caption = f"{_badge(word, word)} {_escaped(report.headline.removeprefix('gradcheck: '))}"
+    said = report.headline.removeprefix(f"gradcheck: {'right' if report else 'WRONG: '}")
+    caption = f"{_badge(word, word)} {_escaped(said)}"
     items = "".join(f"<li><b>{k}:</b> {_escaped(text)}</li>" for k, text in _sentences(report))
     items += "".join(
         f"<li><b>{k}:</b> {_escaped(text)}<pre>{_escaped(place)}</pre></li>"
