@@ -6,6 +6,7 @@ import stat
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import numpy as np
@@ -19,7 +20,7 @@ from tinygrad_nn.job import demo, plots
 from tinygrad_nn.job.dataset import Dataset, Scale, prepare
 from tinygrad_nn.job.errors import JobError, shown
 from tinygrad_nn.job.focal_loss import focal_loss
-from tinygrad_nn.job.inputs import parse_shapes
+from tinygrad_nn.job.inputs import Arguments, parse_shapes, read_inputs
 from tinygrad_nn.job.load import load_function
 from tinygrad_nn.job.loss import LOSSES, UserFunction, find_loss
 from tinygrad_nn.job.saved import SavedModel
@@ -224,6 +225,12 @@ def test_functions_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert load_function(f"{tmp_path}/f.py:Pair")(1.0).a == 1.0
     (tmp_path / "f.py").write_text("def triple(x):\n    return 0.0\n")
     assert load_function(f"{tmp_path}/f.py:triple")(2.0) == 0.0  # read anew
+    assert load_function(f"{tmp_path}/f.py:triple.__call__")(2.0) == 0.0
+    modules: dict[str, ModuleType] = {}
+    one, two = (load_function(f"{tmp_path}/f.py:triple", modules) for _ in range(2))
+    assert one is two
+    with pytest.raises(JobError, match="'triple.absent': a function object has no 'absent'"):
+        load_function(f"{tmp_path}/f.py:triple.absent")
     assert {p.name for p in tmp_path.iterdir()} - {"__pycache__"} == {
         "f.py", "helper_beside.py", "colorsys.py",
     }  # fmt: skip
@@ -398,6 +405,43 @@ def test_shapes() -> None:
     assert -1.0 <= low < -0.99
     assert 1.99 < high < 2.0
     assert set(ranges[1].array) == {0, 1, 2}
+
+
+def test_shapes_in_single_precision() -> None:
+    inputs = parse_shapes("float32:3; float32:10000:-1:2")
+    assert [i.array.dtype for i in inputs] == [np.float32, np.float32]
+    assert -1.0 <= inputs[1].array.min() < -0.99
+
+
+def test_arguments_are_read_off_the_signature() -> None:
+    @tg.primitive
+    def own(a, b, *, k=1):
+        return a * b
+
+    def names(function: object) -> list[str]:
+        return Arguments.of("f.py:f", function).names
+
+    assert names(lambda a, b, c=1, *d, e=2: 0) == ["a", "b", "c"]
+    assert names(own) == ["a", "b"]
+    assert names(tg.nn.MLP(2, [1])) == ["x"]
+    assert names(np.add) == ["x1", "x2"]
+    assert names(tg.relu) == ["x"]
+    assert Arguments.of("f.py:f", lambda a, b, c=1: 0).required == ["a", "b"]
+
+
+def test_arrays_go_by_name_or_by_order(tmp_path: Path) -> None:
+    def found(required: list[str], **arrays: object) -> dict[str, float]:
+        np.savez(tmp_path / "x.npz", **{name: np.array(a) for name, a in arrays.items()})
+        inputs = read_inputs(str(tmp_path / "x.npz"), ["a", "b", "c"], required)
+        return {item.name: float(item.array) for item in inputs}
+
+    assert found(["a", "b"], b=2.0, a=1.0) == {"a": 1.0, "b": 2.0}
+    assert found(["a"], c=3.0, b=2.0, a=1.0) == {"a": 1.0, "b": 2.0, "c": 3.0}
+    assert found(["a", "b"], y=1.0, x=2.0) == {"a": 1.0, "b": 2.0}  # in the order of the file
+    with pytest.raises(JobError, match="no array 'b'"):  # c would take its place
+        found(["a"], a=1.0, c=3.0)
+    with pytest.raises(JobError, match="no array 'b' and 'targt', which is no argument"):
+        found(["a", "b"], a=1.0, targt=2.0)
 
 
 @pytest.mark.parametrize(
