@@ -229,7 +229,7 @@ def test_functions_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     modules: dict[str, ModuleType] = {}
     one, two = (load_function(f"{tmp_path}/f.py:triple", modules) for _ in range(2))
     assert one is two
-    with pytest.raises(JobError, match="'triple.absent': a function object has no 'absent'"):
+    with pytest.raises(JobError, match=r"'triple\.absent': a function object has no 'absent'"):
         load_function(f"{tmp_path}/f.py:triple.absent")
     assert {p.name for p in tmp_path.iterdir()} - {"__pycache__"} == {
         "f.py", "helper_beside.py", "colorsys.py",
