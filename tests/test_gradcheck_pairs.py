@@ -70,7 +70,7 @@ RIGHT: dict[str, Pair] = {
                              ["p['weight']", "p['bias']"]),
     "a list of arrays": (
         lambda p: np.sum(p[0]) * np.sum(p[1]), ([A, B],),
-        {"gradient": lambda p: [np.full(A.shape, B.sum()), np.full(B.shape, A.sum())]},
+        {"gradient": lambda p: [np.full(A.shape, p[1].sum()), np.full(B.shape, p[0].sum())]},
         ["p[0]", "p[1]"]),
     "several outputs": (
         lambda x: (np.sum(x), x * x), X,

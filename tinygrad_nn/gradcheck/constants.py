@@ -130,6 +130,9 @@ LEAK_SHARE = 1e-4
 #: What the constants' derivatives add must be what is missing, up to this share, to explain it.
 LEAK_EXPLAINS = 1e-2
 
+#: How far away from the inputs as given, relative to each, one more direction is checked.
+ELSEWHERE = 0.0625
+
 # --- kinks ---------------------------------------------------------------------------------------
 
 #: Up to this many elements with kinks are held against each other in pairs.

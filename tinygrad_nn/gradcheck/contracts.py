@@ -62,12 +62,21 @@ def forward_contracts(subject: Subject, report: GradcheckReport) -> Array | None
         )
         return None
     if not y.size:
-        report.notes.append("nothing checked: the result has no elements")
+        _empty(subject, report)
         return None
     _reach(first, subject, report)
     for what in first.imprecise:
         report.broke("dtype", f"{what}: digits are lost, and the engine widens it without a word")
     return y
+
+
+def _empty(subject: Subject, report: GradcheckReport) -> None:
+    """Check the gradient of a result without elements, which is 0."""
+    with np.errstate(all="ignore"):
+        g = subject.gradients(subject.x, np.zeros((1, 0)))
+    if g.any():  # nan and inf are, too
+        report.broke("linear", "the result has no elements, and its gradient is not 0")
+    report.notes.append("nothing checked: the result has no elements")
 
 
 def _reach(first: FirstCall, subject: Subject, report: GradcheckReport) -> None:

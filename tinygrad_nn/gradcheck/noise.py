@@ -50,20 +50,20 @@ def noise_level(
     """
     spacing = NOISE_SPACING.get(dtype, NOISE_SPACING[np.dtype(np.float32)])
     d = scale * rng.uniform(0.5, 1.0, x.shape) * rng.choice([-1.0, 1.0], x.shape)
-    level: Array | None = None
+    level = np.zeros(())
+    quiet = np.True_
     for widen in NOISE_WIDENING:
         with np.errstate(all="ignore"):
             steps = (k * widen * spacing * d for k in range(NOISE_SAMPLES))
             samples = np.array([function(x + step) for step in steps])
             fourth = np.median(abs(np.diff(samples, n=4, axis=0)), axis=0) * (1.5 / 70.0**0.5)
-        if level is None:
-            level = 0.5 * float(np.finfo(dtype).eps) * abs(samples[0])
-        level = np.fmax(level, np.where(np.isfinite(fourth), fourth, 0.0))
+        floor = 0.5 * float(np.finfo(dtype).eps) * abs(samples[0])
+        level = np.where(quiet, np.fmax(floor, np.where(np.isfinite(fourth), fourth, 0.0)), level)
         # Differences of 0 tell nothing: the moves may have been lost beside a larger number on
         # the way, as in log(cosh(x)) near 0, and the rounding of that number is the noise.
-        if (fourth != 0.0).all():
+        quiet = quiet & (fourth == 0.0)
+        if not quiet.any():
             break
-    assert level is not None
     return level + 1e-300
 
 

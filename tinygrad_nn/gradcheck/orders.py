@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from tinygrad_nn.gradcheck.constants import (
     ADDITIVE,
+    BIN,
     BUDGET,
     COMBINATIONS,
+    ELSEWHERE,
     MAX_OUTPUTS,
     MIX,
     SECOND_ALONE,
@@ -25,7 +27,7 @@ from tinygrad_nn.gradcheck.rows import Rows, scales
 from tinygrad_nn.gradcheck.search import Progress, Search, ties
 from tinygrad_nn.gradcheck.subject import UNDEFINED, Subject
 
-__all__ = ["first_order", "second_order"]
+__all__ = ["elsewhere", "first_order", "second_order"]
 
 Array = npt.NDArray[Any]
 
@@ -63,8 +65,8 @@ def first_order(
         lambda x: subject.gradients(x, w),
         subject, rng, names, complex_value=complex_value,
     )  # fmt: skip
-    if m > 1 and m <= MAX_OUTPUTS:
-        _mix(rows, back, report)
+    if not report.problems:
+        _mix(rows, w, back, report, rng)
     search = Search(rows, rule, alone, BUDGET, progress)
     search.run(np.arange(subject.x.size))
     report.add(search.findings)
@@ -74,28 +76,63 @@ def first_order(
     return search
 
 
-def _mix(rows: Rows, back: Backward, report: GradcheckReport) -> None:
+def _mix(
+    rows: Rows, w: Array, back: Backward, report: GradcheckReport, rng: np.random.Generator
+) -> None:
     """Check that the gradient of a mix of outputs is the mix of their gradients.
 
     One by one, outputs hide what goes wrong with a cotangent that is not 0 or 1.
     """
-    w, g = back.cotangent, back.gradient
+    mix, g = back.cotangent, back.gradient
     assert g is not None
+    if mix.size > MAX_OUTPUTS:  # of which there are no gradients one by one
+        mix = signs(rng, len(w))
+        g = rows.subject.gradients(rows.x, (mix @ w)[None])[0]
     with np.errstate(all="ignore"):
-        expected, size = w @ rows.analytic, abs(w) @ abs(rows.analytic)
-        noise = 30.0 * (abs(w) @ rows.blur)
+        expected, size = mix @ rows.analytic, abs(mix) @ abs(rows.analytic)
+        noise = 30.0 * (abs(mix) @ rows.blur)
         allowed = np.zeros_like(g)
         for part in rows.subject.slices:
             allowed[part] = MIX * rows.eps * size[part].max(initial=0.0)
             allowed[part] += noise[part].max(initial=0.0)
         off = abs(expected - g)
-        if not report.problems and (off > allowed + 1e-300).any():
+        if (off > allowed + 1e-300).any():
             i = int(np.argmax(off - allowed))
             report.broke(
                 "linear",
                 f"the gradient of a mix of outputs is not the mix of their gradients: at "
-                f"{rows.subject.name(i)} {g[i]:.9g} in place of {expected[i]:.9g}",
+                f"{rows.subject.name(i)} {g[i]:.12g} in place of {expected[i]:.12g}; is the "
+                f"incoming gradient rounded or changed?",
             )
+
+
+def elsewhere(
+    subject: Subject, y: Array, rule: Rule, report: GradcheckReport, rng: np.random.Generator
+) -> None:
+    """Check one direction at a point nearby; only what is wrong there is reported.
+
+    A rule that keeps what it has seen first is right at the inputs as given and nowhere else.
+    """
+    if rule.eps is not None:
+        return  # no further away than was asked for
+    w = signs(rng, y.size).astype(subject.dtype).astype(np.float64)
+    x = subject.cast(subject.x + ELSEWHERE * scales(subject)[0] * signs(rng, subject.x.size))
+    if not np.isfinite(subject.try_value(x, y.size)).all():
+        return
+    try:
+        rows = Rows(
+            lambda x: w[None] @ subject.try_value(x, y.size),
+            lambda x: subject.gradients(x, w[None]),
+            subject, rng, ["right at the inputs as given, wrong here: does a rule keep what it has "
+                           "seen before, or is a branch wrong?"], x=x,
+        )  # fmt: skip
+    except UNDEFINED:
+        return
+    everything = np.arange(x.size)
+    judged = rows.probe(everything, rows.scales[0] * signs(rng, x.size), rule)
+    if (judged.wrong & ~judged.kink).any():
+        name = f"at a point nearby (along {x.size:,} elements)"
+        report.add([judged.finding(name, rows.names, 1)])
 
 
 def second_order(
@@ -106,7 +143,10 @@ def second_order(
     g = signs(rng, y.size).astype(subject.dtype).astype(np.float64)
     at_kinks = sorted(kinks)
     smooth = np.setdiff1d(np.arange(subject.x.size), at_kinks)
-    v = signs(rng, (SECOND_ORDER_ROWS, subject.x.size)) * _evened(subject, g, rng)
+    v = np.concatenate([
+        signs(rng, (SECOND_ORDER_ROWS, subject.x.size)),
+        *(signs(rng, subject.x.size)[None] * group for group in _groups(subject, g, rng)),
+    ])  # fmt: skip
     v[:, at_kinks] = 0.0
 
     def value(x: Array) -> Array:
@@ -143,21 +183,22 @@ def second_order(
         report.notes.append(f"second order: {search.unprobed}")
 
 
-def _evened(subject: Subject, g: Array, rng: np.random.Generator) -> Array:
-    """Return a weight for each element that brings changes of the gradient to one scale."""
+def _groups(subject: Subject, g: Array, rng: np.random.Generator) -> list[Array]:
+    """Return, as masks, elements of the gradient that change little, by how much they do.
+
+    Beside elements that change much, theirs would be lost in rounding.
+    """
     d = 1e-4 * scales(subject)[0] * signs(rng, subject.x.size)
     try:
         with np.errstate(all="ignore"):
-            here, there = (subject.gradients(x, g[None])[0] for x in (
-                subject.x, subject.cast(subject.x + d)))  # fmt: skip
-            change = abs(there - here)
+            here = subject.gradients(subject.x, g[None])[0]
+            there = subject.gradients(subject.cast(subject.x + d), g[None])[0]
+            change = np.nan_to_num(abs(there - here), posinf=0.0)
+            decade = np.floor(np.log10(change / change.max()) / BIN)  # the largest alone is in 0
     except UNDEFINED:
-        return np.ones_like(subject.x)
-    change = np.where(np.isfinite(change), change, 0.0)
-    if not change.any():
-        return np.ones_like(subject.x)
-    size = np.maximum(change, 1e-4 * change.max())
-    return np.asarray(np.median(size) / size)
+        return []
+    small = [level for level in np.unique(decade)[::-1] if -np.inf < level < -1.0]
+    return [decade == level for level in small[:SECOND_ORDER_ROWS]]
 
 
 def _adjoint(

@@ -51,6 +51,8 @@ class Rows:
         1, or 2 if the values are themselves derivatives.
     complex_value : callable, optional
         From a complex point to the K values there, or None where the function does not take it.
+    x : ndarray, shape (n,), optional
+        The point; by default the inputs as given.
     """
 
     def __init__(
@@ -62,10 +64,11 @@ class Rows:
         names: list[str],
         order: int = 1,
         complex_value: Callable[[Array], Array | None] | None = None,
+        x: Array | None = None,
     ) -> None:
         self.value, self.subject, self.names, self.order = value, subject, names, order
         self.rng = rng
-        self.x = x = subject.x
+        self.x = x = subject.x if x is None else x
         self.scales = scales(subject)
         self.at_x = value(x)
         self.analytic = derivative(x)
