@@ -640,6 +640,19 @@ class Square:
     def __call__(self, x):
         return x * x
 
+class Line(scalar.Module):
+    def __init__(self):
+        self.slope = scalar.Value(2.0)
+
+    def forward(self, x):
+        return self.slope * math.sin(x)
+
+    def parameters(self):
+        return [self.slope]
+
+def reciprocal(x):
+    return np.diag(1.0 / x)
+
 def factory():
     return tg.nn.MLP(2, [3, 1], rng=1)
 
@@ -727,6 +740,9 @@ KINDS = {
     "small --loss things.py:squared": (0, ["truth: float64 of shape ()"]),
     "rectifier": (0, ["x: float64 of shape (6, 4), normally distributed\n", "all 24 elements"]),
     "Net": (1, ["a model of 6 parameters", "WRONG", "weight["]),
+    "Line": (0, ["right", "a model of 1 parameter,", "x: float64 of shape ()"]),
+    "log --gradient reciprocal": (0, ["right", "x: float64 of shape (6,), from 0.05 to 0.95"]),
+    "log --gradient reciprocal --shapes float:3:-2:-1": (2, ["returned nan on these inputs"]),
     "Square": (0, ["right", "all 24 elements"]),
     "factory --loss mse_loss": (0, ["a model of 13 parameters", "x: float64 of shape (8, 2)"]),
     "sized": (0, ["a model of 13 parameters"]),
