@@ -238,6 +238,31 @@ def test_a_few_wrong_elements_of_one_sign_are_no_evidence_of_a_sign() -> None:
     assert [d.pattern for d in report.diagnoses] == ["element"]
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_elements_that_the_search_has_not_reached_are_asked_as_well(seed: int) -> None:
+    """A search that has found some wrong elements ends; the others may be wrong in another way."""
+    x = np.random.default_rng(seed).permutation(np.linspace(-1.5, 1.5, 400))
+    at = np.arange(400)
+    for scale in (np.where(at < 300, 2.0, 3.0), np.where((x < 0) | (at > 350), 2.0, 1.0)):
+        f = _summed(_sin(lambda d, x, scale=scale: d * scale))
+        report = gradcheck(f, x, rng=seed, raise_exception=False)
+        assert not report
+        assert report.diagnoses == []
+
+
+def test_low_precision_is_not_called_clipping() -> None:
+    """Of a large `g`, both give infinity."""
+    f = _sin(lambda d, x: d.astype("float16"))
+    report = gradcheck(f, np.array([0.7, -1.3, 2.1]), raise_exception=False)
+    assert [d.details for d in report.diagnoses] == [{"how": "rounded"}]
+
+
+def test_an_element_of_which_the_gradient_is_0_is_no_output_without_one() -> None:
+    f = _rule(lambda x: np.maximum(x, 0.0), lambda g, y, x: g * (x > 0.5))
+    report = gradcheck(f, np.array([0.7, 1.3, 0.2]), raise_exception=False)
+    assert [d.pattern for d in report.diagnoses] == ["element"]
+
+
 def test_one_element_among_others_that_are_0_speaks_for_itself_alone() -> None:
     f = _rule(lambda x: np.maximum(x, 0.0), lambda g, y, x: g * 2.0 * (x > 0))
     x = np.array([-0.5, 1.0, -2.0, -3.0])
