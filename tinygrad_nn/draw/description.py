@@ -22,6 +22,12 @@ class Mark:
         The finding in a word or two.
     message : str
         In full.
+
+    Examples
+    --------
+    >>> from tinygrad_nn.draw import Mark
+    >>> Mark("kink", "kink", "slopes from 0 to 1").kind
+    'kink'
     """
 
     kind: str

@@ -14,7 +14,6 @@ from tinygrad_nn.gradcheck.constants import GLANCE_ALLOWS, GLANCE_STEP
 from tinygrad_nn.gradcheck.graph_subject import GraphSubject
 from tinygrad_nn.gradcheck.inputs import NATIVE, Inputs, fill
 from tinygrad_nn.gradcheck.noise import signs
-from tinygrad_nn.gradcheck.subject import FirstCall
 from tinygrad_nn.graph import Node
 from tinygrad_nn.primitive import Primitive
 from tinygrad_nn.value import Value
@@ -142,12 +141,6 @@ class Alone(GraphSubject):
 
         super().__init__(call, inside, takes_arrays=True)
 
-    def first_call(self) -> FirstCall:
-        """See `Subject.first_call`; what has no rule claims the derivative 0, and is held to it."""
-        first = super().first_call()
-        first.unreached = []
-        return first
-
     def argument_of(self, element: str) -> int | None:
         """Return which argument an element belongs to; None for a direction through several."""
         for name, i in self.argument.items():
@@ -177,8 +170,10 @@ def applications(nodes: Iterable[Node], inputs: set[int]) -> list[Application]:
         places = tuple(
             i for i, a in enumerate(node.args) if isinstance(a, Node) and a.serial in moving
         )
-        if places:
-            moving.add(node.serial)
+        if not places:
+            continue
+        moving.add(node.serial)
+        if any(np.size(node.args[i]._value) for i in places):
             found.append(Application(node, places))
     return found
 

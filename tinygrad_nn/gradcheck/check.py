@@ -93,15 +93,15 @@ def gradcheck(
         Up to this many elements (64 by default) all are checked one by one. More are checked along
         random directions through elements of similar weight, and a direction that is not right is
         halved until its culprits are found.
-    progress : bool, optional
-        True shows a bar on stderr once 2 seconds have passed, False never does. By default it is
-        shown in a terminal or a notebook, if rich is installed.
     blame : bool
         Check each primitive in the graph too, at the inputs that it was given there. The report
         then names those whose derivative is wrong, with the line of your program that used them
         (`GradcheckReport.blame`), and ``draw(report)`` shows them. A primitive that is wrong at
         its own inputs makes the report false even if errors cancel. If the gradient is wrong,
         constants that move with the inputs are named as well: numbers that have left the graph.
+    progress : bool, optional
+        True shows a bar on stderr once 2 seconds have passed, False never does. By default it is
+        shown in a terminal or a notebook, if rich is installed.
     **others
         Refused; PyTorch's `fast_mode`, `nondet_tol` and `check_grad_dtypes` with a word on why
         they are not needed.
