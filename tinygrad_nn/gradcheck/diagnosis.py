@@ -381,10 +381,10 @@ def offset(e: Evidence) -> Iterator[Diagnosis]:
             return
         within, d = min(amounts[::2])
         if within <= RESOLVED and e.explains(e.analytic - d * support):
-            off = f"{abs(d):.6g} too {'large' if d > 0.0 else 'small'}"
+            how = f"{abs(d):.6g} too {'large' if d > 0.0 else 'small'}"
             yield Diagnosis(
                 "offset", e.name,
-                f"every derivative is {off}: is there a term too many, or one that is missing?",
+                f"every derivative is {how}: is there a term too many, or one that is missing?",
                 {"offset": d},
             )  # fmt: skip
             return
