@@ -83,6 +83,8 @@ def seeds(
     outputs: list[Node], g: Array, form: Callable[[Node, Array], Any]
 ) -> list[tuple[Node, Any]]:
     """Cut `g` into a cotangent for each output that has a gradient."""
+    if len(outputs) == 1:
+        return [(outputs[0], form(outputs[0], g))] if outputs[0].requires_grad else []
     sizes = [math.prod(node.shape) for node in outputs]
     parts = np.split(g, np.cumsum(sizes)[:-1])
     return [

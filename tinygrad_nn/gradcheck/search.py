@@ -73,12 +73,12 @@ class Search:
                     self._note(judged, self._title(together))
             return
         bins = list(self._bins(among))
-        for done, part in enumerate(bins * DIRECTIONS):
-            self.progress(done, DIRECTIONS * len(bins))
+        lines = bins + [part for part in bins if part.size > 1] * (DIRECTIONS - 1)
+        for done, part in enumerate(lines):
+            self.progress(done, len(lines))
             if self.rows.probes > self.budget:
                 self.unprobed = (
-                    f"not checked: {DIRECTIONS * len(bins) - done} of {DIRECTIONS * len(bins)} "
-                    f"directions; too many lines went into looking for what is wrong or not "
+                    f"not checked: {len(lines) - done} of {len(lines)} directions; too many lines went into looking for what is wrong or not "
                     f"differentiable (max_elements={self.rows.x.size} checks all one by one)"
                 )
                 return

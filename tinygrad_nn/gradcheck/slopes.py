@@ -63,63 +63,78 @@ class Slopes:
 
 
 class Ladder:
-    """One family of difference quotients, extrapolated to step zero as steps shrink.
+    """Families of difference quotients, extrapolated to step zero as steps shrink.
 
     Parameters
     ----------
-    power : int
-        The quotient's error is a series in the step to this power: 2 for central differences,
-        1 for one-sided ones.
+    power : int or ndarray
+        A quotient's error is a series in the step to this power: 2 for central differences, 1 for
+        one-sided ones. An array holds one for each family, and broadcasts with the quotients.
     """
 
-    def __init__(self, power: int) -> None:
-        self.power = power
+    def __init__(self, power: int | Array) -> None:
+        self._weights = [1.0 / (RATIO ** (power * (j + 1)) - 1.0) for j in range(COLUMNS)]
         self.quotients: list[Array] = []
         self.noise: list[Array] = []
         self._row: list[Array] = []
-        self._levels: list[tuple[Array, Array]] = []
+        self._values: list[Array] = []
+        self._errors: list[Array] = []
+        self._corrected: list[Array] = []
 
     def add(self, quotient: Array, noise: Array) -> None:
-        """Take the quotient at the next step; `noise` is the error that rounding gives it."""
+        """Take the quotients at the next step; `noise` is the error that rounding gives them."""
         row = [quotient]
-        value = np.full(quotient.shape, np.nan)
-        error = np.full(quotient.shape, np.inf)
-        for j, coarse in enumerate(self._row[:COLUMNS]):
-            row.append(row[j] + (row[j] - coarse) / (RATIO ** (self.power * (j + 1)) - 1.0))
-            e = np.maximum(abs(row[-1] - row[j]), abs(row[-1] - coarse)) + noise
-            better = e < error  # False where e is nan
-            value = np.where(better, row[-1], value)
-            error = np.where(better, e, error)
+        for coarse, weight in zip(self._row, self._weights, strict=False):
+            row.append(row[-1] + (row[-1] - coarse) * weight)
         if self._row:
-            self._levels.append((value, error))
+            fine, columns = np.array(row), len(row) - 1
+            off = abs(fine[1:] - fine[:-1])
+            np.maximum(off, abs(fine[1:] - np.array(self._row[:columns])), out=off)
+            off += noise
+            off[~(off < np.inf)] = np.inf  # nan, too
+            best = off.argmin(axis=0)[None]
+            self._level(
+                np.take_along_axis(fine[1:], best, axis=0)[0],
+                np.take_along_axis(off, best, axis=0)[0],
+            )
         self._row = row
         self.quotients.append(quotient)
         self.noise.append(noise)
 
-    def estimate(self) -> tuple[Array, Array]:
-        """Return the best value and its error, after finer steps have overruled coarser ones."""
-        values = np.array([value for value, _ in self._levels])
-        errors = np.array([error for _, error in self._levels])
-        corrected = errors.copy()
-        for i in range(len(values) - 1):
-            excess = abs(values[i] - values[i + 1 :])
-            excess -= CONTRADICTION * (errors[i] + errors[i + 1 :])
+    def _level(self, value: Array, error: Array) -> None:
+        """Take the best estimate of one level: it overrules coarser ones that it contradicts."""
+        if self._values:
+            values, errors = np.array(self._values), np.array(self._errors)
+            excess = abs(values - value) - CONTRADICTION * (errors + error)
             # A finer level without an estimate has nothing to say.
-            corrected[i] = np.fmax(errors[i], np.fmax.reduce(excess, axis=0))
-        best = corrected.argmin(axis=0), np.arange(values.shape[1])
-        return values[best], corrected[best]
+            self._corrected = list(np.fmax(np.array(self._corrected), excess))
+        self._values.append(value)
+        self._errors.append(error)
+        self._corrected.append(error)
+
+    def estimate(self) -> tuple[Array, Array]:
+        """Return the best values and their errors, after finer steps have overruled coarser ones.
+
+        Where there is no estimate, the error is inf.
+        """
+        corrected = np.array(self._corrected)
+        best = corrected.argmin(axis=0)[None]
+        return (
+            np.take_along_axis(np.array(self._values), best, axis=0)[0],
+            np.take_along_axis(corrected, best, axis=0)[0],
+        )
 
 
-def _grows(ladder: Ladder) -> Array:
-    """Whether the quotients that stand out from noise grow by half with every smaller step.
+def _grows(sizes: Array, noise: Array) -> Array:
+    """Whether quotients that stand out from noise grow by half with every smaller step.
 
     Those of a jump grow by 4, of a square root by 2. Finer ones that drown in noise must not
-    contradict: what is merely steep levels off.
+    contradict: what is merely steep levels off. Both arrays are of shape (steps, K).
     """
-    sizes = abs(np.array(ladder.quotients))
-    noise = np.array(ladder.noise)
     clear = np.isfinite(sizes) & (sizes > STANDS_OUT * noise)
     result = np.zeros(sizes.shape[1:], bool)
+    if len(sizes) < 4 or not (clear.sum(axis=0) >= 4).any():
+        return result
     for j in range(result.size):
         seen = np.flatnonzero(clear[:, j])[-4:]
         if len(seen) < 4 or seen[-1] - seen[0] != 3:
@@ -171,8 +186,8 @@ def line_slopes(
     >>> print(abs(s.value - [1.0, 0.0]) < 1e-10, s.kink)
     [ True  True] [False  True]
     """
-    ladders = Ladder(2), Ladder(1), Ladder(1)
-    rungs: list[tuple[float, tuple[Array, Array, Array]]] = []
+    ladder = Ladder(_POWERS)
+    rungs: list[tuple[Array, float]] = []
     least, lost = np.full(at_zero.shape, np.inf), np.zeros(at_zero.shape)
     with np.errstate(all="ignore"):
         for k in range(RUNGS):
@@ -184,7 +199,8 @@ def line_slopes(
             minus = -minus
             ahead, behind = (f_plus - at_zero) / plus, (at_zero - f_minus) / minus
             both = (ahead * minus + behind * plus) / (plus + minus)
-            rungs.append((2.0 / min(plus, minus), (both, ahead, behind)))
+            rungs.append((np.array([both, ahead, behind]), 2.0 / min(plus, minus)))
+            new = rungs[-1:]
             # Where a change has become 0 after it was small, it was lost beside a larger number on
             # the way, as in 1 - tanh(x)**2 for large x: all of them are uncertain by as much.
             change = np.fmax(abs(f_plus - at_zero), abs(at_zero - f_minus))
@@ -192,39 +208,44 @@ def line_slopes(
             hidden = np.where((change == 0.0) & (least < QUANTUM * noise), least, 0.0)
             if (hidden > lost).any():
                 lost = np.maximum(lost, hidden)
-                ladders = Ladder(2), Ladder(1), Ladder(1)
-                new = rungs
-            else:
-                new = rungs[-1:]
-            for per_noise, quotients in new:
-                for ladder, quotient in zip(ladders, quotients, strict=True):
-                    ladder.add(quotient, per_noise * (noise + lost))
-            if k >= 2 and not patient and _resolved(ladders, ladders[0].noise[-1]):
+                ladder, new = Ladder(_POWERS), rungs
+            for quotients, per_noise in new:
+                ladder.add(quotients, per_noise * (noise + lost))
+            if k >= 2 and not patient and _resolved(ladder):
                 break
-        central, forward, backward = ladders
-        if len(central.quotients) < 2:
+        if len(rungs) < 2:
             nothing = np.full(at_zero.shape, np.nan)
             never, no = np.full(at_zero.shape, np.inf), np.zeros(at_zero.shape, bool)
             return Slopes(nothing, never, nothing, never, nothing, never, no, no)
-        (c, c_error), (f, f_error), (b, b_error) = (ladder.estimate() for ladder in ladders)
-        singular = _grows(forward) | _grows(backward)
-        one_side = np.isfinite(f_error) ^ np.isfinite(b_error)
-        kink = _differ(f, f_error, b, b_error) | one_side | singular
-    return Slopes(c, c_error, f, f_error, b, b_error, kink, singular)
+        values, errors = ladder.estimate()
+        sizes, rounding = abs(np.array(ladder.quotients)), np.array(ladder.noise)
+        singular = _grows(sizes[:, 1], rounding) | _grows(sizes[:, 2], rounding)
+        one_side = np.isfinite(errors[1]) ^ np.isfinite(errors[2])
+        kink = _differ(values, errors) | one_side | singular
+    return Slopes(
+        values[0], errors[0], values[1], errors[1], values[2], errors[2], kink, singular
+    )  # fmt: skip
 
 
-def _differ(f: Array, f_error: Array, b: Array, b_error: Array) -> Array:
+#: Of central, forward and backward differences.
+_POWERS = np.array([[2], [1], [1]])
+
+
+def _differ(values: Array, errors: Array) -> Array:
     """Whether the one-sided derivatives differ beyond their errors."""
-    size = np.maximum(abs(f), abs(b))
-    differ: Array = abs(f - b) > KINK * (f_error + b_error) + RESOLVED * size
+    size = abs(values[1:]).max(axis=0)
+    differ: Array = abs(values[1] - values[2]) > KINK * (errors[1] + errors[2]) + RESOLVED * size
     return differ
 
 
-def _resolved(ladders: tuple[Ladder, Ladder, Ladder], rounding: Array) -> bool:
+def _resolved(ladder: Ladder) -> bool:
     """Whether all K derivatives are known well enough, and no kink is in sight."""
-    (c, c_error), (f, f_error), (b, b_error) = (ladder.estimate() for ladder in ladders)
-    exact = (c_error <= RESOLVED * abs(c)) | (c_error <= 4.0 * rounding) & (c == 0.0)
+    values, errors = ladder.estimate()
+    rounding = ladder.noise[-1]
+    exact = (errors[0] <= RESOLVED * abs(values[0])) | (
+        (errors[0] <= 4.0 * rounding) & (values[0] == 0.0)
+    )
     # A function that is even about the point has the central derivative 0, whatever the sides do.
-    sides = abs(ladders[1].quotients[0]) + abs(ladders[2].quotients[0])
-    settled = f_error + b_error <= SETTLED * sides + 4.0 * rounding
-    return bool((exact & settled & ~_differ(f, f_error, b, b_error)).all())
+    sides = abs(ladder.quotients[0][1:]).sum(axis=0)
+    settled = errors[1] + errors[2] <= SETTLED * sides + 4.0 * rounding
+    return bool((exact & settled & ~_differ(values, errors)).all())
