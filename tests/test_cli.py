@@ -622,7 +622,7 @@ def nan_rule(x):
     return x * 1.0
 
 model = tg.nn.MLP(4, [5, 3], rng=0)
-small = scalar.MLP(3, [4, 1], rng=0)
+small = scalar.MLP(5, [4, 1], rng=0)
 rectifier = tg.nn.Dropout(0.0)
 
 class Net(tg.nn.Module):
@@ -714,7 +714,10 @@ def comparison(x):
     return x > 0.0
 
 def rows(*xs):
-    return sum(np.sum(x) for x in xs)
+    return np.sum(xs[0]) + sum(np.sum(x) for x in xs[1:])
+
+def clash(prediction, x):
+    return np.mean((prediction - x) ** 2)
 
 class Box:
     loss = staticmethod(squared)
@@ -734,9 +737,10 @@ KINDS = {
     "model --loss cross_entropy": (0, ["the loss cross_entropy", "target: int64 of shape (8,)"]),
     "model --loss mse_loss": (0, ["target: float64 of shape (8, 3)"]),
     "model --loss things.py:squared": (0, ["truth: float64 of shape (8, 3)"]),
+    "model --loss things.py:clash": (0, ["x_: float64 of shape (8, 3)"]),
     "model --loss mse_loss --shapes 2,4;2,3": (0, ["target: float64 of shape (2, 3)"]),
     "model --loss mse_loss --inputs xt.npz": (0, ["target: float64 of shape (2, 3), from xt.npz"]),
-    "small": (0, ["a model of 21 parameters", "x: float64 of shape (3,)", "parameters["]),
+    "small": (0, ["a model of 29 parameters", "x: float64 of shape (5,)", "parameters["]),
     "small --loss things.py:squared": (0, ["truth: float64 of shape ()"]),
     "rectifier": (0, ["x: float64 of shape (6, 4), normally distributed\n", "all 24 elements"]),
     "Net": (1, ["a model of 6 parameters", "WRONG", "weight["]),
@@ -888,6 +892,7 @@ def test_check_lets_nobody_steer_the_terminal(things: None) -> None:
     np.savez("nasty.npz", **{"\x1b[31mred": np.ones(3)})
     result = run("check", "things.py:rows", "--inputs", "nasty.npz")
     assert result.exit_code == 0
+    assert "\n  \\x1b[31mred: float64" in result.stdout
     assert "\\x1b[31mred[0]" in result.stdout
     line = failure_line("check", "things.py:fussy")
     assert "ValueError: \\x1b[2Jno more (line " in line

@@ -226,6 +226,10 @@ def test_functions_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "f.py").write_text("def triple(x):\n    return 0.0\n")
     assert load_function(f"{tmp_path}/f.py:triple")(2.0) == 0.0  # read anew
     assert load_function(f"{tmp_path}/f.py:triple.__call__")(2.0) == 0.0
+    (tmp_path / "g.py").write_text("from dataclasses import dataclass\ndef own(x):\n    pass\n")
+    with pytest.raises(JobError, match=r"no function 'f'; it has own$"):
+        load_function(f"{tmp_path}/g.py:f")
+    (tmp_path / "g.py").unlink()
     modules: dict[str, ModuleType] = {}
     one, two = (load_function(f"{tmp_path}/f.py:triple", modules) for _ in range(2))
     assert one is two
