@@ -78,8 +78,9 @@ class Search:
             self.progress(done, len(lines))
             if self.rows.probes > self.budget:
                 self.unprobed = (
-                    f"not checked: {len(lines) - done} of {len(lines)} directions; too many lines went into looking for what is wrong or not "
-                    f"differentiable (max_elements={self.rows.x.size} checks all one by one)"
+                    f"not checked: {len(lines) - done} of {len(lines)} directions; too many lines "
+                    f"went into looking for what is wrong or not differentiable "
+                    f"(max_elements={self.rows.x.size} checks all one by one)"
                 )
                 return
             self._direction(self._clean(part))
