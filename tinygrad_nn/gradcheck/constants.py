@@ -167,5 +167,22 @@ FITTED, ASYMPTOTIC = 3, 0.25
 #: A remainder that falls at least with this power of h is of second order, one whose power is
 #: between these of first; what is between the two is neither for long, and is not judged.
 SECOND_ORDER, FIRST_ORDER = 1.75, (0.85, 1.15)
+#: A remainder that is all rounding confirms a gradient that, were it off by this part of its size,
+#: would have left more than that.
+SHOWS = 1e-2
 #: A note tells of a remainder of first order only if it has been so for this many octaves.
 NOTED = 6.0
+
+# --- diagnosis -----------------------------------------------------------------------------------
+
+#: Lines through an input that may be probed for the sake of a diagnosis.
+MORE_LINES = 12
+#: A slope takes part in fits if it is known this well, ...
+SLOPE_KNOWN = 1e-3
+#: ... and a factor is recognised if it is known this well; one that only a single slope speaks
+#: for, if it is known even better.
+FACTOR_KNOWN, FACTOR_ALONE = 1e-4, 1e-8
+#: A set of elements is named if so many others of the same size could have been the wrong ones.
+COINCIDENCES = 200
+#: Beyond this many elements only factors are tried: others take copies of all derivatives.
+LARGE = 1_000_000

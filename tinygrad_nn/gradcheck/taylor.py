@@ -15,6 +15,7 @@ from tinygrad_nn.gradcheck.constants import (
     FIRST_ORDER,
     FITTED,
     SECOND_ORDER,
+    SHOWS,
 )
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Taylor:
         }[self.verdict]
 
     def __str__(self) -> str:
-        measured = "nothing but rounding" if self.verdict == LINEAR else str(self.fit)
+        measured = "nothing but rounding" if math.isinf(self.slope) else str(self.fit)
         if math.isnan(self.slope):
             measured = "too little of it is defined or stands out from rounding"
         return f"Taylor remainder: {measured}: {self.words}"
@@ -237,7 +238,8 @@ def taylor_of(measured: Array, size: float, elements: int) -> Taylor:
         error = math.nan
         slope = float(np.fmin(falls.slope, bends.slope))
         if math.isinf(slope):
-            verdict = LINEAR
+            # ... unless so much is lost in rounding that a wrong gradient would be as well.
+            verdict = LINEAR if CLEAR * floor[0] <= SHOWS * steps[0] * size or not size else UNCLEAR
         elif slope >= SECOND_ORDER:
             verdict = SECOND
         elif bends.slope <= FIRST_ORDER[1] or slope < FIRST_ORDER[0]:
