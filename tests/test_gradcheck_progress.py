@@ -55,6 +55,8 @@ def test_a_quick_check_shows_nothing(clock, monkeypatch):
         for done in range(5):
             told(done, 5)
             clock[0] += PATIENCE / 6
+    clock[0] += PATIENCE
+    told(5, 5)  # too late
     assert terminal.getvalue() == ""
 
 
@@ -71,6 +73,7 @@ def test_a_slow_check_shows_a_bar_and_removes_it(clock, monkeypatch):
         assert "3/9" in terminal.getvalue()
         assert terminal.screen
     assert not terminal.screen
+    clock[0] += PATIENCE
     told(4, 9)  # nobody should, and nothing comes back
     assert "4/9" not in terminal.getvalue()
 

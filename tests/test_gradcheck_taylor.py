@@ -149,6 +149,25 @@ def test_kinks_and_jumps_are_no_wrong_gradient(f, seed):
     assert "not differentiable" in str(found)
 
 
+def test_what_falls_slower_than_h_is_not_differentiable():
+    found = taylor_test(lambda x: np.sum(np.cbrt(x)), np.zeros(1), gradient=np.ones_like)
+    assert found.verdict == "kink"
+    assert found.slope == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_noise_confirms_nothing():
+    rng = np.random.default_rng(0)
+
+    def noisy(x: Any) -> Any:
+        return np.cos(x) * (1.0 + 1e-3 * rng.standard_normal(x.shape))
+
+    for f, gradient in ((_sum_sin, noisy), (lambda x: np.sum(noisy(x)), np.sin)):
+        found = taylor_test(f, X, gradient=gradient)
+        assert (found.verdict, bool(found)) == ("unclear", False)
+        assert "nothing but rounding" in str(found)
+    assert taylor_test(lambda x: np.sum(0.0 * x), X).verdict == "linear"
+
+
 def test_a_slope_between_is_unclear():
     found = taylor_test(lambda x: np.sum(np.maximum(x, 0.0) ** 1.5), np.zeros(1))
     assert not found
@@ -239,6 +258,14 @@ def test_the_report_has_it():
 def test_a_wrong_gradient_is_wrong_in_both_opinions():
     report = gradcheck(_sum_sin, X, gradient=_off(1e-3), raise_exception=False)
     assert not report
+    assert report.taylor.verdict == "first order"
+
+
+def test_all_outputs_are_in_it():
+    def pull(g: Any, x: Any) -> Any:
+        return (g * np.array([1.0, 1.0, 1.01])) * np.cos(x)
+
+    report = gradcheck(np.sin, X, vjp=pull, raise_exception=False)
     assert report.taylor.verdict == "first order"
 
 
