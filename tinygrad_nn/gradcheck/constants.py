@@ -170,9 +170,6 @@ SECOND_ORDER, FIRST_ORDER = 1.75, (0.85, 1.15)
 #: A remainder that is all rounding confirms a gradient that, were it off by this part of its size,
 #: would have left more than that.
 SHOWS = 1e-2
-#: A remainder that is all rounding confirms a gradient that, were it off by this part of its size,
-#: would have left more than that.
-SHOWS = 1e-2
 #: A note tells of a remainder of first order only if it has been so for this many octaves.
 NOTED = 6.0
 

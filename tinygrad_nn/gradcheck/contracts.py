@@ -98,7 +98,9 @@ def backward_contracts(
     """Check what every backward pass must keep to, for random cotangents of the outputs `y`."""
     x, eps = subject.x, float(np.finfo(subject.dtype).eps)
     w = _round(signs(rng, y.size), subject)
-    other = _round(rng.standard_normal(y.size) * 30.0, subject)
+    # Of equal and of opposite signs, so that rules in sizes of `g` are seen in one of them.
+    against = rng.permutation(np.where(np.arange(y.size) % 2, 1.0, -1.0)) * np.sign(w)
+    other = _round(30.0 * against * abs(signs(rng, y.size)), subject)
     both = _round(w + other, subject)  # the same as the sum but for rounding
     try:
         factors = np.array([1.0, 1.0, *FACTORS])

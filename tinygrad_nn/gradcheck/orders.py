@@ -194,10 +194,10 @@ def _groups(subject: Subject, g: Array, rng: np.random.Generator) -> list[Array]
             here = subject.gradients(subject.x, g[None])[0]
             there = subject.gradients(subject.cast(subject.x + d), g[None])[0]
             change = np.nan_to_num(abs(there - here), posinf=0.0)
-            decade = np.floor(np.log10(change / change.max()) / BIN)  # the largest alone is in 0
+            decade = np.ceil(np.log10(change / change.max()) / BIN)
     except UNDEFINED:
         return []
-    small = [level for level in np.unique(decade)[::-1] if -np.inf < level < -1.0]
+    small = [level for level in np.unique(decade)[::-1] if -np.inf < level < 0.0]
     return [decade == level for level in small[:SECOND_ORDER_ROWS]]
 
 

@@ -135,7 +135,7 @@ class Search:
                 size = abs(row[among]) * rows.scales[0][among]
                 size = np.nan_to_num(size, nan=np.inf, posinf=np.inf)
                 share = np.maximum(share, size / (size[np.isfinite(size)].max(initial=0.0) or 1.0))
-            decade = np.where(share > 0.0, np.floor(np.log10(share) / BIN), -np.inf)
+            decade = np.where(share > 0.0, np.ceil(np.log10(share) / BIN), -np.inf)
         for level in np.unique(decade)[::-1]:
             yield among[decade == level]
 
