@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpus import CASES, FAMILIES, KINDS, PER_KIND, Case, drawn, score
+from corpus import CASES, FAMILIES, KINDS, PER_KIND, UNSEEN, Case, drawn, score, unseen
 from corpus.bugs import ROOMS
 from corpus.mutants import order_of
 from corpus.oracle import jacobian, one_sided
 
+ALL = CASES | UNSEEN
 ANALYTIC = {"smooth": 1e-9, "float32": 2e-5}
-SMOOTH = [name for name, case in CASES.items() if case.group in ANALYTIC]
-KINKED = [name for name, case in CASES.items() if case.group == "kink"]
-SECOND = [name for name, case in CASES.items() if case.group == "smooth" and case.second]
+SMOOTH = [name for name, case in ALL.items() if case.group in ANALYTIC]
+KINKED = [name for name, case in ALL.items() if case.group == "kink"]
+SECOND = [name for name, case in ALL.items() if case.group == "smooth" and case.second]
 
 
 def _value(case: Case) -> Any:
@@ -35,7 +36,7 @@ def _incoming(case: Case) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_rules_agree_with_values(name: str) -> None:
-    case = CASES[name]
+    case = ALL[name]
     matrices = jacobian(case)
     for g in _incoming(case):
         for c, matrix, x in zip(case.cotangents(g, case.point), matrices, case.point, strict=True):
@@ -49,7 +50,7 @@ def test_rules_agree_with_values(name: str) -> None:
 
 @pytest.mark.parametrize("name", KINKED)
 def test_rules_lie_between_the_slopes_at_kinks(name: str) -> None:
-    case = CASES[name]
+    case = ALL[name]
     kinks = 0
     for g in _incoming(case):
         below, above = one_sided(case, g)
@@ -63,7 +64,7 @@ def test_rules_lie_between_the_slopes_at_kinks(name: str) -> None:
 @pytest.mark.parametrize("name", SECOND)
 def test_rules_can_be_differentiated_again(name: str) -> None:
     """Second derivatives are held against differences of the rules, extrapolated."""
-    case = CASES[name]
+    case = ALL[name]
     rng = np.random.default_rng(1)
     y, point = _value(case), case.point
     for _ in range(2):
@@ -88,9 +89,9 @@ def test_rules_can_be_differentiated_again(name: str) -> None:
         assert abs(numeric - analytic) <= 1e-4 * scale + 1e-9
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_functions_leave_inputs_alone_and_repeat(name: str) -> None:
-    case = CASES[name]
+    case = ALL[name]
     g = np.ones_like(_value(case))
     for _ in range(2):
         point = case.point
@@ -109,6 +110,17 @@ def test_there_are_enough_of_each() -> None:
     assert groups["float32"] >= 5
     assert sum(_value(case).size > 32 for case in CASES.values()) >= 4
     assert max(x.size for case in CASES.values() for x in case.point) == 1260
+
+
+def test_unseen_functions_are_others() -> None:
+    assert len(ALL) == len(CASES) + len(unseen.CASES)  # names are unique
+    groups = Counter(case.group for case in UNSEEN.values())
+    assert groups["smooth"] >= 30
+    assert groups["kink"] >= 9
+    assert groups["float32"] >= 5
+    sizes = [sum(x.size for x in case.point) for case in UNSEEN.values()]
+    assert min(sizes) == 1
+    assert max(sizes) == 2000
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +147,7 @@ def test_mutants_are_made_anew_and_differ(planted: list[Any]) -> None:
 
 
 def test_right_versions_are_no_mutants() -> None:
-    for case in CASES.values():
+    for case in ALL.values():
         assert order_of(case, case) is None
 
 

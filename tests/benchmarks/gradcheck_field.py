@@ -7,6 +7,7 @@ functions. With --resolution: the least relative error, the same everywhere, tha
     OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests python tests/benchmarks/gradcheck_field.py
     ... gradcheck_field.py --checkers ours --kinds "g ignored" sign
     ... gradcheck_field.py --checkers ours torch --resolution
+    ... gradcheck_field.py --unseen
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from corpus import CASES, KINDS, PER_KIND, Case, Mutant, Score, drawn, score
+from corpus import CASES, KINDS, PER_KIND, UNSEEN, Case, Mutant, Score, drawn, score
 from corpus.scoring import Check
 from gradcheck_contenders import CHECKERS
 
@@ -57,8 +58,9 @@ Task = tuple[str, list[str], list[tuple[str, str, int, int]], Sequence[int]]
 def _run(task: Task) -> Score:
     """One checker on some functions and their mutants; names travel, since lambdas cannot."""
     name, cases, planted, seeds = task
-    rebuilt = [Mutant(CASES[case], *rest) for case, *rest in planted]
-    return score(CHECKERS[name][1], [CASES[case] for case in cases], rebuilt, seeds)
+    known = CASES | UNSEEN
+    rebuilt = [Mutant(known[case], *rest) for case, *rest in planted]
+    return score(CHECKERS[name][1], [known[case] for case in cases], rebuilt, seeds)
 
 
 def measure(
@@ -89,13 +91,14 @@ def main() -> None:
     parser.add_argument("--checkers", nargs="*", default=list(CHECKERS), choices=list(CHECKERS))
     parser.add_argument("--kinds", nargs="*", help="these kinds of bug alone")
     parser.add_argument("--limit", type=int, help="so many functions alone")
+    parser.add_argument("--unseen", action="store_true", help="functions not tuned on, instead")
     parser.add_argument("--per-kind", type=int, default=PER_KIND, help="mutants of each kind")
     parser.add_argument("--seeds", type=int, default=1, help="how many")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--json", help="a file for all that was counted")
     parser.add_argument("--resolution", action="store_true", help="the least error caught, instead")
     options = parser.parse_args()
-    cases = list(CASES.values())[: options.limit]
+    cases = list((UNSEEN if options.unseen else CASES).values())[: options.limit]
     if options.resolution:
         print("| checker | functions | best | median | worst |\n|---|---|---|---|---|")
         for name in options.checkers:
