@@ -58,8 +58,8 @@ ULPS = 16.0
 
 #: A derivative is wrong if it is off by more than this many times the estimated errors.
 SAFETY = 8.0
-#: The steps of a ladder that confirms a wrong derivative, in units of the first one's: thirds of the
-#: way from one rung to the next, so that no step is met twice.
+#: The steps of a ladder that confirms a wrong derivative, in units of the first one's: thirds of
+#: the way from one rung to the next, so that no step is met twice.
 CONFIRM = (0.63, 0.4)
 #: Differences that cannot tell a relative error of this size are reported as weak.
 WEAK_AT = 1e-4

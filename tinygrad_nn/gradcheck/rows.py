@@ -128,7 +128,9 @@ class Rows:
         single = moving[0] if moving.size == 1 else None
 
         def along(t: float) -> tuple[float, Array]:
-            there = cast(x + t * d)
+            there = t * d
+            there += x
+            there = cast(there)
             if single is not None:  # the step as rounding has left it
                 t = float((there[single] - x[single]) / d[single])
             return t, self.value(there)

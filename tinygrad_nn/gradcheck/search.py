@@ -162,10 +162,15 @@ class Search:
 
     def _bisect(self, part: Array) -> None:
         """Halve a direction that is not right down to elements that are not. No recursion."""
-        stack = [part[len(part) // 2 :], part[: len(part) // 2]]
         found = len(self._wrong)
+        most = LOCATED if found < LOCATED else 2
+        if part.size > LOCATED:
+            # Where every element is wrong, as with a factor, there is nothing to look for.
+            spread = part[np.linspace(0, part.size - 1, most).astype(int)]
+            all(self._element(i) for i in spread.tolist())
+        stack = [part[len(part) // 2 :], part[: len(part) // 2]]
         while stack:
-            if self.rows.probes > self.budget or len(self._wrong) - found >= LOCATED:
+            if self.rows.probes > self.budget or len(self._wrong) - found >= most:
                 return
             self.progress(self.rows.probes, self.budget)
             half = stack.pop()
