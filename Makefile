@@ -41,7 +41,7 @@ test: lint ## Run all checks: lint, types, tests, doctests
 	$(BIN)/python -m pytest
 
 oracle: $(ORACLE_STAMP) ## Compare derivatives with those of PyTorch and JAX (downloads both)
-	$(BIN)/python -m pytest -m oracle tests/test_oracle.py
+	$(BIN)/python -m pytest -m oracle tests/test_oracle.py tests/test_docs.py
 
 lint: setup ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -3,13 +3,16 @@
 Conventions of the pages, all visible in their source:
 
 * The ```python blocks of a page are one program, run in a folder of its own.
+* A block that begins with ```python torch or ```python jax needs that library, and is run by
+  ``make oracle`` alone, which installs both; so must blocks begin that use what it defines.
 * A ```text block right after a python block is what that block printed, where ``...`` stands for
   anything. If the block ends in an error, the last lines are ``ErrorName: message``, wrapped
   at will.
 * An SVG picture in images/ is one that the page's code has saved under the same name.
 * What stands in ```console blocks is not run, but its commands, options and files must exist.
 
-``python tests/test_docs.py`` writes outputs and pictures anew wherever they differ.
+``python tests/test_docs.py`` writes outputs and pictures anew wherever they differ, those of
+libraries that are installed.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +50,16 @@ OTHERS = [ROOT / "CHANGELOG.md", ROOT / "tinygrad_nn" / "data" / "README.md"]
 MISSPELT = {"": "text", "py": "python", "python3": "python", "pycon": "python", "sh": "console",
             "bash": "console", "shell": "console", "output": "text"}  # fmt: skip
 
+#: What a python block may need, after the language's name.
+LIBRARIES = ("torch", "jax")
+
 
 @dataclass
 class Block:
     """A fenced block: its language, its text, and the line of the page that the text begins on."""
 
     language: str
+    needs: str  # a library, or empty
     text: str
     line: int
     span: tuple[int, int]
@@ -66,10 +74,10 @@ def blocks(page: Path) -> list[Block]:
     source = page.read_text(encoding="utf-8")
     found: list[Block] = []
     end = 0
-    for match in re.finditer(r"^```(\S*)[^\n]*\n(.*?)^```$", source, re.DOTALL | re.MULTILINE):
-        line = source.count("\n", 0, match.start(2)) + 1
+    for match in re.finditer(r"^```(\S*) *([^\n]*)\n(.*?)^```$", source, re.DOTALL | re.MULTILINE):
+        line = source.count("\n", 0, match.start(3)) + 1
         follows = bool(found) and not source[end : match.start()].strip()
-        found.append(Block(match[1], match[2], line, match.span(2), follows))
+        found.append(Block(match[1], match[2], match[3], line, match.span(3), follows))
         end = match.end()
     return found
 
@@ -97,12 +105,19 @@ def line_of(error: BaseException, page: Path) -> int | None:
     return lines[-1] if lines else getattr(error, "lineno", None)
 
 
-def run(page: Path, differs: Callable[[Block, str], None] | None = None) -> None:
-    """Run a page's python blocks in the current folder; call `differs` on each stale output."""
+def run(
+    page: Path,
+    differs: Callable[[Block, str], None] | None = None,
+    libraries: tuple[str, ...] = (),
+) -> None:
+    """Run a page's python blocks in the current folder; call `differs` on each stale output.
+
+    Blocks that need a library other than `libraries` are left out.
+    """
     namespace: dict[str, Any] = {"__name__": "__main__"}
     found = blocks(page)
     for i, block in enumerate(found):
-        if block.language != "python":
+        if block.language != "python" or block.needs not in ("", *libraries):
             continue
         following = found[i + 1 : i + 2]
         output = following[0] if following and following[0].follows else None
@@ -174,9 +189,23 @@ def test_code_runs_and_prints_what_the_page_says(page, tmp_path, monkeypatch):
             )
 
 
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("page", [p for p in PAGES if any(b.needs for b in blocks(p))], ids=name)
+def test_code_for_other_libraries_runs_and_prints_what_the_page_says(page, tmp_path, monkeypatch):
+    for library in LIBRARIES:
+        pytest.importorskip(library)
+    monkeypatch.chdir(tmp_path)
+    with own_tables():
+        run(page, libraries=LIBRARIES)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_block_says_what_it_is(page):
     for block in blocks(page):
+        assert not block.needs or (block.language == "python" and block.needs in LIBRARIES), (
+            f"{name(page)}:{block.line}: ```{block.language} {block.needs} is not known"
+        )
         assert block.language not in MISSPELT, (
             f"{name(page)}:{block.line}: a block of {block.language or 'no language'} is not "
             f"checked; use ```{MISSPELT[block.language]}"
@@ -291,6 +320,15 @@ def test_outputs_may_leave_out_parts_and_show_errors(tmp_path):
     run(page)
 
 
+def test_a_block_that_needs_a_library_is_run_only_with_it(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("```python torch\n1 / 0\n```\n\n```python\nprint(1)\n```\n", encoding="utf-8")
+    run(page)
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    with pytest.raises(BlockError, match=r"page\.md:2: ZeroDivisionError"):
+        run(page, libraries=("torch",))
+
+
 @pytest.mark.parametrize(
     ("command", "problem"),
     [
@@ -318,7 +356,8 @@ def test_a_wrong_command_is_found(command, problem):
 def renew(page: Path) -> None:
     changes: list[tuple[Block, str]] = []
     with own_tables():
-        run(page, lambda block, got: changes.append((block, got)))
+        installed = tuple(library for library in LIBRARIES if find_spec(library))
+        run(page, lambda block, got: changes.append((block, got)), installed)
     source = page.read_text(encoding="utf-8")
     for block, got in reversed(changes):
         source = source[: block.span[0]] + got.rstrip() + "\n" + source[block.span[1] :]
