@@ -12,7 +12,12 @@ from tinygrad_nn.errors import GradcheckError
 from tinygrad_nn.gradcheck.blame import assign_blame
 from tinygrad_nn.gradcheck.build import build_subject
 from tinygrad_nn.gradcheck.constants import ALONE, APPLICATION_ALONE
-from tinygrad_nn.gradcheck.contracts import backward_contracts, forward_contracts, same
+from tinygrad_nn.gradcheck.contracts import (
+    Backward,
+    backward_contracts,
+    forward_contracts,
+    same,
+)
 from tinygrad_nn.gradcheck.diagnosis import diagnose
 from tinygrad_nn.gradcheck.graph_subject import GraphSubject
 from tinygrad_nn.gradcheck.judgement import Rule
@@ -20,7 +25,7 @@ from tinygrad_nn.gradcheck.orders import elsewhere, first_order, second_order
 from tinygrad_nn.gradcheck.progress import progress_bar
 from tinygrad_nn.gradcheck.remainder import second_opinion
 from tinygrad_nn.gradcheck.report import GradcheckReport
-from tinygrad_nn.gradcheck.search import Progress
+from tinygrad_nn.gradcheck.search import Progress, Search
 from tinygrad_nn.gradcheck.subject import Subject
 
 __all__ = ["check_grads", "gradcheck"]
@@ -168,14 +173,21 @@ def gradcheck(
             "gradient of your own (gradient=, vjp=) has none; leave blame out"
         )
     subject = build_subject(f, inputs, names, dtype, loss, gradient, vjp)
-    generator = np.random.default_rng(rng)
+    generator, rule = np.random.default_rng(rng), Rule(eps, atol, rtol)
     with progress_bar(progress) as told:
-        report = _check(subject, Rule(eps, atol, rtol), order, alone, generator, told)
+        start = perf_counter()
+        report, search, back = _check(subject, rule, order, alone, generator, told)
+        if search is not None:
+            second_opinion(search.rows, sorted(search.kinks), rule, report, generator)
+        if back is not None and not report:
+            report.diagnoses += diagnose(subject, search, report, back.cotangent)
+        report.evaluations = subject.evaluations
+        report.seconds = perf_counter() - start
         if blame:
             assert isinstance(subject, GraphSubject)
 
             def check(part: Subject) -> GradcheckReport:
-                return _check(part, Rule(), order, APPLICATION_ALONE, generator, _quiet)
+                return _check(part, Rule(), order, APPLICATION_ALONE, generator, _quiet)[0]
 
             assign_blame(subject, report, check, generator)
     if not report and raise_exception:
@@ -189,32 +201,27 @@ check_grads = gradcheck
 def _check(
     subject: Subject, rule: Rule, order: int, alone: int, rng: np.random.Generator,
     progress: Progress,
-) -> GradcheckReport:  # fmt: skip
+) -> tuple[GradcheckReport, Search | None, Backward | None]:  # fmt: skip
+    """Return what is wrong, and the evidence as far as there is any."""
     report = GradcheckReport(inputs=dict(subject.sizes))
-    start = perf_counter()
+    search = back = None
     if subject.constants:
         report.notes.append(f"constant, not checked: {', '.join(subject.constants)}")
     y = forward_contracts(subject, report)
     if y is not None:
         back = backward_contracts(subject, y, report, rng)
-        search = None
         if back.gradient is not None:
             search = first_order(subject, y, back, rule, alone, report, rng, progress)
             if report:
                 elsewhere(subject, y, rule, report, rng)
             if order == 2 and report:
                 second_order(subject, y, rule, alone, search.kinks, report, rng, progress)
-            second_opinion(search.rows, sorted(search.kinks), rule, report, rng)
-        if not report:
-            report.diagnoses += diagnose(subject, search, report, back.cotangent)
         if not same(subject.value(subject.x), y):
             report.broke(
                 "deterministic",
                 "not deterministic: the result has drifted since the first call",
             )
-    report.evaluations = subject.evaluations
-    report.seconds = perf_counter() - start
-    return report
+    return report, search, back
 
 
 def _quiet(done: int, total: int) -> None:
