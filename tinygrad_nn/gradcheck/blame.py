@@ -47,8 +47,9 @@ class Blamed:
     marks: dict[int, tuple[str, str, str]] = field(default_factory=dict)
 
     def mark(self, node: Node, culprit: Culprit) -> None:
-        """Mark a node; a kink gives way to what is wrong."""
-        if node.serial in self.marks and culprit.verdict != WRONG:
+        """Mark a node; a kink gives way to what is wrong, which stays as it was found first."""
+        known = self.marks.get(node.serial)
+        if known is not None and (known[0] == "wrong" or culprit.verdict != WRONG):
             return
         wrong = culprit.verdict == WRONG
         word = {"rule": "wrong rule", "contract": "broken rule", "constant": "left the graph"}
@@ -231,7 +232,9 @@ def _blame_leaks(leaks: list[Leak], left: list[str], tally: _Tally) -> None:
         note = "a constant here moves with the inputs: a number has left the graph"
         if complete and len(leaks) == 1:
             note += ", and the derivative through it is all that the gradient lacks"
-        elif leak.share is not None and math.isfinite(leak.share):
+        elif complete:
+            note += ", and the derivatives through these are all that the gradient lacks"
+        elif leak.share is not None and 0.0 < leak.share < 1.0:
             note += f", and {leak.share:.0%} of what the gradient lacks, along a random direction"
         note += seen if not k else ""  # once is enough
         if isinstance(leak.place, int):

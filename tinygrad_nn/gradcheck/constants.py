@@ -22,6 +22,9 @@ RUNGS = 18
 COLUMNS = 4
 #: Refinement stops at this relative error; a wrong gradient is off by more than that.
 RESOLVED = 1e-7
+#: Before that, this rung is looked at: a feature of the function that is narrower than the steps so
+#: far would be stepped over. At 2e-6 of an element, rounding still leaves ten digits.
+GLANCE = 8
 #: ... and once the one-sided derivatives are known to this part of their first quotients, so that
 #: a difference between them would show.
 SETTLED = 1e-2
@@ -34,6 +37,8 @@ STANDS_OUT = 50.0
 #: A change of up to this many times the noise may be a single unit in the last place of some
 #: larger number that the function has computed with; a kink nearby makes larger ones.
 QUANTUM = 1e6
+#: ... and so may any change be, if all changes up to this many times as large are multiples of it.
+UNITS = 64.0
 
 # --- noise ---------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -31,7 +32,7 @@ def _derivatives(subject: Subject, search: Search, report: GradcheckReport) -> l
                 found.append(_either(fitting))
                 break
     wrong = report.of(WRONG)
-    if not found and wrong and all(f.kink for f in wrong):
+    if not found and wrong and all(f.kink and math.isfinite(f.analytic) for f in wrong):
         found.append(_at_kinks([f.name for f in wrong]))
     return _merged(found)
 
@@ -69,7 +70,9 @@ def _merged(found: list[Diagnosis]) -> list[Diagnosis]:
 
 # --- broken contracts ----------------------------------------------------------------------------
 
-_SHAPES = re.compile(r"cotangent of shape \(([\d, ]*)\) for an input of shape \(([\d, ]*)\)")
+_SHAPES = re.compile(
+    r"(?:cotangent of|has) shape \(([\d, ]*)\)(?: for an input of shape|, expected) \(([\d, ]*)\)"
+)
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -207,6 +207,11 @@ def _sizes(subject: Subject, k: int) -> dict[str, int]:
             sizes[f"{leaf.name}.shape[{axis}]"] = size
         if leaf.array.ndim > 1:
             sizes[f"{leaf.name}.size"] = leaf.array.size
+    for name, array in subject.constant_arrays:
+        for axis, size in enumerate(array.shape):
+            sizes[f"{name}.shape[{axis}]"] = size
+        if array.ndim > 1:
+            sizes[f"{name}.size"] = array.size
     shape = subject.shape or ()
     for axis, size in enumerate(shape):
         sizes[f"output.shape[{axis}]"] = size

@@ -197,6 +197,20 @@ def mixed_upstream(e: Evidence) -> Iterator[Diagnosis]:
             )  # fmt: skip
 
 
+def diagonal(e: Evidence) -> Iterator[Diagnosis]:
+    """Tell whether an element's derivative is right in its own output, and 0 in the others."""
+    k, n = e.analytic.shape
+    if e.output is None or k != n or n < 3 or e.analytic[~np.eye(n, dtype=bool)].any():
+        return
+    own = [line for line in e.lines if line.moved.size == 1 and line.usable[line.moved[0]]]
+    if len(own) >= 3 and not any(line.wrong[line.moved[0]] for line in own):
+        yield Diagnosis(
+            "diagonal", e.name,
+            "each element is right in its own output, and 0 in the others, which depend on it too: "
+            "is the function differentiated as if it were elementwise?",
+        )  # fmt: skip
+
+
 def silent_outputs(e: Evidence) -> Iterator[Diagnosis]:
     """Tell whether some outputs have no gradient at all, and the others are right."""
     silent: Array = ~np.any(e.analytic, axis=1)
@@ -241,6 +255,12 @@ def _sets(e: Evidence, wrong: list[int], right: list[int]) -> Iterator[tuple[str
     size = abs(e.x)
     yield "negative", "where it is negative", e.x < 0.0
     yield "positive", "where it is positive", e.x > 0.0
+    if max(e.x[wrong]) < min(e.x[right]):
+        text = f"where it is small (below {min(e.x[right]):.4g}, at {max(e.x[wrong]):.4g})"
+        yield "below", text, e.x <= max(e.x[wrong])
+    if min(e.x[wrong]) > max(e.x[right]):
+        text = f"where it is large (above {max(e.x[right]):.4g}, at {min(e.x[wrong]):.4g})"
+        yield "above", text, e.x >= min(e.x[wrong])
     if min(size[wrong]) > max(size[right]):
         text = f"where it is large (beyond {max(size[right]):.4g}, at {min(size[wrong]):.4g})"
         yield "large", text, size >= min(size[wrong])
@@ -309,6 +329,7 @@ HYPOTHESES: dict[str, Callable[[Evidence], Iterable[Diagnosis]]] = {
     "swapped": swapped,
     "operand": operand,
     "upstream": mixed_upstream,
+    "diagonal": diagonal,
     "output": silent_outputs,
     "some": some,
 }

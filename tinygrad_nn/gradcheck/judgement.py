@@ -138,10 +138,13 @@ def judge(
         wrong = ~(abs(analytic - numeric) <= tolerance) & ~s.singular
         # Where nothing at all could be estimated, nothing can be held against the derivative.
         wrong &= np.isfinite(error)
-        wrong |= np.isnan(analytic) | (np.isinf(analytic) & ~s.singular)
+        # Beside a slope that grows without bound, nan is what infinity times a gradient of 0 makes.
+        nothing = np.isnan(analytic) & s.singular.any()
+        wrong |= (np.isnan(analytic) & ~nothing) | (np.isinf(analytic) & ~s.singular)
+        wrong &= ~nothing
     never = np.zeros_like(wrong)
     return Judgement(
         moved=moved, steps=steps, analytic=analytic, numeric=numeric, error=error,
-        tolerance=tolerance, low=low, high=high, wrong=wrong, kink=s.kink, weak=never,
+        tolerance=tolerance, low=low, high=high, wrong=wrong, kink=s.kink | nothing, weak=never,
         singular=s.singular, by_complex_step=never,
     )  # fmt: skip

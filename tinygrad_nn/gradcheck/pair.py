@@ -157,6 +157,11 @@ def _per_argument(result: Any, arguments: list[Any]) -> list[Any]:
         return list(result)
     if isinstance(result, list) and len(result) == len(arguments) > 1:
         return result
+    if isinstance(result, tuple) and not isinstance(arguments[0], list | tuple):
+        raise TypeError(
+            f"the gradient returned a tuple of {len(result)} for {len(arguments)} input(s): it "
+            f"must hold one gradient for each, None for a constant"
+        )
     return [result, *(None for _ in arguments[1:])]
 
 
@@ -179,13 +184,20 @@ def pair_subject(
     """See ``f(*inputs)`` as a function of those floating inputs that a gradient is claimed for."""
     arguments = [_plain(item) for item in as_arguments(inputs)]
     labels = input_names(f, arguments, names)
-    trial = copy.deepcopy(arguments)
+    everything = Inputs(explicit=False, dtype=dtype)
+    whole = [everything.take(item, name) for item, name in zip(arguments, labels, strict=True)]
+
+    def fresh() -> Any:
+        """Make arguments of the dtypes that the check will call with."""
+        arrays = [leaf.array.astype(leaf.dtype) for leaf in everything.leaves]
+        return copy.deepcopy(fill(whole, arrays))
+
     try:
         if gradient is not None:
-            claimed = gradient(*trial)
+            claimed = gradient(*fresh())
         else:
             assert vjp is not None
-            claimed = vjp(np.ones_like(_as_array(f(*copy.deepcopy(arguments)))), *trial)
+            claimed = vjp(np.ones_like(_as_array(f(*fresh()))), *fresh())
     except Exception as error:
         error.add_note("gradcheck met this when it called the gradient on the inputs as given")
         raise

@@ -87,10 +87,15 @@ def second_opinion(
     report.taylor = taylor = remainder(rows, moved if moved.size else everything, rng, rule.eps)
     # Whoever has given a tolerance has said which errors are none.
     if report and rule.automatic and taylor.verdict == FIRST and taylor.fit.octaves >= NOTED:
+        alone = sum(finding.elements == 1 and finding.order == 1 for finding in report.findings)
+        remedy = (
+            "is there a feature of the function that is narrower than the steps?"
+            if alone == rows.x.size
+            else f"check all of them one by one (max_elements={rows.x.size})"
+        )
         report.notes.append(
             f"Taylor's remainder says that the gradient is off along a random direction, by "
-            f"{taylor.error:.1e} of its size, and no element was found wrong: check all of them "
-            f"one by one (max_elements={rows.x.size})"
+            f"{taylor.error:.1e} of its size, and no element was found wrong: {remedy}"
         )
 
 

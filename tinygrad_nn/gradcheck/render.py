@@ -87,6 +87,8 @@ def _rest(report: GradcheckReport) -> str:
     if not rest:
         return ""
     wrong = sum(f.verdict == "wrong" for f in rest)
+    if wrong == len(rest):
+        return f"... and {wrong:,} more that are wrong"
     which = f", {wrong:,} of them wrong" if wrong else ""
     return f"... and {len(rest):,} more{which}, none of them worse"
 

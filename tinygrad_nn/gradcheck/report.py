@@ -337,11 +337,11 @@ class GradcheckReport:
             return []
         if r.median >= 1.0:
             return ["no error would have shown: differences cannot tell the derivatives from 0"]
-        line = f"errors above {r.median:.2g} of a derivative would have shown"
+        line = f"relative errors above {r.median:.2g} would have shown"
         if len(self.findings) == 1:
             return [line]
-        worst = f"{r.worst:.2g}" if r.worst < 1.0 else "nothing would have"
-        return [f"{line} (median; worst {worst} at {r.where})"]
+        worst = f"above {r.worst:.2g}" if r.worst < 1.0 else "none"
+        return [f"{line} (median), {worst} at {r.where} (worst)"]
 
     # --- as text, data and HTML ------------------------------------------------------------------
 

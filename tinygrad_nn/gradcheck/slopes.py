@@ -20,6 +20,7 @@ from tinygrad_nn.gradcheck.constants import (
     COLUMNS,
     CONTRADICTION,
     FIRST_STEP,
+    GLANCE,
     KINK,
     QUANTUM,
     RATIO,
@@ -27,6 +28,7 @@ from tinygrad_nn.gradcheck.constants import (
     RUNGS,
     SETTLED,
     STANDS_OUT,
+    UNITS,
 )
 
 __all__ = ["Ladder", "Slopes", "line_slopes"]
@@ -188,31 +190,35 @@ def line_slopes(
     """
     ladder = Ladder(_POWERS)
     rungs: list[tuple[Array, float]] = []
+    changes: list[Array] = []
     least, lost = np.full(at_zero.shape, np.inf), np.zeros(at_zero.shape)
     with np.errstate(all="ignore"):
         for k in range(RUNGS):
-            step = first * RATIO**-k
-            plus, f_plus = along(step)
-            minus, f_minus = along(-step)
-            if not minus < 0.0 < plus:
-                break  # the step has drowned in the rounding of what it is added to
-            minus = -minus
-            ahead, behind = (f_plus - at_zero) / plus, (at_zero - f_minus) / minus
-            both = (ahead * minus + behind * plus) / (plus + minus)
-            rungs.append((np.array([both, ahead, behind]), 2.0 / min(plus, minus)))
+            rung = _rung(along, at_zero, first * RATIO**-k)
+            if rung is None:
+                break
+            quotients, step, moves = rung
+            rungs.append((quotients, 2.0 / step))
             new = rungs[-1:]
+            changes.append(moves)
+            change = moves.max(axis=0)
             # Where a change has become 0 after it was small, it was lost beside a larger number on
             # the way, as in 1 - tanh(x)**2 for large x: all of them are uncertain by as much.
-            change = np.fmax(abs(f_plus - at_zero), abs(at_zero - f_minus))
             least = np.where(change > 0.0, np.fmin(least, change), least)
-            hidden = np.where((change == 0.0) & (least < QUANTUM * noise), least, 0.0)
+            gone = (change == 0.0) & np.isfinite(least)
+            if gone.any():
+                gone &= (least < QUANTUM * noise) | _in_units(np.concatenate(changes), least)
+            hidden = np.where(gone, least, 0.0)
             if (hidden > lost).any():
                 lost = np.maximum(lost, hidden)
                 ladder, new = Ladder(_POWERS), rungs
-            for quotients, per_noise in new:
-                ladder.add(quotients, per_noise * (noise + lost))
+            for earlier, per_noise in new:
+                ladder.add(earlier, per_noise * (noise + lost))
             if k >= 2 and not patient and _resolved(ladder):
-                break
+                glance = None if k >= GLANCE else _rung(along, at_zero, first * RATIO**-GLANCE)
+                if glance is None or _agrees(ladder, glance, step, noise + lost):
+                    break
+                patient = True  # there is something that these steps have stepped over
         if len(rungs) < 2:
             nothing = np.full(at_zero.shape, np.nan)
             never, no = np.full(at_zero.shape, np.inf), np.zeros(at_zero.shape, bool)
@@ -225,6 +231,53 @@ def line_slopes(
     return Slopes(
         values[0], errors[0], values[1], errors[1], values[2], errors[2], kink, singular
     )  # fmt: skip
+
+
+def _rung(
+    along: Callable[[float], tuple[float, Array]], at_zero: Array, step: float
+) -> tuple[Array, float, Array] | None:
+    """Return the three quotients at a step, the smaller of the two steps, and both changes.
+
+    None where the step has drowned in the rounding of what it is added to.
+    """
+    plus, f_plus = along(step)
+    minus, f_minus = along(-step)
+    if not minus < 0.0 < plus:
+        return None
+    minus = -minus
+    ahead, behind = (f_plus - at_zero) / plus, (at_zero - f_minus) / minus
+    both = (ahead * minus + behind * plus) / (plus + minus)
+    changes = np.nan_to_num(abs(np.array([f_plus - at_zero, at_zero - f_minus])), nan=0.0)
+    return np.array([both, ahead, behind]), min(plus, minus), changes
+
+
+def _in_units(changes: Array, least: Array) -> Array:
+    """Whether a few small changes are all whole multiples of one number.
+
+    It is the unit in the last place of something that the function has computed with. Both are
+    of shape (..., K).
+    """
+    small = (changes > 0.0) & (changes < UNITS * least)
+    whole = np.zeros(least.shape, bool)
+    for part in (1.0, 2.0, 3.0):  # the least change need not be a single unit
+        times = changes * part / least
+        whole |= (~small | (abs(times - np.round(times)) < 1e-6 * times)).all(axis=0)
+    several = [np.unique(row[here]).size >= 3 for row, here in zip(changes.T, small.T, strict=True)]
+    return np.asarray(whole & several)
+
+
+def _agrees(
+    ladder: Ladder, glance: tuple[Array, float, Array], last: float, noise: Array
+) -> bool:  # fmt: skip
+    """Whether a much finer rung has nothing to add to what the last one has told."""
+    quotients, step, _ = glance
+    values, errors = ladder.estimate()
+    rounding = 2.0 * noise / step
+    # The sides differ by the curvature times the step.
+    bend = abs(ladder.quotients[-1][1] - ladder.quotients[-1][2]) * (step / last)
+    smooth = abs(quotients[1] - quotients[2]) <= 2.0 * bend + KINK * rounding
+    same = abs(quotients[0] - values[0]) <= KINK * (errors[0] + rounding)
+    return bool((smooth & same).all())
 
 
 #: Of central, forward and backward differences.

@@ -89,6 +89,7 @@ class Subject(ABC):
             )
         self.leaves = leaves
         self._constants = inputs.constants
+        self.constant_arrays = inputs.constants
         self._originals = [(name, array.copy()) for name, array in inputs.constants]
         self.constants = [name for name, array in inputs.constants if array.dtype.kind == "f"]
         stops = np.cumsum([leaf.array.size for leaf in leaves]).tolist()

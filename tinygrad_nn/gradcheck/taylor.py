@@ -122,7 +122,7 @@ class Taylor:
         return {
             SECOND: "second order, as it must be",
             FIRST: f"first order: the gradient is off by {self.error:.1e} of its size",
-            LINEAR: "linear along this direction, and the gradient is right",
+            LINEAR: "as of a linear function whose gradient is right",
             KINK: "not differentiable along this direction",
             UNCLEAR: "unclear",
         }[self.verdict]
