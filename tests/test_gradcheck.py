@@ -779,7 +779,7 @@ def test_report_as_text() -> None:
     assert "wrong" in lines[3]
     assert lines[7].startswith("checked all 4 elements of 1 input one by one in ")
     assert lines[7].endswith("worst relative error 2.0e+00")
-    assert lines[8].startswith("errors above ")
+    assert lines[8].startswith("relative errors above ")
     right = str(gradcheck(np.sin, X))
     assert right.splitlines()[0] == "gradcheck: right"
     assert "right" in right.splitlines()[2]

@@ -139,7 +139,7 @@ def judge(
         # Where nothing at all could be estimated, nothing can be held against the derivative.
         wrong &= np.isfinite(error)
         # Beside a slope that grows without bound, nan is what infinity times a gradient of 0 makes.
-        nothing = np.isnan(analytic) & s.singular.any()
+        nothing = np.isnan(analytic) & ~s.singular & s.singular.any()
         wrong |= (np.isnan(analytic) & ~nothing) | (np.isinf(analytic) & ~s.singular)
         wrong &= ~nothing
     never = np.zeros_like(wrong)
