@@ -15,8 +15,8 @@ __all__ = ["UNDEFINED", "FirstCall", "Subject"]
 
 Array = npt.NDArray[Any]
 
-#: What a function may raise where it is not defined (a table looked up beyond its end, a matrix that
-#: is not positive definite, a check of the user's own). A step of the check may well get there; on
+#: What a function may raise where it is not defined (a table looked up beyond its end, a matrix not
+#: positive definite, a check of the user's own). A step of the check may well get there; on
 #: the inputs as given it has returned something, or the error has gone to the user.
 UNDEFINED = (Exception,)
 
