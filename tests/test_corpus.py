@@ -8,12 +8,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpus import CASES, FAMILIES, KINDS, PER_KIND, UNSEEN, Case, drawn, score, unseen
+from corpus import (
+    AFRESH,
+    CASES,
+    FAMILIES,
+    KINDS,
+    PER_KIND,
+    UNSEEN,
+    Case,
+    afresh,
+    drawn,
+    score,
+    unseen,
+)
 from corpus.bugs import ROOMS
 from corpus.mutants import order_of
 from corpus.oracle import jacobian, one_sided
 
-ALL = CASES | UNSEEN
+ALL = CASES | UNSEEN | AFRESH
 ANALYTIC = {"smooth": 1e-9, "float32": 2e-5}
 SMOOTH = [name for name, case in ALL.items() if case.group in ANALYTIC]
 KINKED = [name for name, case in ALL.items() if case.group == "kink"]
@@ -113,7 +125,7 @@ def test_there_are_enough_of_each() -> None:
 
 
 def test_unseen_functions_are_others() -> None:
-    assert len(ALL) == len(CASES) + len(unseen.CASES)  # names are unique
+    assert len(ALL) == len(CASES) + len(unseen.CASES) + len(afresh.CASES)  # names are unique
     groups = Counter(case.group for case in UNSEEN.values())
     assert groups["smooth"] >= 30
     assert groups["kink"] >= 9
@@ -121,6 +133,18 @@ def test_unseen_functions_are_others() -> None:
     sizes = [sum(x.size for x in case.point) for case in UNSEEN.values()]
     assert min(sizes) == 1
     assert max(sizes) == 2000
+
+
+def test_functions_for_a_fresh_look_are_others_again() -> None:
+    groups = Counter(case.group for case in AFRESH.values())
+    assert groups["smooth"] >= 14
+    assert groups["kink"] >= 4
+    assert groups["float32"] >= 3
+    assert max(x.size for case in AFRESH.values() for x in case.point) == 1500
+    with pytest.raises(ValueError, match="no probabilities"):
+        AFRESH["log odds, an error outside"].forward(np.array([-1e-4]))
+    with pytest.raises(IndexError):
+        AFRESH["cubic at a table's end"].forward(np.array([4.001]), np.ones(6))
 
 
 @pytest.fixture(scope="module")

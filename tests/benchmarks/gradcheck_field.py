@@ -8,6 +8,7 @@ functions. With --resolution: the least relative error, the same everywhere, tha
     ... gradcheck_field.py --checkers ours --kinds "g ignored" sign
     ... gradcheck_field.py --checkers ours torch --resolution
     ... gradcheck_field.py --unseen
+    ... gradcheck_field.py --afresh
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from corpus import CASES, KINDS, PER_KIND, UNSEEN, Case, Mutant, Score, drawn, score
+from corpus import AFRESH, CASES, KINDS, PER_KIND, UNSEEN, Case, Mutant, Score, drawn, score
 from corpus.scoring import Check
 from gradcheck_contenders import CHECKERS
 
@@ -58,7 +59,7 @@ Task = tuple[str, list[str], list[tuple[str, str, int, int]], Sequence[int]]
 def _run(task: Task) -> Score:
     """One checker on some functions and their mutants; names travel, since lambdas cannot."""
     name, cases, planted, seeds = task
-    known = CASES | UNSEEN
+    known = CASES | UNSEEN | AFRESH
     rebuilt = [Mutant(known[case], *rest) for case, *rest in planted]
     return score(CHECKERS[name][1], [known[case] for case in cases], rebuilt, seeds)
 
@@ -91,14 +92,17 @@ def main() -> None:
     parser.add_argument("--checkers", nargs="*", default=list(CHECKERS), choices=list(CHECKERS))
     parser.add_argument("--kinds", nargs="*", help="these kinds of bug alone")
     parser.add_argument("--limit", type=int, help="so many functions alone")
-    parser.add_argument("--unseen", action="store_true", help="functions not tuned on, instead")
+    apart = parser.add_mutually_exclusive_group()
+    apart.add_argument("--unseen", action="store_true", help="functions not tuned on, instead")
+    apart.add_argument("--afresh", action="store_true", help="functions not looked at, instead")
     parser.add_argument("--per-kind", type=int, default=PER_KIND, help="mutants of each kind")
     parser.add_argument("--seeds", type=int, default=1, help="how many")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--json", help="a file for all that was counted")
     parser.add_argument("--resolution", action="store_true", help="the least error caught, instead")
     options = parser.parse_args()
-    cases = list((UNSEEN if options.unseen else CASES).values())[: options.limit]
+    chosen = UNSEEN if options.unseen else AFRESH if options.afresh else CASES
+    cases = list(chosen.values())[: options.limit]
     if options.resolution:
         print("| checker | functions | best | median | worst |\n|---|---|---|---|---|")
         for name in options.checkers:

@@ -10,7 +10,7 @@ import numpy as np
 
 import tinygrad_nn as tg
 
-__all__ = ["Case", "Rule", "sum_to"]
+__all__ = ["Case", "Rule", "each", "sum_to"]
 
 Array = np.ndarray
 Rule = Callable[..., Any]
@@ -70,6 +70,11 @@ class Case:
             return tg.vjp(lambda *x: function(*self.at(x)), *point)[1](g)
 
         return tg.vjp(first, g, *point)[1](tuple(e))  # type: ignore[no-any-return]
+
+
+def each(back: Callable[..., Sequence[Any]], n: int) -> list[Rule]:
+    """One rule to each of `n` inputs, from a pass ``back(g, *inputs)`` to all of them."""
+    return [lambda g, y, *xs, k=k: back(g, *xs)[k] for k in range(n)]
 
 
 def sum_to(c: Any, shape: tuple[int, ...]) -> Any:
