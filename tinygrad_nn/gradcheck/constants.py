@@ -32,6 +32,9 @@ SETTLED = 1e-2
 KINK = 6.0
 #: A finer estimate contradicts a coarser one beyond this many times their errors.
 CONTRADICTION = 3.0
+#: Quotients grow without bound if they still do within so many of the finest steps: what merely
+#: oscillates at the coarse ones has settled by then.
+NEAR_END = 6
 #: A quotient this many times its noise is certain to be no noise.
 STANDS_OUT = 50.0
 #: A change of up to this many times the noise may be a single unit in the last place of some
@@ -51,9 +54,11 @@ NOISE_SPACING: dict[np.dtype[Any], float] = {
 }
 #: Multiples of that spacing, tried in turn while the differences are 0.
 NOISE_WIDENING = (1, 2**8, 2**14, 2**18)
-#: Moves of x by an ulp that the gradient's own rounding is measured on: a single one may hit where
-#: it happens to be small.
-ULP_MOVES = 4
+#: Moves by an ulp that the gradient's own rounding is measured on, a third of them of x alone: a
+#: single one may hit where it happens to be small.
+ULP_MOVES = 6
+#: ... and how much wider they are where a jump has to be told from a loud noise.
+WIDER = 256.0
 #: A gradient that jumps by more than this when x moves by an ulp had a tie broken, not noise.
 JUMP = 3e-2
 #: Rounding in sum(a_i d_i) of n products and in the backward pass, in units in the last place.
@@ -88,7 +93,12 @@ COMPLEX_NOISE = 4.0
 
 #: The backward pass of c times a cotangent is c times the backward pass, exactly, if c is a power
 #: of two; and of -2 as well. One that clips shows at the large one, one that rounds at the small.
-FACTORS = (-2.0, 1024.0, 2.0**-10)
+#: They are as far apart as the range of numbers bears, by the bytes of one.
+FACTORS = {
+    8: (-2.0, 2.0**40, 2.0**-40),
+    4: (-2.0, 1024.0, 2.0**-10),
+    2: (-2.0, 8.0, 0.125),
+}
 #: ... within this many units in the last place: products may be taken in another order.
 HOMOGENEOUS = 8.0
 #: That of a sum is the sum of those only up to rounding, which cancellation may enlarge.
@@ -149,7 +159,7 @@ AROUND, STEP_AROUND = 1e-8, 1e-9
 #: How exact those derivatives are, without extrapolation.
 EXACT_AROUND = 1e-4
 #: They are sampled at this many points; at a kink they differ at least by this part of their size.
-POINTS_AROUND, JUMP_AROUND = 24, 1e-2
+POINTS_AROUND, JUMP_AROUND = 48, 1e-2
 
 # --- second order --------------------------------------------------------------------------------
 

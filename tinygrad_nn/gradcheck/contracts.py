@@ -102,9 +102,10 @@ def backward_contracts(
     against = rng.permutation(np.where(np.arange(y.size) % 2, 1.0, -1.0)) * np.sign(w)
     other = _round(30.0 * against * abs(signs(rng, y.size)), subject)
     both = _round(w + other, subject)  # the same as the sum but for rounding
+    factors = FACTORS[min(subject.dtype.itemsize, 8)]
     try:
-        factors = np.array([1.0, 1.0, *FACTORS])
-        g, again, *scaled = subject.gradients(x, factors[:, None] * w)
+        times = np.array([1.0, 1.0, *factors])[:, None]
+        g, again, *scaled = subject.gradients(x, times * w)
         modified = subject.backward_modified()
         h, sum_ = subject.gradients(x, np.array([other, both]))
     except ShapeError as error:
@@ -120,8 +121,12 @@ def backward_contracts(
         report.broke("deterministic", f"{subject.backward} is not deterministic")
         return Backward(w, None)
     with np.errstate(all="ignore"):
-        for factor, result in zip(FACTORS, scaled, strict=True):
-            least = 1e-290 if subject.dtype == np.float64 else 1e-36  # below, digits are missing
+        least = (
+            16.0 * float(np.finfo(subject.dtype).smallest_normal) / eps
+        )  # below, digits are lost
+        if subject.dtype.itemsize == 2:
+            least *= eps  # else that would be all
+        for factor, result in zip(factors, scaled, strict=True):
             if (abs(result - factor * g) > HOMOGENEOUS * eps * abs(factor * g) + least).any():
                 what = "ignores" if same(result, g) else "ignores, clips, rounds or squares"
                 report.broke(
@@ -131,8 +136,9 @@ def backward_contracts(
                 )
                 return Backward(w, g)
         noise = gradient_noise(
-            lambda x: subject.gradients(x, both[None]), x, sum_[None], eps, rng, UNDEFINED
-        )[0]
+            lambda x: subject.gradients(x, both[None]), x, sum_[None], eps, rng, UNDEFINED,
+            lambda ulps: subject.shaken_gradients(x, both[None], rng, ulps),
+        )[0]  # fmt: skip
         size = np.zeros_like(g)
         for part in subject.slices:
             size[part] = np.maximum(abs(g[part]), abs(h[part])).max(initial=0.0)
@@ -142,13 +148,14 @@ def backward_contracts(
                 "linear",
                 "not linear in the incoming gradient: that of a sum is not the sum of those",
             )
-    _modes(subject, Backward(w, g), report, rng)
+    _modes(subject, Backward(w, g), noise, report, rng)
     return Backward(w, g)
 
 
 def _modes(
-    subject: Subject, back: Backward, report: GradcheckReport, rng: np.random.Generator
-) -> None:
+    subject: Subject, back: Backward, noise: Array, report: GradcheckReport,
+    rng: np.random.Generator,
+) -> None:  # fmt: skip
     """Check that forward mode, where there is one, has the same derivatives as reverse mode."""
     v = signs(rng, subject.x.size)
     forth = subject.slope(v, back.cotangent)
@@ -156,7 +163,8 @@ def _modes(
         return
     slope = float(np.sum(back.gradient * v))
     eps = float(np.finfo(subject.dtype).eps)
-    allowed = max(1e-6, 1e3 * eps) * float(np.sum(abs(back.gradient)))
+    # `noise` is that of a cotangent 30 times as large.
+    allowed = float(np.sum(max(ADDITIVE, 1e3 * eps) * abs(back.gradient) + noise))
     if np.isfinite(slope) and not abs(forth - slope) <= allowed:
         report.broke(
             "modes",

@@ -22,6 +22,7 @@ from tinygrad_nn.gradcheck.inputs import (
     requires_grad,
 )
 from tinygrad_nn.gradcheck.outputs import flat, like, node_like, outputs_in, precision, seeds
+from tinygrad_nn.gradcheck.rounding import shaken, value_rounding
 from tinygrad_nn.gradcheck.subject import FirstCall, Subject
 from tinygrad_nn.graph import Node, enable_grad, no_grad
 from tinygrad_nn.nn.module import Module
@@ -134,6 +135,23 @@ class GraphSubject(Subject):
             fresh = seeds(outputs, g, like)
             for (_, c), (_, kept) in zip(given, fresh, strict=True):
                 self._g_modified |= not np.array_equal(c, kept, equal_nan=True)
+        return result
+
+    def rounding(self, x: Array, cotangents: Array) -> Array:
+        """See `Subject.rounding`."""
+        return value_rounding(self.run(x)[1], cotangents)
+
+    def shaken_gradients(
+        self, x: Array, cotangents: Array, rng: np.random.Generator, ulps: float
+    ) -> Array | None:
+        """See `Subject.shaken_gradients`."""
+        leaves, outputs = self.run(x)
+        result = np.empty((len(cotangents), x.size))
+        eps = float(np.finfo(self.dtype).eps)
+        with np.errstate(all="ignore"), shaken(outputs, rng, ulps):
+            for row, g in zip(result, cotangents, strict=True):
+                off = g * (1.0 + ulps * eps * rng.choice([-1.0, 1.0], g.shape))
+                self._gather(leaves, pull_back(seeds(outputs, off, like))[1], row)
         return result
 
     def _gather(self, leaves: list[Node], cotangents: dict[int, Any], row: Array) -> None:

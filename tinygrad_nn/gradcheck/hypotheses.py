@@ -40,9 +40,10 @@ def _factor_diagnosis(e: Evidence, c: float, within: float, where: str = "") -> 
         return Diagnosis("sign", e.name, message, {"factor": -1.0})
     if not names:
         digits = max(3, min(8, int(-math.log10(max(within, 1e-12))) - 1))
-        return Diagnosis(
-            "factor", e.name, f"{c:.{digits}g} times what it must be{where}", details
-        )  # fmt: skip
+        text = f"{c:.{digits}g}"
+        if text == "1":
+            text = f"1 {'-' if c < 1.0 else '+'} {abs(c - 1.0):.1e}"
+        return Diagnosis("factor", e.name, f"{text} times what it must be{where}", details)
     plain = names[0][0] if not names[0][1] else f"{c:.6g}"
     meant = [(words, meaning) for words, meaning in names if meaning][:3]
     details["names"] = [words for words, _ in names]

@@ -71,6 +71,11 @@ class Judgement:
         """Whether nothing is to be looked into: no derivative is wrong or at a kink."""
         return not (self.wrong | self.kink).any()
 
+    def take(self, other: Judgement, where: Array) -> None:
+        """Take over what another judgement of the same derivatives says of some of them."""
+        for name in ("numeric", "error", "tolerance", "low", "high", "wrong", "kink", "singular"):
+            setattr(self, name, np.where(where, getattr(other, name), getattr(self, name)))
+
     def finding(self, name: str, rows: list[str], order: int) -> Finding:
         """Return the worst of the K as a finding, per unit of the element where it is one.
 
@@ -134,6 +139,7 @@ def judge(
         numeric = np.where(s.kink, np.clip(analytic, low, high), s.value)
         error = np.where(s.kink, sides, s.error)
         numeric = np.where(s.singular, analytic, numeric)
+        numeric = np.where(s.kink & np.isnan(numeric), low, numeric)
         tolerance = rule.tolerance(numeric, error + slack)
         wrong = ~(abs(analytic - numeric) <= tolerance) & ~s.singular
         # Where nothing at all could be estimated, nothing can be held against the derivative.

@@ -14,6 +14,7 @@ from tinygrad_nn.gradcheck.constants import (
     NOISE_SPACING,
     NOISE_WIDENING,
     ULP_MOVES,
+    WIDER,
 )
 
 __all__ = ["gradient_noise", "noise_level", "signs"]
@@ -70,8 +71,9 @@ def noise_level(
 def gradient_noise(
     derivative: Callable[[Array], Array], x: Array, at_x: Array, eps: float,
     rng: np.random.Generator, undefined: tuple[type[Exception], ...],
+    shaken: Callable[[float], Array | None] | None = None,
 ) -> Array:  # fmt: skip
-    """Measure how far rounding puts analytic derivatives off: twice their change over an ulp of x.
+    """Measure how far rounding puts analytic derivatives off: twice their change over an ulp.
 
     Parameters
     ----------
@@ -86,22 +88,33 @@ def gradient_noise(
         Draws which way the elements are moved.
     undefined : tuple of exception types
         What `derivative` raises where there is none.
+    shaken : callable, optional
+        Returns the derivatives at x with all numbers on the way moved by so many ulps; may return
+        None.
 
     Returns
     -------
     ndarray, shape (K, n)
-        Zero in rows that jump: the move has broken a tie there.
+        Rows that jump are left out: the move has broken a tie there.
     """
     noise = np.zeros_like(at_x)
     with np.errstate(all="ignore"):
         size = abs(at_x).max(axis=1, keepdims=True, initial=0.0)
-        for _ in range(ULP_MOVES):
+        for k in range(ULP_MOVES):
             ulps = eps * rng.choice([-1.0, 1.0], x.shape)
+            moved = shaken(1.0) if shaken is not None and k % 3 else None
+            by_shaking = moved is not None
             try:
-                change = abs(derivative(x * (1.0 + ulps)) - at_x)
+                change = abs((derivative(x * (1.0 + ulps)) if moved is None else moved) - at_x)
             except undefined:
                 continue
             steady = (change <= JUMP * size).all(axis=1, keepdims=True)
+            if by_shaking and shaken is not None and not steady.all():
+                # Noise grows with the moves; what a broken tie changes does not.
+                more = shaken(WIDER)
+                assert more is not None
+                grown = abs(more - at_x).max(axis=1, keepdims=True, initial=0.0)
+                steady |= grown > WIDER**0.5 * change.max(axis=1, keepdims=True, initial=0.0)
             noise = np.maximum(noise, np.where(steady, change, 0.0))
     return 2.0 * noise
 

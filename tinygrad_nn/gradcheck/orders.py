@@ -64,6 +64,8 @@ def first_order(
         lambda x: w @ subject.try_value(x, m),
         lambda x: subject.gradients(x, w),
         subject, rng, names, complex_value=complex_value,
+        shaken=lambda ulps: subject.shaken_gradients(subject.x, w, rng, ulps),
+        rounding=subject.rounding(subject.x, w),
     )  # fmt: skip
     if not report.problems:
         _mix(rows, w, back, report, rng)
@@ -125,6 +127,8 @@ def elsewhere(
             lambda x: subject.gradients(x, w[None]),
             subject, rng, ["right at the inputs as given, wrong here: does a rule keep what it has "
                            "seen before, or is a branch wrong?"], x=x,
+            shaken=lambda ulps: subject.shaken_gradients(x, w[None], rng, ulps),
+            rounding=subject.rounding(x, w[None]),
         )  # fmt: skip
     except UNDEFINED:
         return
@@ -162,6 +166,7 @@ def second_order(
             value,
             lambda x: subject.second_gradients(x, g, v),
             subject, rng, ["of a mix of gradients"] * len(v), order=2,
+            rounding=np.asarray(abs(v) @ _gradient_rounding(subject, g, rng)),
         )  # fmt: skip
         _adjoint(subject, y, g, v[0], report, rng)
     except Exception as error:
@@ -181,6 +186,16 @@ def second_order(
         report.notes.append(f"second order not checked at {ignored:,} element(s) with a kink")
     if search.unprobed:
         report.notes.append(f"second order: {search.unprobed}")
+
+
+def _gradient_rounding(subject: Subject, g: Array, rng: np.random.Generator) -> Array:
+    """Return how far rounding puts each element of the gradient off, shape (n,)."""
+    x, eps = subject.x, float(np.finfo(subject.dtype).eps)
+    noise = gradient_noise(
+        lambda x: subject.gradients(x, g[None]), x, subject.gradients(x, g[None]), eps, rng,
+        UNDEFINED, lambda ulps: subject.shaken_gradients(x, g[None], rng, ulps),
+    )  # fmt: skip
+    return np.asarray(noise[0])
 
 
 def _groups(subject: Subject, g: Array, rng: np.random.Generator) -> list[Array]:
@@ -216,9 +231,7 @@ def _adjoint(
         e = signs(rng, y.size)
         gradient = subject.gradients(subject.x, e[None])
         eps = float(np.finfo(subject.dtype).eps)
-        noise = gradient_noise(
-            lambda x: subject.gradients(x, e[None]), subject.x, gradient, eps, rng, UNDEFINED
-        )[0]
+        noise = _gradient_rounding(subject, e, rng)
         size = abs(found) @ abs(e) + abs(u) @ abs(gradient[0])
         allowed = max(1e-2 * ADDITIVE, 1e3 * eps) * size + 50.0 * (abs(u) @ noise)
         off = abs(found @ e - u @ gradient[0])

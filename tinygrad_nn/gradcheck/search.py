@@ -14,7 +14,7 @@ from tinygrad_nn.gradcheck.constants import BIN, DIRECTIONS, EXACT_AROUND, LOCAT
 from tinygrad_nn.gradcheck.judgement import Judgement, Rule
 from tinygrad_nn.gradcheck.noise import signs
 from tinygrad_nn.gradcheck.report import KINK, WRONG, Finding
-from tinygrad_nn.gradcheck.rows import Rows
+from tinygrad_nn.gradcheck.rows import Rows, points_around
 
 __all__ = ["Search", "ties"]
 
@@ -68,8 +68,9 @@ class Search:
             together = self._clean(among)
             if together.size > 1 and not self._wrong:
                 judged = self._probe(together, signs(self.rows.rng, together.size))
-                self.judged.append(judged)
-                if not judged.is_smooth:
+                if judged.is_smooth:
+                    self.judged.append(judged)  # evidence, but nothing to tell
+                else:
                     self._note(judged, self._title(together))
             return
         bins = list(self._bins(among))
@@ -218,6 +219,8 @@ def ties(rows: Rows, kinks: list[int]) -> Iterator[Finding]:
         offsets = np.zeros((len(sides), d.size))
         offsets[:, [i, j]] = sides
         offsets *= d / rows.scales[0]  # of equal size in both, whatever theirs is
+        # Others may be tied with them, and be larger or smaller.
+        offsets = np.concatenate([offsets, points_around(rows.rng, d.size)])
         low, high, margin = rows.around(d, offsets)
         analytic = rows.analytic[:, [i, j]].sum(axis=1) * size
         margin += EXACT_AROUND * abs(rows.analytic[:, [i, j]]).sum(axis=1) * size

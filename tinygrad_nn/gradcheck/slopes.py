@@ -22,6 +22,7 @@ from tinygrad_nn.gradcheck.constants import (
     FIRST_STEP,
     GLANCE,
     KINK,
+    NEAR_END,
     QUANTUM,
     RATIO,
     RESOLVED,
@@ -139,7 +140,7 @@ def _grows(sizes: Array, noise: Array) -> Array:
         return result
     for j in range(result.size):
         seen = np.flatnonzero(clear[:, j])[-4:]
-        if len(seen) < 4 or seen[-1] - seen[0] != 3:
+        if len(seen) < 4 or seen[-1] - seen[0] != 3 or seen[-1] < len(sizes) - NEAR_END:
             continue
         q = sizes[seen, j]
         later = slice(seen[-1] + 1, None)

@@ -131,6 +131,16 @@ class Subject(ABC):
         """Return the gradient of ``<gradient for g, u>`` with respect to g; None if unknown."""
         return None
 
+    def rounding(self, x: Array, cotangents: Array) -> Array:
+        """Estimate the rounding of ``cotangents @ y`` from what was computed on the way, (K,)."""
+        return np.zeros(len(cotangents))
+
+    def shaken_gradients(
+        self, x: Array, cotangents: Array, rng: np.random.Generator, ulps: float
+    ) -> Array | None:
+        """Return gradients with all numbers on the way off by some ulps; None if none is seen."""
+        return None
+
     def backward_modified(self) -> list[str]:
         """Return the names of the inputs that the last backward pass has written to."""
         return []
