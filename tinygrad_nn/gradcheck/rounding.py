@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.backward import pull_back, reachable
+from tinygrad_nn.gradcheck.noise import signs
 from tinygrad_nn.gradcheck.outputs import like, seeds
 from tinygrad_nn.graph import Node
 from tinygrad_nn.tensor import Tensor
@@ -112,10 +113,11 @@ def _again(node: Node, inputs: list[Any]) -> Any:
 def _moved(a: Any, rng: np.random.Generator, ulps: float, *, whole: bool) -> Any:
     """Return floating numbers moved by units in the last place; whole ones only if asked for."""
     if isinstance(a, float) and not isinstance(a, np.floating):
-        return a * (1.0 + 2.0 * ulps * _half_ulp(a) * rng.choice([-1.0, 1.0])) if whole else a
+        return a * (1.0 + 2.0 * ulps * _half_ulp(a) * float(signs(rng, ()))) if whole else a
     if not isinstance(a, np.ndarray) or a.dtype.kind not in "fc":
         return a
-    step = 2.0 * ulps * _half_ulp(a) * rng.choice([-1.0, 1.0], a.shape)
+    # Of different sizes: equal ones would often cancel.
+    step = 2.0 * ulps * _half_ulp(a) * signs(rng, a.shape)
     if not whole:
         step = np.where(a == np.rint(a), 0.0, step)
     return np.asarray(a * (1.0 + step), a.dtype)
