@@ -21,6 +21,8 @@ def build_subject(
     """Return what is to be checked; refuse what makes no sense. See `gradcheck`."""
     if not callable(f):
         raise TypeError(f"gradcheck takes a function or a model, got {type(f).__name__}")
+    if isinstance(f, type) and hasattr(f, "parameters"):
+        raise TypeError(f"gradcheck takes a model, got its class: make one, {f.__name__}(...)")
     is_model = hasattr(f, "parameters")
     if loss is not None and not is_model:
         raise TypeError("loss= is for models; for a function, check lambda x: loss(f(x))")

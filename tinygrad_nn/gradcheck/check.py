@@ -148,6 +148,8 @@ def gradcheck(
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, got {order!r}")
     for keyword, number in (("eps", eps), ("atol", atol), ("rtol", rtol)):
+        if number is not None and not isinstance(number, int | float | np.number):
+            raise TypeError(f"{keyword} must be a number, got {number!r}")
         if number is not None and not (np.isfinite(number) and number >= 0.0):
             raise ValueError(f"{keyword} must be a finite number that is not negative: {number}")
     if eps == 0.0:
@@ -159,6 +161,8 @@ def gradcheck(
             f"always checked (no check_grad_dtypes)"
         )
     alone = ALONE if max_elements is None else max_elements
+    if not isinstance(alone, int | np.integer):
+        raise TypeError(f"max_elements must be a whole number, got {max_elements!r}")
     if alone < 1:
         raise ValueError(f"max_elements must be positive, got {max_elements}")
     if order == 2 and (gradient is not None or vjp is not None):

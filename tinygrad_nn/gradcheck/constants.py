@@ -160,6 +160,8 @@ AROUND, STEP_AROUND = 1e-8, 1e-9
 EXACT_AROUND = 1e-4
 #: They are sampled at this many points; at a kink they differ at least by this part of their size.
 POINTS_AROUND, JUMP_AROUND = 48, 1e-2
+#: ... which are a sample: the least and the largest of all may be this part of the range further.
+HULL = 0.05
 
 # --- second order --------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_nn.backward import pull_back, reachable
+from tinygrad_nn.errors import LossError
 from tinygrad_nn.forward import push_forward
 from tinygrad_nn.gradcheck.inputs import (
     Inputs,
@@ -67,6 +68,10 @@ class GraphSubject(Subject):
     def first_call(self) -> FirstCall:
         """See `Subject.first_call`."""
         leaves, outputs = self.run(self.x)
+        if not outputs:
+            raise LossError(
+                "the function returned nothing that has numbers: an empty list, tuple or dict"
+            )
         self.shape = np.shape(outputs[0]._value) if len(outputs) == 1 else None
         live = reachable(node for node in outputs if node.requires_grad)
         unreached = [

@@ -103,9 +103,9 @@ class Inputs:
         if isinstance(item, dict):
             return {key: self.take(part, f"{name}[{key!r}]") for key, part in item.items()}
         if isinstance(item, np.ndarray | np.floating | float | complex):
-            array = np.asarray(item)
+            array = np.asanyarray(item)
             if is_floating(array, name) and not self.explicit:
-                return self._slot(name, array, _tensor_maker(name))
+                return self._slot(name, np.asarray(array), _tensor_maker(name))
             return self._constant(array, name) if isinstance(item, np.ndarray) else item
         return item
 
@@ -139,7 +139,12 @@ def _tensor_maker(name: str) -> Callable[[Array], Node]:
 
 
 def is_floating(array: Array, name: str) -> bool:
-    """Whether an input can be checked; `name` is for the error where it is complex."""
+    """Whether an input can be checked; `name` is for the error where it is complex or masked."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"gradcheck takes no masked arrays, and {name} is one: its mask would be lost; give "
+            f"{name}.filled(...) or its compressed elements"
+        )
     if array.dtype.kind == "c":
         raise TypeError(
             f"gradcheck takes real inputs, and {name} is complex; check a function of its real "

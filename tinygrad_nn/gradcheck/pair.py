@@ -104,6 +104,8 @@ class PairSubject(Subject):
         parts = match(self._template, _per_argument(result, self._template), where)
         m = int(np.prod(outer, dtype=int))
         row = np.zeros((m, self.x.size))
+        if not m:
+            return row
         for k, part in parts:
             leaf, expected = self.leaves[k], outer + self.leaves[k].array.shape
             if part is None:

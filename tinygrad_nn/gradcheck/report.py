@@ -296,6 +296,12 @@ class GradcheckReport:
                 f"gradcheck: WRONG: {_count(len(self._accused), 'primitive')} at their own inputs, "
                 f"though the errors do not show in the whole"
             )
+        weak = len(self.of(WEAK))
+        if 2 * weak > len(self.findings):
+            return (
+                f"gradcheck: right as far as can be told: {weak:,} of "
+                f"{_count(len(self.findings), 'derivative')} too weak to tell"
+            )
         return "gradcheck: right"
 
     @property

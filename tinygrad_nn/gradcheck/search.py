@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_nn.gradcheck.constants import BIN, DIRECTIONS, EXACT_AROUND, LOCATED, TIED
+from tinygrad_nn.gradcheck.constants import BIN, DIRECTIONS, EXACT_AROUND, HULL, LOCATED, TIED
 from tinygrad_nn.gradcheck.judgement import Judgement, Rule
 from tinygrad_nn.gradcheck.noise import signs
 from tinygrad_nn.gradcheck.report import KINK, WRONG, Finding
@@ -223,6 +223,7 @@ def ties(rows: Rows, kinks: list[int]) -> Iterator[Finding]:
         offsets = np.concatenate([offsets, points_around(rows.rng, d.size)])
         low, high, margin = rows.around(d, offsets)
         analytic = rows.analytic[:, [i, j]].sum(axis=1) * size
+        margin += HULL * (high - low)
         margin += EXACT_AROUND * abs(rows.analytic[:, [i, j]]).sum(axis=1) * size
         numeric = np.clip(analytic, low, high)
         off = abs(analytic - numeric)
