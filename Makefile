@@ -8,7 +8,7 @@ SETUP_STAMP := $(VENV)/.setup-stamp
 BENCH_STAMP := $(VENV)/.bench-stamp
 ORACLE_STAMP := $(VENV)/.oracle-stamp
 
-.PHONY: help setup demo test oracle lint format bench clean
+.PHONY: help setup demo test oracle lint format bench field clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ bench: $(BENCH_STAMP) ## Compare speed with other engines (downloads PyTorch, JA
 	$(BIN)/python tests/benchmarks/eager_step.py
 	$(BIN)/python tests/benchmarks/scalar_step.py
 	$(BIN)/python tests/benchmarks/engine_overhead.py
+
+field: $(BENCH_STAMP) ## Hold gradient checkers against planted mistakes (downloads them; an hour)
+	OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/benchmarks/gradcheck_field.py
 
 clean: ## Remove everything generated except .venv
 	rm -rf build dist demo_out two_circles_out .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -182,6 +182,14 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
              TypeError, "keys"),
     "too few": (lambda: gradcheck(lambda p: p[0] * p[1], ([A, A],), gradient=lambda p: [A]),
                 TypeError, "2 parts, got 1"),
+    "tuple": (lambda: gradcheck(lambda a, b, c: a @ b + c, (X, X, 1.0),
+                                gradient=lambda a, b, c: (b, a)),
+              TypeError, "a tuple of 2 for 3 input(s)"),
+    "class": (lambda: gradcheck(tg.nn.Linear, X), TypeError, "make one, Linear(...)"),
+    "masked": (lambda: gradcheck(_rosen, np.ma.masked_less(X, 1.0)), TypeError, "masked"),
+    "empty": (lambda: gradcheck(lambda x: [], X), tg.LossError, "nothing that has numbers"),
+    "eps": (lambda: gradcheck(_rosen, X, eps="a"), TypeError, "eps must be a number"),
+    "max_elements": (lambda: gradcheck(_rosen, X, max_elements=1.5), TypeError, "whole number"),
     "integers": (lambda: gradcheck(np.sum, np.arange(3), gradient=np.ones_like), TypeError,
                  "astype(float)"),
 }  # fmt: skip
@@ -222,5 +230,8 @@ def test_float32_is_checked_as_it_is_if_asked() -> None:
     assert seen == {"float32", "complex128"}
     wrong = gradcheck(f, x, gradient=lambda x: 3.03 * x**2, dtype="native", raise_exception=False)
     assert len(wrong.of("wrong")) == 5
+    seen.clear()
+    assert gradcheck(f, x, vjp=lambda g, x: g * 3 * x**2)
+    assert seen == {"float64", "complex128"}  # from the first call on
     with pytest.raises(ValueError, match='"float64" or "native"'):
         gradcheck(f, x, dtype="float32")

@@ -12,7 +12,7 @@ import tinygrad_nn as tg
 from tinygrad_nn.gradcheck import GradcheckReport, constants, gradcheck
 from tinygrad_nn.gradcheck.contracts import backward_contracts, forward_contracts
 from tinygrad_nn.gradcheck.graph_subject import function_subject
-from tinygrad_nn.gradcheck.judgement import Rule
+from tinygrad_nn.gradcheck.judgement import Judgement, Rule
 from tinygrad_nn.gradcheck.noise import gradient_noise, noise_level
 from tinygrad_nn.gradcheck.orders import second_order
 from tinygrad_nn.gradcheck.pair import pair_subject
@@ -154,6 +154,31 @@ def test_a_change_that_is_lost_beside_a_larger_number_is_no_derivative_of_0() ->
     assert abs(slopes.value[0] - exact) <= 8.0 * slopes.error[0]
 
 
+@pytest.mark.parametrize("width", [1e-3, 1e-4, 1e-5])
+def test_a_glance_at_a_finer_step_sees_what_the_others_step_over(width: float) -> None:
+    def f(x: Any) -> Any:
+        bump = np.exp(-(((np.real(x[0]) - 0.5 - width) / width) ** 2))  # no complex step
+        return np.sin(np.real(x[0])) + 0.1 * width * bump
+
+    report = gradcheck(f, np.array([0.5]), gradient=lambda x: np.cos(x), raise_exception=False)
+    assert report.of("wrong")
+
+
+def test_changes_in_units_of_rounding_are_told_from_a_plateau() -> None:
+    """Both are 0 at fine steps; of the plateau, that is the derivative."""
+
+    def slopes(f: Callable[[float], float]) -> Any:
+        at_zero = np.array([f(0.0)])
+        return line_slopes(lambda t: (t, np.array([f(t)])), at_zero, np.array([1e-30]))
+
+    unit = 2.0**-53
+    rounded = slopes(lambda t: unit * np.round(1e-12 * t / unit))
+    assert abs(rounded.value[0] - 1e-12) <= 8.0 * rounded.error[0]
+    flat = slopes(lambda t: max(t - 1e-4, 0.0) + min(t + 1e-4, 0.0))
+    assert flat.value[0] == 0.0
+    assert flat.error[0] < 1e-20
+
+
 # --- the search ----------------------------------------------------------------------------------
 
 
@@ -222,6 +247,50 @@ def test_pairs_at_a_tie() -> None:
         rows = _rows(lambda x: np.max(x), x, lambda x, s=share: s * (x == x.max()))
         search = _search(rows)
         assert len(list(ties(rows, list(search.kinks)))) == wrong
+
+
+def _judged(**fields: Any) -> Judgement:
+    zeros, no = np.zeros(1), np.zeros(1, bool)
+    everything = {
+        name: no if name in ("wrong", "kink", "weak", "singular", "by_complex_step") else zeros
+        for name in Judgement.__dataclass_fields__
+    }
+    return Judgement(**everything | fields)
+
+
+def test_what_a_weaker_ladder_allows_is_allowed_at_its_own_tolerance() -> None:
+    first = _judged(analytic=np.full(2, 2.0), tolerance=np.full(2, 0.1), error=np.full(2, 0.01),
+                    wrong=np.ones(2, bool))  # fmt: skip
+    second = _judged(tolerance=np.full(2, 9.0), error=np.full(2, 1.0), wrong=np.zeros(2, bool))
+    first.take(second, np.array([True, False]))
+    np.testing.assert_array_equal(first.wrong, [False, True])
+    np.testing.assert_array_equal(first.tolerance, [9.0, 0.1])
+    np.testing.assert_array_equal(first.error, [1.0, 0.01])
+
+
+def test_a_gradient_that_jumps_has_no_derivative() -> None:
+    """At a kink of the function."""
+    for f, jumps in ((np.sign, True), (np.sin, False)):
+        for order in (1, 2):
+            rows = _rows(lambda x, f=f: f(x), np.zeros(1), lambda x: np.zeros((1, 1)))
+            rows.order = order
+            judged = _judged(wrong=np.ones(1, bool), numeric=np.ones(1))
+            rows._jumps(judged, np.ones(1))
+            assert judged.wrong[0] is np.bool_(not (jumps and order == 2))
+            assert judged.kink[0] is np.bool_(jumps and order == 2)
+
+
+@pytest.mark.parametrize("error", [IndexError, RuntimeError, KeyError, ValueError])
+def test_whatever_a_function_raises_away_from_its_inputs(error: type[Exception]) -> None:
+    def f(x: Any) -> Any:
+        if np.real(x[0]) > 1.0:
+            raise error("beyond the end")
+        return np.sum(x**3)
+
+    x = np.array([0.999, 0.5])
+    assert gradcheck(f, x, gradient=lambda x: 3.0 * x**2)
+    report = gradcheck(f, x, gradient=lambda x: 3.03 * x**2, raise_exception=False)
+    assert len(report.of("wrong")) == 2
 
 
 # --- contracts -----------------------------------------------------------------------------------
