@@ -7,6 +7,8 @@ CONSTRAINTS := .ci/constraints.txt
 SETUP_STAMP := $(VENV)/.setup-stamp
 BENCH_STAMP := $(VENV)/.bench-stamp
 ORACLE_STAMP := $(VENV)/.oracle-stamp
+# Processes that share the tests: auto is one to a core, 0 runs them here, one after the other.
+WORKERS ?= auto
 
 .PHONY: help setup demo test oracle lint format bench field clean
 
@@ -38,7 +40,7 @@ demo: setup ## Run the demonstration, results in demo_out/
 	$(BIN)/tinygrad-nn demo --out demo_out
 
 test: lint ## Run all checks: lint, types, tests, doctests
-	$(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 oracle: $(ORACLE_STAMP) ## Compare derivatives with those of PyTorch and JAX (downloads both)
 	$(BIN)/python -m pytest -m oracle tests/test_oracle.py tests/test_docs.py

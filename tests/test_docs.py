@@ -161,6 +161,14 @@ def own_tables() -> Iterator[None]:
             table.update(old)
 
 
+@pytest.fixture
+def own_figures() -> Iterator[None]:
+    """Close the figures that a page leaves open."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
+
+
 def pictures(page: Path) -> list[Path]:
     """Return the SVG pictures that a page shows from the folder of images."""
     targets = re.findall(r"!\[[^]]*]\(([^)]*images/[^)]*\.svg)\)", prose(page))
@@ -173,6 +181,7 @@ def words(svg: str) -> list[str]:
     return sorted(t for t in texts if not re.search(r"\d", t) or re.match(r"\(|[a-z]", t))
 
 
+@pytest.mark.usefixtures("own_figures")
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_code_runs_and_prints_what_the_page_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -440,8 +440,11 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="nothing is restarted
 #: The program where OpenBLAS has chosen AVX2 kernels on a processor with AVX-512.
 SHORT = f"""
 import os, sys
+told = os.environ.pop("{CORETYPE}", None)  # this processor may lack what the kernels need
 from tinygrad_nn.doctor import openblas, restart
 
+if told:
+    os.environ["{CORETYPE}"] = told
 openblas.loaded = lambda: openblas.OpenBLAS.of("OpenBLAS 0.3.21 DYNAMIC_ARCH", "Zen", 2, 1)
 restart.cpuinfo = lambda: {info(AVX512)!r}
 print("start", os.environ.get("{CORETYPE}"), os.getpid(), sys.argv[1:], flush=True)

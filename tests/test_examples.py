@@ -46,6 +46,10 @@ def run(name: str, *options: str, folder: Path, lines: str | None = None):
     )  # fmt: skip
 
 
+#: What is typed into an example.
+TYPED = {"half_adder": "1 1\n\n0,1\n2 0\nhello\n1 0 0\n 1  0 "}
+
+
 @pytest.fixture(scope="module")
 def defaults(tmp_path_factory):
     """What an example prints without options; each is run once."""
@@ -53,7 +57,7 @@ def defaults(tmp_path_factory):
     @functools.cache
     def output(name: str) -> tuple[str, Path]:
         folder = tmp_path_factory.mktemp(name)
-        done = run(name, folder=folder)
+        done = run(name, folder=folder, lines=TYPED.get(name))
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         return done.stdout, folder
@@ -211,6 +215,7 @@ def test_half_adder_weights_are_standard_normal_and_include_bias_units():
 
 def test_half_adder_learns(defaults):
     output, _ = defaults("half_adder")
+    output = "\n".join(output.splitlines()[:-6])  # the rest answers what was typed
     epochs = int(re.search(r"below 0.01 after ([\d,]+) epochs", output)[1].replace(",", ""))
     assert 3000 <= epochs <= 6000
     for (a, b), (total, carry) in half_adder.SAMPLES:
@@ -223,11 +228,9 @@ def test_half_adder_learns(defaults):
     assert 0.0099 < float(rows[-1][1]) <= 0.01
 
 
-def test_half_adder_answers_piped_pairs(tmp_path):
-    done = run("half_adder", folder=tmp_path, lines="1 1\n\n0,1\n2 0\nhello\n1 0 0\n 1  0 ")
-    assert done.returncode == 0
-    assert done.stderr == ""
-    after = done.stdout.splitlines()[-6:]
+def test_half_adder_answers_piped_pairs(defaults):
+    output, _ = defaults("half_adder")
+    after = output.splitlines()[-6:]
     assert [line.split("   ")[0] for line in after] == [
         "1 + 1: sum 0, carry 1",
         "0 + 1: sum 1, carry 0",
@@ -249,6 +252,9 @@ def test_half_adder_thresholds_at_one_half():
 def test_half_adder_does_not_wait_where_nobody_types(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     assert list(half_adder.typed_lines()) == []
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        assert list(half_adder.typed_lines()) == []
     reading, writing = os.pipe()
     silent = os.fdopen(reading)
     monkeypatch.setattr(sys, "stdin", silent)
@@ -397,8 +403,11 @@ def test_two_circles_without_matplotlib_names_the_extra(tmp_path, monkeypatch, c
 # --- XOR with plain objects -----------------------------------------------------------------------
 
 
-def test_xor_objects_learns(defaults):
-    output, _ = defaults("xor_objects")
+def test_xor_objects_learns(tmp_path):
+    done = run("xor_objects", "--per-round", "1000", folder=tmp_path)  # by default it is 10,000
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    output = done.stdout
     shares = [float(s) for s in re.findall(r"round +\d+: ([\d.]+) right", output)]
     assert len(shares) == 20
     assert shares[0] < 1.0

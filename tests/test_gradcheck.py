@@ -171,13 +171,12 @@ ELEMENTWISE = [
 ]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_primitives_pass(name: str, seed: int) -> None:
+def test_primitives_pass(name: str) -> None:
     p = TABLE[name]
-    rng = _rng(seed)
+    rng = _rng()
     inputs = tuple(rng.uniform(lo, hi, (2, 3)) for lo, hi in p.domain)
-    report = gradcheck(p, inputs, order=2, rng=seed)
+    report = gradcheck(p, inputs, order=2, rng=0)
     assert report.findings
     assert not report.of("weak")
 

@@ -51,8 +51,8 @@ def blobs(rng: np.random.Generator, n: int = 90, classes: int = 3) -> Dataset:
         b"a\tb\n1\tx y\n2\tz\n",
         b"\n\n a , b \n\n1, x y \n\n\n2,z\n\n",
         b'"a", "b"\n1, "x y"\n"2",z\n',
-        gzip.compress(b"a,b\n1,x y\n2,z\n"),
-        gzip.compress(b"a,b\n1,x y\n") + gzip.compress(b"2,z\n"),
+        gzip.compress(b"a,b\n1,x y\n2,z\n", mtime=0),
+        gzip.compress(b"a,b\n1,x y\n", mtime=0) + gzip.compress(b"2,z\n", mtime=0),
         b"a,b\r1,x y\r2,z\r",
     ],
 )

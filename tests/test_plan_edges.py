@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,10 @@ RNG = np.random.default_rng(0)
 
 @contextmanager
 def _beside(work: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Do `work` again and again in another thread; yield what went wrong there."""
+    """Do `work` again and again in another thread; yield what went wrong there.
+
+    The threads take turns fifty times as often as usual, so a few rounds are enough.
+    """
     errors: list[Any] = []
     stop = threading.Event()
 
@@ -41,12 +45,15 @@ def _beside(work: Callable[[], Any]) -> Iterator[list[Any]]:
                 return
 
     thread = threading.Thread(target=loop)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
     thread.start()
     try:
         yield errors
     finally:
         stop.set()
         thread.join()
+        sys.setswitchinterval(interval)
 
 
 def _reads() -> None:
@@ -67,7 +74,7 @@ def test_another_thread_sees_the_arrays_themselves_during_a_capture() -> None:
         return y
 
     with _beside(_reads) as errors:
-        for _ in range(20):
+        for _ in range(5):
             np.testing.assert_allclose(tg.compile(slow)(np.ones(3)), slow(np.ones(3)))
     assert not errors
 
@@ -85,7 +92,7 @@ def test_another_thread_can_call_a_compiled_function_with_what_is_replaced() -> 
         return y
 
     with _beside(work) as errors:
-        for _ in range(20):
+        for _ in range(5):
             tg.compile(slow)(np.ones(3))
     assert not errors
 
@@ -103,7 +110,7 @@ def test_another_thread_draws_from_the_generator_itself_during_a_capture() -> No
         return y
 
     with _beside(work) as errors:
-        for _ in range(20):
+        for _ in range(5):
             with suppress(CaptureError):  # which may refuse to share a generator
                 tg.compile(slow)(np.ones(3))
     assert not errors

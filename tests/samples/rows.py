@@ -42,10 +42,7 @@ class Call:
 
     def __str__(self) -> str:
         shown = [*map(_show, self.args), *(f"{k}={_show(v)}" for k, v in self.keywords.items())]
-        module = getattr(self.function, "__module__", None) or ""
-        name = getattr(self.function, "__qualname__", repr(self.function))
-        prefix = module.removeprefix("numpy").lstrip(".")
-        return f"{prefix}{'.' if prefix else ''}{name}({', '.join(shown)})"
+        return f"{_name(self.function)}({', '.join(shown)})"
 
     def draw(self) -> list[Array]:
         """Return numbers for each `Random`, the same in every run."""
@@ -64,9 +61,19 @@ def call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Call:
     return Call(function, args, keywords)
 
 
+def _name(function: Callable[..., Any]) -> str:
+    """Return the name of a function: unlike its `repr`, the same in every process."""
+    module = getattr(function, "__module__", None) or ""
+    name = getattr(function, "__qualname__", repr(function))
+    prefix = module.removeprefix("numpy").lstrip(".")
+    return f"{prefix}{'.' if prefix else ''}{name}"
+
+
 def _show(item: Any) -> str:
     if isinstance(item, Random):
         return f"r{item.shape}"
+    if callable(item) and not isinstance(item, type):
+        return _name(item)
     if isinstance(item, list | tuple):
         inside = ", ".join(map(_show, item))
         return f"[{inside}]" if isinstance(item, list) else f"({inside},)"
