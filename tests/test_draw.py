@@ -540,16 +540,16 @@ def test_modules_that_are_gone_leave_their_title():
 
 def test_a_long_chain_needs_no_recursion_and_no_width():
     x = v = Value(1.0, label="x")
-    for _ in range(20_000):
+    for _ in range(100_000):
         v = -v
     drawing = draw(v)
-    assert len(drawing.description.nodes) == 20_001
+    assert len(drawing.description.nodes) == 100_001
     assert by_title(drawing, "x").grad.text == "1.0"
     lines = drawing.to_text().splitlines()
     assert max(map(len, lines)) < 120
-    assert sum("↓" not in line and "↑" not in line for line in lines) == 20_001
-    assert drawing.to_dot().count("->") == drawing.to_mermaid().count("-->") == 20_000
-    assert len(trace(v)[0]) == 20_001
+    assert sum("↓" not in line and "↑" not in line for line in lines) == 100_001
+    assert drawing.to_dot().count("->") == drawing.to_mermaid().count("-->") == 100_000
+    assert len(trace(v)[0]) == 100_001
     del x
 
 

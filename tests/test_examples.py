@@ -403,11 +403,8 @@ def test_two_circles_without_matplotlib_names_the_extra(tmp_path, monkeypatch, c
 # --- XOR with plain objects -----------------------------------------------------------------------
 
 
-def test_xor_objects_learns(tmp_path):
-    done = run("xor_objects", "--per-round", "1000", folder=tmp_path)  # by default it is 10,000
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    output = done.stdout
+def test_xor_objects_learns(defaults):
+    output, _ = defaults("xor_objects")
     shares = [float(s) for s in re.findall(r"round +\d+: ([\d.]+) right", output)]
     assert len(shares) == 20
     assert shares[0] < 1.0
