@@ -361,3 +361,28 @@ def test_axes_to_sum_over(got: str, expected: str, words: str | None) -> None:
     found = unsummed(Broken("shape", message))
     assert (found is None) if words is None else (found is not None and words in found.message)
     assert unsummed(Broken("linear", message)) is None
+
+
+# --- patterns of whole Jacobians, and of one side ------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_function_differentiated_as_if_it_were_elementwise(seed: int) -> None:
+    softmax = tg.primitive(rules=[lambda g, y, x: g * y * (1.0 - y)], name="softmax")(
+        lambda x: np.exp(x) / np.sum(np.exp(x))
+    )
+    x = np.array([0.3, -1.2, 2.0, 0.7])
+    report = gradcheck(softmax, x, rng=seed, raise_exception=False)
+    assert [d.pattern for d in report.diagnoses] == ["diagonal"]
+    assert "as if it were elementwise" in str(report)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_wrong_below_a_number(seed: int) -> None:
+    x = np.linspace(-4.0, 4.0, 16)
+    report = gradcheck(
+        lambda x: np.sum(np.sin(x)), x, rng=seed, raise_exception=False,
+        gradient=lambda x: np.cos(x) * np.where(x < -2.0, 1.5, 1.0),
+    )  # fmt: skip
+    assert [d.pattern for d in report.diagnoses] == ["below"]
+    assert "(below -1.867, at -2.4)" in str(report.diagnoses[0])
