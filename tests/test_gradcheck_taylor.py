@@ -164,7 +164,7 @@ def test_noise_confirms_nothing():
     for f, gradient in ((_sum_sin, noisy), (lambda x: np.sum(noisy(x)), np.sin)):
         found = taylor_test(f, X, gradient=gradient)
         assert (found.verdict, bool(found)) == ("unclear", False)
-        assert "nothing but rounding" in str(found)
+        assert "rounding" in str(found)
     assert taylor_test(lambda x: np.sum(0.0 * x), X).verdict == "linear"
 
 
