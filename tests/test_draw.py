@@ -76,11 +76,11 @@ def test_mermaid_golden():
         '  n0("x<br/>(1, 2) float64<br/>value [[1.0, 2.0]]<br/>grad [[-1.0, -3.0]]"):::parameter\n'
         '  n1(["1.0"]):::constant\n'
         '  n2("subtract<br/>(1, 2) float64<br/>value [[0.0, -1.0]]<br/>'
-        'grad [[1.0, 2.0]]"):::result\n'
+        'grad [[1.0, 2.0]]"):::intermediate\n'
         '  n3("multiply<br/>(1, 2) float64<br/>value [[0.0, -2.0]]<br/>'
-        'grad [[1.0, 1.0]]"):::result\n'
+        'grad [[1.0, 1.0]]"):::intermediate\n'
         '  n4("sum<br/>(2,) float64<br/>with axis=0<br/>value [0.0, -2.0]<br/>grad [1.0, 1.0]")'
-        ":::result\n"
+        ":::intermediate\n"
         '  n5("loss = sum<br/>() float64<br/>value -2.0<br/>grad 1.0"):::output\n'
         "  n1 -->|1| n2\n"
         "  n0 -->|2| n2\n"
@@ -157,14 +157,14 @@ def test_neuron_shows_values_and_derivatives_of_the_output():
         v.label or v.op: (v.role, v.value.text, v.grad.text) for v in drawing.description.nodes[:5]
     }
     assert shown == {
-        "x1": ("data", "2.0", "-1.5"),
-        "x2": ("data", "0.0", "0.5"),
+        "x1": ("input", "2.0", "-1.5"),
+        "x2": ("input", "0.0", "0.5"),
         "w1": ("parameter", "-3.0", "1.0"),
         "w2": ("parameter", "1.0", "0.0"),
         "b": ("parameter", "6.881", "0.5"),
     }
     n, out = by_title(drawing, "n"), by_title(drawing, "o")
-    assert (n.role, n.op, n.value.text, n.grad.text) == ("result", "add", "0.8814", "0.5")
+    assert (n.role, n.op, n.value.text, n.grad.text) == ("intermediate", "add", "0.8814", "0.5")
     assert (out.role, out.op, out.value.text, out.grad.text) == ("output", "tanh", "0.7071", "1.0")
 
 
@@ -249,7 +249,7 @@ def test_parameters_are_named_by_the_model_and_shared_ones_drawn_once():
     drawing = draw(model(x).sum(), model)
     parameters = [v.label for v in drawing.description.nodes if v.role == "parameter"]
     assert parameters == ["steps.0.weight", "steps.0.bias"]
-    assert by_title(drawing, "x").role == "data"  # needs a gradient, but is none of the model's
+    assert by_title(drawing, "x").role == "input"  # needs a gradient, but is none of the model's
     # Used in two calls, so in neither's frame but in the one around both.
     weight = by_title(drawing, "steps.0.weight")
     assert drawing.description.clusters[weight.cluster].title == "Sequential()"
@@ -266,7 +266,7 @@ def test_names_from_a_dict_and_from_a_scalar_model():
     assert len(labels) == len(model.parameters()) == 9
     assert "layers.0.neurons.1.w.0" in labels
     assert "layers.1.neurons.0.b" in labels
-    assert by_title(draw(y, model), "x1").role == "data"
+    assert by_title(draw(y, model), "x1").role == "input"
     w = tg.tensor(2.0, requires_grad=True)
     drawing = make_dot(w * w, {"omega": w})
     assert by_title(drawing, "omega").role == "parameter"
@@ -280,7 +280,7 @@ def test_constants_and_arrays():
     roles = [(v.role, v.shape, v.value.text) for v in drawing.description.nodes if not v.op]
     assert roles == [
         ("parameter", "(3,)", "[1.0, 2.0, 3.0]"),
-        ("data", "(3,)", "[1.0, 0.0, 1.0]"),  # used twice, drawn once
+        ("input", "(3,)", "[1.0, 0.0, 1.0]"),  # used twice, drawn once
         ("constant", "", "2.0"),
         ("constant", "", "2.0"),  # two numbers that happen to be equal
     ]

@@ -149,7 +149,7 @@ def _describe(
                 if i == len(drawn):
                     constant = _constant(a, cluster)
                     drawn.append(constant)
-                    if constant.role == "data":
+                    if constant.role == "input":
                         arrays[id(a)] = i
                 sources.append((i, place))
         i = index[node.serial] = len(drawn)
@@ -232,8 +232,8 @@ def _is_parameter(leaf: Node, names: Mapping[int, str] | None) -> bool:
 
 def _role(node: Node, outputs: Mapping[int, Any], names: Mapping[int, str] | None) -> str:
     if node.primitive is None:
-        return "parameter" if _is_parameter(node, names) else "data"
-    return "output" if node.serial in outputs else "result"
+        return "parameter" if _is_parameter(node, names) else "input"
+    return "output" if node.serial in outputs else "intermediate"
 
 
 def _label(
@@ -258,4 +258,4 @@ def _constant(a: Any, cluster: int) -> Vertex:
     if not array.ndim:
         return Vertex("constant", "", "", "", "", "", figures(array), None, cluster)
     shape, dtype = str(array.shape), str(array.dtype)
-    return Vertex("data", "", "", "", shape, dtype, figures(array), None, -1)
+    return Vertex("input", "", "", "", shape, dtype, figures(array), None, -1)

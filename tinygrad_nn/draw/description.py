@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from tinygrad_nn.draw.figures import Figures
 
-__all__ = ["Cluster", "Description", "Edge", "Mark", "Vertex", "nested"]
+__all__ = ["ROLES", "Cluster", "Cost", "Description", "Edge", "Mark", "Vertex", "nested"]
+
+#: What a node may be: four kinds of node, the output, and a cluster that is folded to one node.
+ROLES = ("input", "parameter", "constant", "intermediate", "output", "module")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,33 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What it takes to compute a node, measured by computing it again.
+
+    Attributes
+    ----------
+    forward, backward : float
+        Seconds that the primitive took, and all its derivative rules together.
+    kept : int
+        Bytes of the result; 0 for a view of what is there already.
+    peak : int
+        Bytes that were in use at most while the primitive ran, beyond those before it.
+    """
+
+    forward: float
+    backward: float
+    kept: int
+    peak: int
+
+
+@dataclass(frozen=True, slots=True)
 class Vertex:
     """What a drawing says of one node.
 
     Attributes
     ----------
     role : str
-        "parameter", "data", "constant", "result" or "output".
+        One of `ROLES`.
     label : str
         The name that it was given, or has in its model; may be empty, and is never trusted.
     op : str
@@ -58,6 +81,15 @@ class Vertex:
         Where the result is left, in a plan; else empty.
     mark : Mark or None
         What `gradcheck` has found here, in the drawing of its report.
+    source : str
+        The line of the user's program that computed it, where lines were noted.
+    rules : tuple of (str, str)
+        Of each argument that a gradient goes to: its name in the primitive, and the cotangent that
+        the primitive's rule gives it, as a formula in the cotangent `g` and the result `y`.
+    cost : Cost or None
+        In a profiled drawing.
+    hidden : int
+        Of a folded cluster: the nodes that it stands for.
     """
 
     role: str
@@ -71,6 +103,10 @@ class Vertex:
     cluster: int
     target: str = ""
     mark: Mark | None = None
+    source: str = ""
+    rules: tuple[tuple[str, str], ...] = ()
+    cost: Cost | None = None
+    hidden: int = 0
 
     @property
     def is_finite(self) -> bool:
@@ -82,17 +118,38 @@ class Vertex:
 class Edge:
     """An argument: vertex `source` goes into vertex `target`, both by index.
 
-    `place` is the argument's position, counted from 1, where the order matters; else 0.
+    Attributes
+    ----------
+    source, target : int
+    place : int
+        The argument's position, counted from 1, where the order matters; else 0.
+    local : float or None
+        Between single numbers, the derivative of `target` with respect to `source` alone.
+    flow : Figures or None
+        The cotangent that comes back along the edge. The gradient of `source` is the sum of these
+        over the edges that leave it.
     """
 
     source: int
     target: int
     place: int
+    local: float | None = None
+    flow: Figures | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """One call of a module: its name in the model (or empty), its title, the cluster around it."""
+    """One call of a module, or another part of the program.
+
+    Attributes
+    ----------
+    name : str
+        The module's name in the model; may be empty.
+    title : str
+        What it is, as in ``Linear(2, 3)``.
+    parent : int
+        Index of the cluster around it; -1 for none. Always smaller than its own index.
+    """
 
     name: str
     title: str

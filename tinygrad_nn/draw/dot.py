@@ -5,12 +5,12 @@ from __future__ import annotations
 import textwrap
 from html import escape
 
-from tinygrad_nn.draw.description import Description, Edge, Vertex, nested
+from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex, nested
 from tinygrad_nn.draw.figures import Figures, number
-from tinygrad_nn.draw.palette import EDGE, FRAME, INK, MARKS, MUTED, RED, ROLES, SHADE
+from tinygrad_nn.draw.palette import EDGE, FRAME, INK, MARKED, MARKS, MUTED, RED, ROLES, SHADE
 from tinygrad_nn.draw.wording import cluster_title, facts, is_inline, notes, plain, shortened, title
 
-__all__ = ["to_dot"]
+__all__ = ["cluster_attributes", "edge_attributes", "head", "node_attributes", "streams", "to_dot"]
 
 _FONT = "Helvetica,Arial,sans-serif"
 
@@ -29,11 +29,8 @@ _GAP = "&#160;&#160;"
 _BREAK = '<BR ALIGN="RIGHT"/>'
 
 
-# Darker than the lines, so that small words read on the fill.
-_MARKED = {"wrong": "#8a0019", "kink": "#5c3d00"}
-
 #: What comes in along the drawing's direction; parameters and constants come in from the side.
-_FLOWING = ("data", "result", "output")
+_FLOWING = ("input", "intermediate", "output", "module")
 
 
 def to_dot(graph: Description, rankdir: str = "LR", dpi: int | None = None) -> str:
@@ -44,6 +41,28 @@ def to_dot(graph: Description, rankdir: str = "LR", dpi: int | None = None) -> s
     are table cells, so that they align. Nothing is behind the drawing and its lines are of a grey
     that shows on white and on black.
     """
+    lines = head(graph, rankdir, dpi)
+    stream = streams(graph) if graph.clusters else list(range(len(graph.nodes)))
+    for what, i, depth in nested(graph):
+        indent = "  " * (depth + 1)
+        if what == "node":
+            group = f"group={stream[i]}, " if graph.clusters else ""
+            lines.append(f"{indent}n{i} [{group}{node_attributes(graph.nodes[i])}]")
+        elif what == "open":
+            lines += [
+                f"{indent}subgraph cluster_{i} {{",
+                f"{indent}  {cluster_attributes(graph.clusters[i])}",
+            ]
+        else:
+            lines.append(f"{indent}}}")
+    for e in graph.edges:
+        options = edge_attributes(e, graph, stream)
+        lines.append(f"  n{e.source} -> n{e.target}{f' [{options}]' if options else ''}")
+    return "\n".join([*lines, "}", ""])
+
+
+def head(graph: Description, rankdir: str, dpi: int | None = None) -> list[str]:
+    """Write the lines that open the graph."""
     lines = [
         'digraph "computation graph" {',
         f'  graph [rankdir={rankdir}, bgcolor="transparent", fontname="{_FONT}", fontsize=10,'
@@ -57,25 +76,19 @@ def to_dot(graph: Description, rankdir: str = "LR", dpi: int | None = None) -> s
     ]
     if graph.note:
         lines.append(f"  label=<{_text(plain(graph.note))}>")
-    stream = _streams(graph) if graph.clusters else list(range(len(graph.nodes)))
-    for what, i, depth in nested(graph):
-        indent = "  " * (depth + 1)
-        if what == "node":
-            group = f"group={stream[i]}, " if graph.clusters else ""
-            lines.append(f"{indent}n{i} [{group}{_attributes(graph.nodes[i])}]")
-        elif what == "open":
-            lines += [
-                f"{indent}subgraph cluster_{i} {{",
-                f"{indent}  label=<{_text(cluster_title(graph.clusters[i])) or ' '}>; labeljust=l;"
-                f' style="rounded,filled"; fillcolor="{SHADE}"; color="{FRAME}"; margin=10',
-            ]
-        else:
-            lines.append(f"{indent}}}")
-    lines += [f"  n{e.source} -> n{e.target}{_edge(e, graph, stream)}" for e in graph.edges]
-    return "\n".join([*lines, "}", ""])
+    return lines
 
 
-def _edge(e: Edge, graph: Description, stream: list[int]) -> str:
+def cluster_attributes(cluster: Cluster) -> str:
+    """Write what makes a cluster a frame with a title."""
+    return (
+        f"label=<{_text(cluster_title(cluster)) or ' '}>; labeljust=l;"
+        f' style="rounded,filled"; fillcolor="{SHADE}"; color="{FRAME}"; margin=10'
+    )
+
+
+def edge_attributes(e: Edge, graph: Description, stream: list[int]) -> str:
+    """Write an edge's attributes; `stream` is that of `streams`."""
     source, target = graph.nodes[e.source], graph.nodes[e.target]
     options = ["weight=20"] if stream[e.source] == stream[e.target] else []
     if source.cluster != target.cluster >= 0 and source.role in _FLOWING:
@@ -83,10 +96,10 @@ def _edge(e: Edge, graph: Description, stream: list[int]) -> str:
         options.append("minlen=2")
     if e.place:
         options += [f'headlabel="{e.place}"', "labeldistance=1.6", "labelangle=-35"]
-    return f" [{', '.join(options)}]" if options else ""
+    return ", ".join(options)
 
 
-def _streams(graph: Description) -> list[int]:
+def streams(graph: Description) -> list[int]:
     """Find lines of nodes, each computed from the one before, that a picture can draw straight.
 
     A node continues the line of its first argument that is data or a result, unless another node
@@ -104,7 +117,8 @@ def _streams(graph: Description) -> list[int]:
     return stream
 
 
-def _attributes(vertex: Vertex) -> str:
+def node_attributes(vertex: Vertex) -> str:
+    """Write a node's label, colours and what is read on hover."""
     fill, line = ROLES[vertex.role]
     width = ""
     if not vertex.is_finite:
@@ -137,7 +151,7 @@ def _label(vertex: Vertex) -> str:
     if small:
         rows.append(_row(f'<TD COLSPAN="4">{_small(small)}</TD>'))
     if vertex.mark is not None:
-        word = f'<FONT COLOR="{_MARKED[vertex.mark.kind]}"><B>{_text(vertex.mark.word)}</B></FONT>'
+        word = f'<FONT COLOR="{MARKED[vertex.mark.kind]}"><B>{_text(vertex.mark.word)}</B></FONT>'
         rows.append(_row(f'<TD COLSPAN="4">{word}</TD>'))
         rows += [
             _row(f'<TD COLSPAN="4">{_small(part)}</TD>')

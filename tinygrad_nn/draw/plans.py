@@ -89,7 +89,7 @@ class _Picture:
         key = v.origin if not isinstance(v.origin, Constant) else v, cluster
         if key not in self.index:
             self.index[key] = len(self.nodes)
-            role = _ROLES.get(type(v.origin), "data")
+            role = _ROLES.get(type(v.origin), "input")
             vertex = Vertex(role, self.names(v), "", "", *_kind(v), None, None, cluster)
             self.nodes.append(vertex)
         return self.index[key]
@@ -113,7 +113,7 @@ class _Picture:
             computed = i.primitive.name
             said = settings(i.primitive, i.static)
         targets = _listed([t for t in self.left.get(i.out, ()) if t != names(i.out)])
-        role = "output" if i.out in self.left else "result"
+        role = "output" if i.out in self.left else "intermediate"
         label = f"{names(i.out)} = {computed}"
         return Vertex(role, label, "", said, *_kind(i.out), None, None, cluster, targets)
 
