@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import tinygrad_nn as tg
+from tinygrad_nn.colour import shows_colour
 from tinygrad_nn.gradcheck import Finding, GradcheckReport, gradcheck
-from tinygrad_nn.gradcheck.render import BADGES, ROWS, SGR, WIDTH, shows_colour
+from tinygrad_nn.gradcheck.render import BADGES, ROWS, SGR, WIDTH
 from tinygrad_nn.gradcheck.report import KINK, RIGHT, WEAK, WRONG, Diagnosis
 
 X = np.array([0.7, -1.3, 2.1, 0.2])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
-import sys
 import textwrap
 import unicodedata
 from collections.abc import Iterable
@@ -15,7 +13,7 @@ from tinygrad_nn.gradcheck.culprit import blame_sentences
 if TYPE_CHECKING:
     from tinygrad_nn.gradcheck.report import Finding, GradcheckReport
 
-__all__ = ["as_html", "as_text", "shows_colour"]
+__all__ = ["as_html", "as_text"]
 
 #: Rows that the printed table has room for.
 ROWS = 12
@@ -41,12 +39,6 @@ BADGES = {
 
 #: A grey in the middle, which shows on white and on black alike.
 LINE = "#7d7d7d"
-
-
-def shows_colour() -> bool:
-    """Whether standard output is a terminal whose user has not declined colours."""
-    declined = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return not declined and sys.stdout is not None and sys.stdout.isatty()
 
 
 def printable(text: str) -> str:

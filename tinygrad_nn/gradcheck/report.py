@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_nn.gradcheck.render import as_html, as_text, shows_colour
+from tinygrad_nn.colour import shows_colour
+from tinygrad_nn.gradcheck.render import as_html, as_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
