@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tinygrad_nn.draw.description import Description, Vertex
+from collections.abc import Callable
+
+from tinygrad_nn.colour import shows_colour
+from tinygrad_nn.draw.description import Description, Edge, Vertex
+from tinygrad_nn.draw.figures import Figures, figures, number
 from tinygrad_nn.draw.wording import cluster_title, equation, facts, plain
 
 __all__ = ["to_text"]
@@ -11,54 +15,116 @@ __all__ = ["to_text"]
 # nodes does not walk out of the window.
 _DEEPEST = 16
 
+# SGR codes of the sixteen colours alone: their shades are the reader's own choice, made for the
+# paper that the terminal has. What is less important is faint, not "bright black", which one
+# popular palette has made its background.
+_BAD = "1;31"
+_FAINT = "2"
+_ROLES = {
+    "parameter": "33",
+    "input": "36",
+    "constant": "",
+    "intermediate": "",
+    "output": "1;32",
+    "module": "35",
+}
+_MARKS = {"wrong": _BAD, "kink": "1;33"}
 
-def to_text(graph: Description) -> str:
+#: Facts about where a node comes from, which stand behind those about what it is.
+_ASIDE = ("line", "cost")
+
+_Paint = Callable[[str, str], str]
+
+
+def to_text(graph: Description, color: bool | None = False) -> str:
     """Write the description as trees, outputs first, arguments below what was made of them.
 
-    A node is written once: ``↑ n3`` refers to one above, ``↓ n3`` to a tree further down.
+    A node is written once: ``↑ n3`` refers to one above, ``↓ n3`` to a tree further down. Between
+    single numbers, ``∂n5/∂n3`` is the derivative of n5 with respect to that argument alone.
+
+    Parameters
+    ----------
+    graph : Description
+    color : bool, optional
+        Whether names are in the colours of their roles, what is not finite or marked wrong in red,
+        a kink in yellow, and what is all zero faint. None: where standard output is a terminal
+        (see `tinygrad_nn.colour`). The characters are the same with colours and without.
     """
-    arguments: list[list[int]] = [[] for _ in graph.nodes]
+    paint = _coloured if (shows_colour() if color is None else color) else _plainly
+    arguments: list[list[Edge]] = [[] for _ in graph.nodes]
     used = [False] * len(graph.nodes)
     for e in graph.edges:
-        arguments[e.target].append(e.source)
+        arguments[e.target].append(e)
         used[e.source] = True
     roots = [i for i, vertex in enumerate(graph.nodes) if vertex.role == "output" or not used[i]]
     lines: list[str] = []
     seen: set[int] = set()
     promised = set(roots)  # each will be, or is, the root of a tree
     for root in roots:  # grows while it is read
-        todo = [(root, "", "", 0)]
+        todo: list[tuple[int, Edge | None, str, str, int]] = [(root, None, "", "", 0)]
         while todo:
-            i, branch, indent, depth = todo.pop()
-            if i in seen:
-                lines.append(f"{branch}↑ {_name(i, graph.nodes[i])}")
-                continue
-            if depth and (i in promised or (depth == _DEEPEST and arguments[i])):
-                lines.append(f"{branch}↓ {_name(i, graph.nodes[i])}")
-                if i not in promised:
+            i, edge, branch, indent, depth = todo.pop()
+            vertex = graph.nodes[i]
+            below = arguments[i]
+            above = i in seen
+            if above or (depth and (i in promised or (depth == _DEEPEST and below))):
+                parts = [paint(f"{'↑' if above else '↓'} {_name(i, vertex)}", _FAINT)]
+                if not above and i not in promised:
                     promised.add(i)
                     roots.append(i)
-                continue
-            seen.add(i)
-            lines.append(branch + _line(i, graph))
-            below = arguments[i]
+                below = []
+            else:
+                seen.add(i)
+                parts = _parts(i, graph, paint)
+            lines.append(branch + "  ".join(parts + _local(edge, paint)))
             for k in range(len(below) - 1, -1, -1):
                 last = k == len(below) - 1
-                todo.append((below[k], indent + ("└─ " if last else "├─ "),
+                todo.append((below[k].source, below[k], indent + ("└─ " if last else "├─ "),
                              indent + ("   " if last else "│  "), depth + 1))  # fmt: skip
     if graph.note:
         lines.append(plain(graph.note))
     return "\n".join([*lines, ""])
 
 
+def _coloured(text: str, code: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if code else text
+
+
+def _plainly(text: str, code: str) -> str:
+    return text
+
+
 def _name(i: int, vertex: Vertex) -> str:
     return f"n{i} {equation(vertex)}"
 
 
-def _line(i: int, graph: Description) -> str:
+def _parts(i: int, graph: Description, paint: _Paint) -> list[str]:
     vertex = graph.nodes[i]
-    parts = [_name(i, vertex)]
-    parts += [text if what == "shape" else f"{what} {text}" for what, text in facts(vertex)]
+    mark = _MARKS[vertex.mark.kind] if vertex.mark else ""
+    code = mark or (_ROLES[vertex.role] if vertex.is_finite else _BAD)
+    codes = {"value": _code(vertex.value), "grad": _code(vertex.grad)}
+    codes |= dict.fromkeys(_ASIDE, _FAINT)
+    if vertex.mark:
+        codes[plain(vertex.mark.word).upper()] = mark
+    parts = [paint(_name(i, vertex), code)]
+    parts += [
+        paint(text if what == "shape" else f"{what} {text}", codes.get(what, ""))
+        for what, text in facts(vertex)
+    ]
     if vertex.cluster >= 0:
-        parts.append(f"in {cluster_title(graph.clusters[vertex.cluster])}")
-    return "  ".join(parts)
+        parts.append(paint(f"in {cluster_title(graph.clusters[vertex.cluster])}", _FAINT))
+    return parts
+
+
+def _local(edge: Edge | None, paint: _Paint) -> list[str]:
+    if edge is None or edge.local is None:
+        return []
+    text = f"∂n{edge.target}/∂n{edge.source} {number(edge.local)}"
+    return [paint(text, _code(figures(edge.local)))]
+
+
+def _code(f: Figures | None) -> str:
+    """Return the colour of an array's figures."""
+    if f is None:
+        return ""
+    return _BAD if not f.is_finite else _FAINT if f.size and f.zeros == f.size else ""
