@@ -731,7 +731,7 @@ def test_blank_and_endless_labels():
 @pytest.mark.parametrize(
     ("name", "method"),
     [("a.dot", "to_dot"), ("a.gv", "to_dot"), ("a.mmd", "to_mermaid"), ("a.txt", "to_text"),
-     ("A.TXT", "to_text"), ("new/folder/a.html", "to_html")],
+     ("A.TXT", "to_text"), ("a.json", "to_json"), ("new/folder/a.html", "to_html")],
 )  # fmt: skip
 def test_save_by_suffix_without_dot(name, method, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
@@ -761,7 +761,8 @@ def test_png_has_twice_the_density_of_a_screen():
 
 @pytest.mark.parametrize("name", ["graph", "graph.jpeg", "graph.svg.bak", ".svg"])
 def test_unknown_suffix(name, tmp_path):
-    with pytest.raises(ValueError, match=r"\.svg, \.png, \.pdf, \.dot, \.gv, \.mmd, \.txt, \.html"):
+    suffixes = r"\.svg, \.png, \.pdf, \.dot, \.gv, \.mmd, \.txt, \.json, \.html"
+    with pytest.raises(ValueError, match=suffixes):
         draw(small()).save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tinygrad_nn.draw.description import Description
 from tinygrad_nn.draw.dot import to_dot
+from tinygrad_nn.draw.json_form import to_json
 from tinygrad_nn.draw.mermaid import to_mermaid
 from tinygrad_nn.draw.page import to_page
 from tinygrad_nn.draw.text import to_text
@@ -74,9 +75,21 @@ class Drawing:
         """Return the graph in Mermaid's language, which GitHub draws in a ```mermaid block."""
         return to_mermaid(self.description, self.rankdir)
 
-    def to_text(self) -> str:
-        """Return the graph as a tree for the terminal, outputs first."""
-        return to_text(self.description)
+    def to_text(self, color: bool | None = False) -> str:
+        """Return the graph as a tree for the terminal, outputs first.
+
+        Parameters
+        ----------
+        color : bool, optional
+            Whether roles, and what is not finite, wrong or zero, are in colour, by ANSI codes.
+            None: where standard output is a terminal, and neither NO_COLOR is set nor TERM is
+            "dumb".
+        """
+        return to_text(self.description, color)
+
+    def to_json(self) -> str:
+        """Return the description as JSON, whose fields `draw.json_form` explains."""
+        return to_json(self.description)
 
     def to_html(self) -> str:
         """Return a page that needs nothing else: the picture, with the text folded below.
@@ -131,8 +144,8 @@ class Drawing:
         Parameters
         ----------
         path : str or path-like
-            Ending in .svg, .png, .pdf (these need the program `dot`), .dot, .gv, .mmd, .txt or
-            .html.
+            Ending in .svg, .png, .pdf (these need the program `dot`), .dot, .gv, .mmd, .txt, .json
+            or .html.
 
         Returns
         -------
@@ -215,11 +228,14 @@ _WRITERS = {
     ".gv": Drawing.to_dot,
     ".mmd": Drawing.to_mermaid,
     ".txt": Drawing.to_text,
+    ".json": Drawing.to_json,
     ".html": Drawing.to_html,
 }
 
 
-_WITHOUT = "Without it, .dot, .mmd, .txt and .html files can be written, and to_text() printed."
+_WITHOUT = (
+    "Without it, .dot, .mmd, .txt, .json and .html files can be written, and to_text() printed."
+)
 
 
 def _run_dot(source: str, format: str) -> bytes:
