@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from tinygrad_nn.backward import pull_back
+from tinygrad_nn.anomaly import source_of
 from tinygrad_nn.draw.clusters import Call, calls_around
 from tinygrad_nn.draw.description import Cluster, Description, Edge, Mark, Vertex
 from tinygrad_nn.draw.figures import figures
+from tinygrad_nn.draw.flows import flow_back, slopes
+from tinygrad_nn.draw.formulas import Formulas
+from tinygrad_nn.draw.profile import measure
 from tinygrad_nn.graph import Node
 from tinygrad_nn.notation import settings
 from tinygrad_nn.tensor import Tensor
@@ -91,8 +95,9 @@ def describe(
     modules: Mapping[int, str],
     gradients: str,
     marks: Mapping[int, Mark] | None = None,
-) -> Description:
-    """Describe the graph of `output`.
+    profile: bool = False,
+) -> tuple[Description, dict[int, int]]:
+    """Describe the graph of `output`; also return the index of each node, by serial number.
 
     Parameters
     ----------
@@ -104,11 +109,13 @@ def describe(
     gradients : {"output", "stored", "none"}
         Derivatives of the output, those stored in ``.grad``, or none.
     marks : mapping of serial number to Mark, optional
+    profile : bool
+        Measure what each node costs.
     """
     outputs = outputs_of(output)
     nodes = collect(node for _, node in outputs.values())
     with np.errstate(all="ignore"):
-        return _describe(nodes, outputs, names, modules, gradients, marks or {})
+        return _describe(nodes, outputs, names, modules, gradients, marks or {}, profile)
 
 
 def _describe(
@@ -118,8 +125,10 @@ def _describe(
     modules: Mapping[int, str],
     gradients: str,
     marks: Mapping[int, Mark],
-) -> Description:
-    grads, note = _gradients([node for _, node in outputs.values()], nodes, gradients)
+    profile: bool,
+) -> tuple[Description, dict[int, int]]:
+    grads, flows, note = _gradients([node for _, node in outputs.values()], nodes, gradients)
+    formulas = Formulas()
     calls, around = calls_around(nodes, lambda leaf: _is_parameter(leaf, names))
     cluster_of = {id(call): i for i, call in enumerate(calls)}
     clusters = tuple(_cluster(call, cluster_of, modules) for call in calls)
@@ -141,9 +150,14 @@ def _describe(
             and primitive.name not in _COMMUTATIVE
         )
         sources = []
+        if primitive is not None:
+            locals_, back = slopes(node), flows.get(node.serial) or [None] * len(args)
         for place, a in enumerate(args, 1):
             if isinstance(a, Node):
-                sources.append((index[a.serial], place))
+                c = back[place - 1]
+                sources.append(
+                    (index[a.serial], place, locals_[place - 1], None if c is None else figures(c))
+                )
             elif a is not None:
                 i = arrays.get(id(a), len(drawn))
                 if i == len(drawn):
@@ -151,9 +165,12 @@ def _describe(
                     drawn.append(constant)
                     if constant.role == "input":
                         arrays[id(a)] = i
-                sources.append((i, place))
+                sources.append((i, place, None, None))
         i = index[node.serial] = len(drawn)
-        edges += [Edge(source, i, place if ordered else 0) for source, place in sources]
+        edges += [
+            Edge(source, i, place if ordered else 0, local, flow)
+            for source, place, local, flow in sources
+        ]
         g = grads.get(node.serial)
         shape = dtype = ""
         if node.__class__ is not Value:
@@ -173,9 +190,21 @@ def _describe(
                 None if g is None else figures(g),
                 cluster,
                 mark=marks.get(node.serial),
+                source=_source(node),
+                rules=formulas(node),
+                cost=measure(node) if profile and primitive is not None else None,
             )
         )
-    return Description(tuple(drawn), tuple(edges), clusters, note)
+    return Description(tuple(drawn), tuple(edges), clusters, note), index
+
+
+def _source(node: Node) -> str:
+    """Return the user's line that computed a node, with the file's name alone: folders differ."""
+    line = source_of(node)
+    if line is None:
+        return ""
+    within = f" (in {line.within})" if line.within else ""
+    return f"{os.path.basename(line.file)}:{line.line}: {line.text}{within}"
 
 
 def _cluster(call: Call, cluster_of: dict[int, int], modules: Mapping[int, str]) -> Cluster:
@@ -187,12 +216,17 @@ def _cluster(call: Call, cluster_of: dict[int, int], modules: Mapping[int, str])
 # --- gradients -----------------------------------------------------------------------------------
 
 
-def _gradients(outputs: list[Node], nodes: list[Node], which: str) -> tuple[dict[int, Any], str]:
-    """Return gradients by serial number, and a note where they are not what was asked for."""
+def _gradients(
+    outputs: list[Node], nodes: list[Node], which: str
+) -> tuple[dict[int, Any], dict[int, list[Any]], str]:
+    """Return gradients by serial number, what flows back, and a note where they are not as asked.
+
+    What flows back is known only where gradients are those of the output.
+    """
     if which == "none":
-        return {}, ""
+        return {}, {}, ""
     if which == "stored":
-        return {node.serial: node.grad for node in nodes if node.grad is not None}, ""
+        return {node.serial: node.grad for node in nodes if node.grad is not None}, {}, ""
     root = outputs[0]
     failed = False
     if len(outputs) > 1:
@@ -204,7 +238,7 @@ def _gradients(outputs: list[Node], nodes: list[Node], which: str) -> tuple[dict
     else:
         seed = np.ones_like(root._value) if isinstance(root, Tensor) else 1.0
         try:
-            return pull_back([(root, seed)], keep=True)[1], ""
+            return *flow_back(root, seed, nodes), ""
         except Exception as error:  # a drawing is how one looks for the fault: it must not fail too
             failed = True
             reason = re.sub(r" #\d+", "", str(error))  # serial numbers differ from run to run
@@ -215,8 +249,8 @@ def _gradients(outputs: list[Node], nodes: list[Node], which: str) -> tuple[dict
         if node.primitive is None and node.grad is not None and not _is_untouched(node)
     }
     if stored:
-        return stored, f"Gradients are those stored in .grad: {reason}"
-    return {}, f"No gradients: {reason}" if failed else ""
+        return stored, {}, f"Gradients are those stored in .grad: {reason}"
+    return {}, {}, f"No gradients: {reason}" if failed else ""
 
 
 def _is_untouched(node: Node) -> bool:

@@ -91,7 +91,8 @@ def draw(
         output, model, names = blamed.outputs, blamed.model, blamed.names
         marks = {serial: Mark(*mark) for serial, mark in blamed.marks.items()}
     modules = {id(module): name for name, module in _modules(model) if name}
-    return Drawing(describe(output, names, modules, gradients, marks), rankdir or "LR")
+    description, _ = describe(output, names, modules, gradients, marks)
+    return Drawing(description, rankdir or "LR")
 
 
 def _names(model: Any) -> dict[int, str]:

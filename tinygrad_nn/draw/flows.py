@@ -1,0 +1,120 @@
+"""The chain rule, edge by edge: what each rule makes of the cotangent that reaches its node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_nn.graph import Node
+from tinygrad_nn.value import Value
+
+__all__ = ["flow_back", "pulled", "slopes"]
+
+# What Python's arithmetic raises where NumPy's returns inf or nan.
+_SINGULAR = (ArithmeticError, ValueError)
+
+
+def flow_back(
+    root: Node, seed: Any, nodes: Sequence[Node]
+) -> tuple[dict[int, Any], dict[int, list[Any]]]:
+    """Pull a cotangent back through a graph, and keep every part of every sum.
+
+    `backward.pull_back` adds up what comes to a node along its edges; here each summand stays. The
+    gradients are the same.
+
+    Parameters
+    ----------
+    root : Node
+    seed : cotangent
+        Of `root`.
+    nodes : sequence of Node
+        All that `root` was computed from, in the order of creation.
+
+    Returns
+    -------
+    cotangents : dict of int to cotangent
+        By serial number.
+    flows : dict of int to list of cotangent or None
+        By serial number of the result, in the order of its arguments.
+
+    Raises
+    ------
+    StaleGraphError, NotDifferentiableError, ShapeError, TypeError
+        As `backward`.
+    """
+    cotangents = {root.serial: seed}
+    flows: dict[int, list[Any]] = {}
+    for node in reversed(nodes):
+        g = cotangents.get(node.serial)
+        if g is None or node.primitive is None or not node.requires_grad:
+            continue
+        node._check_fresh()
+        flows[node.serial] = back = pulled(node, g)
+        for a, c in zip(node.args, back, strict=True):
+            if c is not None:
+                serial = a.serial
+                cotangents[serial] = cotangents[serial] + c if serial in cotangents else c
+    return cotangents, flows
+
+
+def slopes(node: Node) -> list[float | None]:
+    """Return the derivative of a number with respect to each argument that is a number too.
+
+    None for arrays, for what no derivative is wanted of, where the data has changed since, and
+    where there is none.
+    """
+    if node.__class__ is not Value and node._value.size != 1:
+        return [None] * len(node.args)
+    try:
+        node._check_fresh()
+        one = 1.0 if node.__class__ is Value else np.ones_like(node._value)
+        return [c if c is None or c.__class__ is float else _number(c) for c in pulled(node, one)]
+    except Exception:  # a drawing is how one looks for the fault: it must not fail too
+        return [None] * len(node.args)
+
+
+def _number(c: Any) -> float | None:
+    return float(c.item()) if c.size == 1 and c.dtype.kind == "f" else None
+
+
+def pulled(node: Node, g: Any) -> list[Any]:
+    """Return what the rules of a node make of its cotangent `g`, for each argument; or None."""
+    primitive = node.primitive
+    assert primitive is not None
+    args = node.args
+    if node.__class__ is Value:
+        try:
+            back = _floats(node, g)
+        except _SINGULAR:
+            back = None
+        if back is not None:
+            return back
+        g, y = np.float64(g), np.float64(node._value)
+        inputs = [np.float64(a._value) if a.__class__ is Value else a for a in args]
+        inputs = [a._value if isinstance(a, Node) else a for a in inputs]
+    else:
+        y, inputs = node._value, node._raw  # type: ignore[attr-defined]  # a Tensor
+    found: list[Any] = []
+    for i, a in enumerate(args):
+        rule = primitive.rule(i) if isinstance(a, Node) and a.requires_grad else None
+        found.append(
+            None if rule is None else a._receive(rule(g, y, *inputs, **node.static), node, i)
+        )
+    return found
+
+
+def _floats(node: Node, g: float) -> list[Any] | None:
+    """Apply the rules to Python's floats, which most graphs of Values are made of."""
+    primitive, args = node.primitive, node.args
+    assert primitive is not None
+    inputs = [a._value if a.__class__ is Value else a for a in args]
+    found: list[Any] = []
+    for i, a in enumerate(args):
+        rule = primitive.rule(i) if a.__class__ is Value else None
+        c = None if rule is None else rule(g, node._value, *inputs)
+        if c is not None and c.__class__ is not float:
+            return None
+        found.append(c)
+    return found
