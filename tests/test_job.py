@@ -521,16 +521,6 @@ def test_losses_that_span_much_have_a_logarithmic_axis(
     assert seen[0].get_xlim()[0] <= 1 < 3 <= seen[0].get_xlim()[1]
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 9, 10, 12, 17, 30, 57, 100, 101, 1000, 12345, 10**6])
-def test_ticks_of_epochs(n: int) -> None:
-    ticks = plots._epoch_ticks(n)
-    assert (ticks[0], ticks[-1]) == (1, n)
-    assert len(ticks) <= 10
-    if n > 1:
-        assert len(ticks) > min(n, 4) - 1
-        assert min(np.diff(ticks)) >= (n - 1) / 20  # numbers side by side, not on each other
-
-
 def test_text_from_users() -> None:
     assert shown("a\x1b[2J\u202e\ud800\n") == "a\\x1b[2J\\u202e\\ud800\\n"
     assert shown("a\nb", lines=True) == "a\nb"

@@ -68,12 +68,19 @@ if TYPE_CHECKING:
     from tinygrad_nn.draw import Drawing, draw, draw_dot, make_dot, trace
     from tinygrad_nn.gradcheck import GradcheckReport, check_grads, gradcheck
     from tinygrad_nn.plan.compiled import compile  # PyTorch's name
+    from tinygrad_nn.plots import (
+        GradientFlow,
+        plot_activations,
+        plot_decision_boundary,
+        plot_gradient_flow,
+        plot_history,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ACTIVATIONS", "AnomalyError", "CaptureError", "Drawing", "GradcheckError",
-    "GradcheckReport", "LossError",
+    "GradcheckReport", "GradientFlow", "LossError",
     "MissingExtraError", "Node", "NotDifferentiableError", "Primitive", "ShapeError",
     "StaleGraphError", "Tensor", "TinygradError", "Value", "add_n", "autograd", "check_grads",
     "check_loss", "compile", "detect_anomaly", "disconnected", "doctor", "draw", "draw_dot",
@@ -81,7 +88,8 @@ __all__ = [
     "elu", "enable_grad", "entr", "erf", "erfc", "gelu", "gelu_tanh", "grad", "gradcheck",
     "hard_tanh", "hessian", "hvp", "is_grad_enabled", "jacfwd", "jacobian", "jacrev", "jvp",
     "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "losses", "make_dot", "nn",
-    "no_grad", "optim", "primitive", "put_along_axis", "relu", "scalar", "selu",
+    "no_grad", "optim", "plot_activations", "plot_decision_boundary", "plot_gradient_flow",
+    "plot_history", "primitive", "put_along_axis", "relu", "scalar", "selu",
     "set_detect_anomaly", "set_grad_enabled", "sigmoid", "silu", "softmax", "softplus",
     "stop_gradient", "tanh", "tensor", "trace", "tree_map", "value_and_grad", "vjp", "where",
     "xlogy",
@@ -93,6 +101,8 @@ _LAZY = {
     "GradcheckReport": "gradcheck", "check_grads": "gradcheck", "gradcheck": "gradcheck",
     "check_loss": "audit", "disconnected": "audit", "compile": "plan.compiled",
     "doctor": "doctor",
+    "GradientFlow": "plots", "plot_activations": "plots", "plot_decision_boundary": "plots",
+    "plot_gradient_flow": "plots", "plot_history": "plots",
 }  # fmt: skip
 
 
