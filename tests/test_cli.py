@@ -5,10 +5,12 @@ import errno
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import webbrowser
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,12 @@ def not_a_number(prediction, target):
 
 def raises(prediction, target):
     return prediction + undefined
+
+def talks(prediction, target):
+    print("good morning")
+    return np.mean(prediction * target)
+
+talks.shapes = "();()"
 
 def quits(prediction, target):
     raise SystemExit(7)
@@ -126,6 +134,37 @@ def process(*args: object, **variables: str) -> subprocess.CompletedProcess[str]
     # Small matrices gain nothing from threads, and lose much where other processes compute too.
     env = os.environ | {"OPENBLAS_NUM_THREADS": "1"} | variables
     return subprocess.run(command, capture_output=True, text=True, env=env)
+
+
+def in_a_terminal(command: list[str], variables: dict[str, str]) -> tuple[int, bytes]:
+    """Run the program in a terminal; return its exit status and all that it printed."""
+    import pty
+
+    env = {k: v for k, v in os.environ.items() if k != "NO_COLOR" and k != "PYTEST_CURRENT_TEST"}
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "tinygrad_nn", *command],
+        stdout=slave,
+        stderr=slave,
+        env=env | {"TERM": "xterm"} | variables,
+    ) as child:
+        os.close(slave)
+        text = b""
+        while True:
+            try:
+                part = os.read(master, 4096)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            text += part
+    os.close(master)
+    return child.returncode, text
+
+
+def needs_dot() -> None:
+    if shutil.which("dot") is None:
+        pytest.skip("the program dot is not installed")
 
 
 @pytest.fixture
@@ -909,27 +948,9 @@ def failure_line(*args: object) -> str:
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals are POSIX's")
 @pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_check_in_a_terminal(things: None, variables: dict[str, str], coloured: bool) -> None:
-    import pty
-
-    env = {k: v for k, v in os.environ.items() if k != "NO_COLOR" and k != "PYTEST_CURRENT_TEST"}
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "tinygrad_nn", "check", "things.py:twice", "--shapes",
-               "float:2:1:2"]  # fmt: skip
-    with subprocess.Popen(
-        command, stdout=slave, stderr=slave, env=env | {"TERM": "xterm"} | variables
-    ) as child:
-        os.close(slave)
-        text = b""
-        while True:
-            try:
-                part = os.read(master, 4096)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            text += part
-    os.close(master)
-    assert child.returncode == 1
+    command = ["check", "things.py:twice", "--shapes", "float:2:1:2"]
+    status, text = in_a_terminal(command, variables)
+    assert status == 1
     assert b"WRONG" in text
     assert (b"\x1b[" in text) is coloured
 
@@ -952,8 +973,9 @@ def test_check_keeps_its_status_when_the_reader_has_left(here: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "start"),
-    [("g.dot", b"digraph"), ("g.mmd", b"flowchart"), ("g.txt", b"n"), ("g.html", b"<!DOCTYPE")],
-)
+    [("g.dot", b"digraph"), ("g.mmd", b"flowchart"), ("g.txt", b"n"), ("g.html", b"<!DOCTYPE"),
+     ("g.json", b"{")],
+)  # fmt: skip
 def test_draw(here: Path, name: str, start: bytes) -> None:
     result = run("draw", "losses.py:quantile", "-o", name)
     assert result.exit_code == 0, result.output
@@ -1001,11 +1023,157 @@ def test_draw_refuses(here: Path) -> None:
     assert "returned a float" in failure("draw", "losses.py:number", "-o", "g.txt")
     assert "None" in failure("draw", "losses.py:nothing", "-o", "g.txt")
     assert "NameError" in failure("draw", "losses.py:raises", "-o", "g.txt")
-    assert "--output" in failure("draw", "losses.py:one")
     assert "is empty" in failure("draw", "losses.py:one", "-o", "g.txt", "--shapes", "3;0")
     Path("taken.txt").mkdir()
     assert "taken.txt" in failure("draw", "losses.py:one", "-o", "taken.txt")
     assert left_behind(here) == {"taken.txt"}
+
+
+TREE = """losses.py:quantile on
+  prediction: float64 of shape (), normally distributed
+  target: float64 of shape (), normally distributed
+
+n8 mean """
+
+
+def test_draw_prints_a_tree(here: Path) -> None:
+    result = run("draw", "losses.py:quantile", "--shapes", "();()")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(TREE)
+    assert "↑ n2 subtract" in result.stdout
+    assert run("draw", "losses.py:quantile", "--shapes", "();()").stdout == result.stdout
+    assert left_behind(here) == set()
+    assert "does not depend on its inputs" in run("draw", "losses.py:constant").stderr
+
+
+def test_draw_prints_where_the_encoding_lacks_branches(here: Path) -> None:
+    result = process("draw", "losses.py:quantile", PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "\n?? n7 maximum " in result.stdout
+
+
+FORMATS = {"text": "txt", "json": "json", "dot": "dot", "mermaid": "mmd", "svg": "svg",
+           "html": "html"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "suffix"), FORMATS.items())
+def test_draw_to_standard_output_what_a_file_would_hold(here: Path, form: str, suffix: str) -> None:
+    if suffix == "svg":
+        needs_dot()
+    said = run("draw", "losses.py:talks", "-o", f"g.{suffix}")
+    assert said.stdout.startswith("good morning\n")
+    result = run("draw", "losses.py:talks", "--format", form)
+    assert (result.exit_code, result.stderr) == (0, "good morning\n")
+    assert result.stdout_bytes == Path(f"g.{suffix}").read_bytes()
+    assert run("draw", "losses.py:talks", "--format", form, "-o", "-").stdout == result.stdout
+    if form == "text":
+        assert run("draw", "losses.py:talks", "-o", "-").stdout == result.stdout
+    assert not Path("-").exists()
+
+
+def test_draw_to_standard_output_without_dot(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "apt install graphviz" in failure("draw", "losses.py:one", "--format", "svg")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-o", "g.dot", "--format", "json"], ["-o g.dot", "leave one of them out"]),
+        (["--open"], ["-o graph.html"]),
+        (["--open", "-o", "g.dot"], ["-o graph.html (or .svg, .png, .pdf)"]),
+        (["--open", "-o", "-"], ["-o graph.html"]),
+        (["--open", "--format", "html"], ["-o graph.html"]),
+        (["--format", "png"], ["'text', 'json', 'dot', 'mermaid', 'svg', 'html'"]),
+        (["--rankdir", "up"], ["'--rankdir': 'up'"]),
+        (["--gradients", "all"], ["'output', 'stored', 'none'"]),
+    ],
+)
+def test_draw_refuses_options_before_it_runs_anything(
+    here: Path, options: list[str], words: list[str]
+) -> None:
+    line = failure("draw", "losses.py:raises", *options)
+    for word in words:
+        assert word in line
+    assert "NameError" not in line
+    assert left_behind(here) == set()
+
+
+def test_draw_options_reach_the_drawing(here: Path) -> None:
+    def dot(*options: str) -> str:
+        result = run("draw", "losses.py:quantile", "--format", "dot", *options)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert "rankdir=LR" in dot()
+    assert "rankdir=TB" in dot("--rankdir", "tb")
+    assert "grad" in dot()
+    assert "grad" not in dot("--gradients", "none")
+
+
+def test_draw_names_the_parameters_of_a_model(here: Path) -> None:
+    Path("net.py").write_text(
+        "import tinygrad_nn as tg\nnet = tg.nn.MLP(3, [4, 1], rng=0)\n"
+        "def forward(x):\n    return net(x)\n"
+    )
+    shapes = ["--shapes", "float32:5,3"]
+    for name in ("net", "net.forward"):
+        result = run("draw", f"net.py:{name}", *shapes)
+        assert result.exit_code == 0, result.output
+        assert "layers.0.weight" in result.stdout
+        assert "in layers.1: Layer(4, 1" in result.stdout
+    assert "layers.0" not in run("draw", "net.py:forward", *shapes).stdout
+
+
+@pytest.mark.parametrize("name", ["g.html", "g.svg", "a folder/ü & #.html"])
+def test_draw_opens_the_file_once_it_is_written(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name.endswith("svg"):
+        needs_dot()
+    opened = []
+
+    def browser(uri: str) -> bool:
+        opened.append((uri, (here / name).stat().st_size > 100))
+        return True
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(webbrowser, "open", browser)
+    result = run("draw", "losses.py:quantile", "-o", name, "--open")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert opened == [((here / name).as_uri(), True)]
+
+
+@pytest.mark.parametrize("has_display", [False, True])
+def test_draw_says_where_the_file_is_when_there_is_no_browser(
+    here: Path, monkeypatch: pytest.MonkeyPatch, has_display: bool
+) -> None:
+    asked = []
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    if has_display:
+        monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(webbrowser, "open", lambda uri: bool(asked.append(uri)))
+    result = run("draw", "losses.py:quantile", "-o", "g.html", "--open")
+    uri = (here / "g.html").as_uri()
+    assert result.exit_code == 0
+    assert result.stderr == (
+        f"tinygrad-nn: warning: there is no browser to open it in; it is at {uri}\n"
+    )
+    # Without a display a text browser would be found, which takes the terminal.
+    assert asked == ([uri] if has_display else [])
+    assert "g.html: 9 nodes, 9 edges" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals are POSIX's")
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_draw_in_a_terminal(here: Path, variables: dict[str, str], coloured: bool) -> None:
+    status, text = in_a_terminal(["draw", "losses.py:quantile"], variables)
+    assert status == 0
+    assert b" mean" in text
+    assert (b"\x1b[1;32mn" in text) is coloured
+    assert (b"\x1b[" in text) is coloured
 
 
 # --- demo ----------------------------------------------------------------------------------------

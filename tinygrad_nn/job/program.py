@@ -21,12 +21,12 @@ from tinygrad_nn.files import write_together
 from tinygrad_nn.job import demo as digits
 from tinygrad_nn.job import plots
 from tinygrad_nn.job.check_command import check
-from tinygrad_nn.job.errors import JobError
+from tinygrad_nn.job.draw_command import draw
 from tinygrad_nn.job.loss import LOSSES
-from tinygrad_nn.job.options import Real, Sizes, input_options, listed, seed_option
+from tinygrad_nn.job.options import Real, Sizes, seed_option
 from tinygrad_nn.job.table import count
-from tinygrad_nn.job.tasks import Files, Plan, Trained, check_out, draw_function, plan_training
-from tinygrad_nn.job.terminal import one_line, say, title, warn
+from tinygrad_nn.job.tasks import Files, Plan, Trained, check_out, plan_training
+from tinygrad_nn.job.terminal import one_line, say, title
 from tinygrad_nn.job.training import Settings, Step
 
 __all__ = ["program"]
@@ -70,6 +70,7 @@ def program() -> None:
 
 
 program.add_command(check)
+program.add_command(draw)
 
 
 # --- train ---------------------------------------------------------------------------------------
@@ -251,35 +252,6 @@ def _bar(console: Console, epochs: int) -> Iterator[Callable[[Step], None]]:
                 progress.update(bar, measured=_measured(step))
 
         yield report
-
-
-# --- draw ----------------------------------------------------------------------------------------
-
-
-@program.command(short_help="Draw the computation graph of a function.")
-@click.argument("function")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    help="The file to write; its name ends in .svg, .png, .pdf (these need Graphviz), .html, "
-    ".mmd, .dot or .txt.",
-)
-@input_options
-def draw(function: str, output: str, shapes: str | None, file: str | None, seed: int) -> None:
-    """Draw the computation graph of a call of FILE.py:FUNCTION."""
-    inputs, drawing, depends = draw_function(function, shapes=shapes, file=file, seed=seed)
-    try:
-        path = drawing.save(output)
-    except ValueError as error:
-        raise JobError(f"--output {output}: {error}") from error
-    except RuntimeError as error:
-        raise JobError(f"{output}: {error}") from error
-    nodes, edges = len(drawing.description.nodes), len(drawing.description.edges)
-    say(f"{function} on\n{listed(inputs)}")
-    say(f"{path}: {count(nodes, 'node')}, {count(edges, 'edge')}")
-    if not depends:
-        warn(f"what {function} returned does not depend on its inputs; the graph has none of them")
 
 
 # --- demo ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_nn.anomaly import source_lines
 from tinygrad_nn.draw import Drawing, draw, trace
 from tinygrad_nn.errors import TinygradError
 from tinygrad_nn.graph import Node
@@ -21,7 +22,7 @@ from tinygrad_nn.job.loss import LOSSES, UserFunction, find_loss
 from tinygrad_nn.job.saved import SavedModel
 from tinygrad_nn.job.table import Table, read_table
 from tinygrad_nn.job.training import History, Settings, Step, train
-from tinygrad_nn.nn import MLP
+from tinygrad_nn.nn import MLP, Module
 from tinygrad_nn.tensor import Tensor
 
 __all__ = ["Plan", "Trained", "check_out", "draw_function", "plan_training"]
@@ -160,7 +161,12 @@ def plan_training(
 
 
 def draw_function(
-    spec: str, *, shapes: str | None = None, file: str | None = None, seed: int = 0
+    spec: str,
+    *,
+    shapes: str | None = None,
+    file: str | None = None,
+    seed: int = 0,
+    **options: Any,
 ) -> tuple[list[Input], Drawing, bool]:
     """Draw the graph of a call of a user's function.
 
@@ -174,6 +180,8 @@ def draw_function(
         The inputs (see `tinygrad_nn.job.inputs.find_inputs`).
     seed : int
         Of the inputs.
+    **options
+        Of `draw`.
 
     Raises
     ------
@@ -195,7 +203,7 @@ def draw_function(
     inputs = find_inputs(arguments, accept, shapes=shapes, file=file, rng=seed)
     try:
         result, tensors = calls[-1]
-        return inputs, draw(result), _depends(result, tensors)
+        return inputs, draw(result, _model_of(function), **options), _depends(result, tensors)
     except TinygradError:
         raise
     except (TypeError, ValueError) as error:
@@ -205,8 +213,14 @@ def draw_function(
 def _call(function: UserFunction, inputs: Sequence[Input]) -> tuple[Any, list[Tensor]]:
     """Return the result of a call, and the tensors that it was called with."""
     tensors = [item.tensor() for item in inputs]
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), source_lines():
         return function(*tensors), tensors
+
+
+def _model_of(function: UserFunction) -> Module | None:
+    """Return the model that the function is, or is a method of."""
+    things = (function.function, getattr(function.function, "__self__", None))
+    return next((thing for thing in things if isinstance(thing, Module)), None)
 
 
 def _depends(result: Any, tensors: Sequence[Tensor]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import click
 from tinygrad_nn.errors import TinygradError
 from tinygrad_nn.job.errors import shown
 
-__all__ = ["Failure", "one_line", "say", "title", "warn"]
+__all__ = ["Failure", "one_line", "put", "say", "title", "warn"]
 
 
 class Failure(click.ClickException):
@@ -61,6 +62,15 @@ def one_line() -> Iterator[None]:
 def say(text: str) -> None:
     """Print text on stdout; its control characters become escapes."""
     click.echo(shown(text, lines=True))
+
+
+def put(text: str) -> None:
+    """Print text on stdout that is clean already, and in colour perhaps.
+
+    What the terminal's encoding lacks becomes question marks.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(text.encode(encoding, "replace").decode(encoding), nl=False)
 
 
 def title(text: str) -> None:
