@@ -30,8 +30,8 @@ _ROLES = {
 }
 _MARKS = {"wrong": _BAD, "kink": "1;33"}
 
-#: Facts about where a node comes from, which stand behind those about what it is.
-_ASIDE = ("line", "cost")
+#: Facts about how a node was computed, which stand behind those about what it is.
+_ASIDES = ("cost", "line")
 
 _Paint = Callable[[str, str], str]
 
@@ -101,19 +101,19 @@ def _name(i: int, vertex: Vertex) -> str:
 def _parts(i: int, graph: Description, paint: _Paint) -> list[str]:
     vertex = graph.nodes[i]
     mark = _MARKS[vertex.mark.kind] if vertex.mark else ""
-    code = mark or (_ROLES[vertex.role] if vertex.is_finite else _BAD)
     codes = {"value": _code(vertex.value), "grad": _code(vertex.grad)}
-    codes |= dict.fromkeys(_ASIDE, _FAINT)
     if vertex.mark:
         codes[plain(vertex.mark.word).upper()] = mark
-    parts = [paint(_name(i, vertex), code)]
-    parts += [
-        paint(text if what == "shape" else f"{what} {text}", codes.get(what, ""))
-        for what, text in facts(vertex)
-    ]
+    found = [(_name(i, vertex), mark or (_ROLES[vertex.role] if vertex.is_finite else _BAD))]
+    asides = []
+    for what, text in facts(vertex):
+        if what in _ASIDES:
+            asides.append((f"{what} {text}", _FAINT))
+        else:
+            found.append((text if what == "shape" else f"{what} {text}", codes.get(what, "")))
     if vertex.cluster >= 0:
-        parts.append(paint(f"in {cluster_title(graph.clusters[vertex.cluster])}", _FAINT))
-    return parts
+        found.append((f"in {cluster_title(graph.clusters[vertex.cluster])}", _FAINT))
+    return [paint(text, code) for text, code in found + asides]
 
 
 def _local(edge: Edge | None, paint: _Paint) -> list[str]:
