@@ -108,8 +108,9 @@ def test_dot_golden():
         '  n1 [label=<<B>2.0</B>>, fillcolor="#ececec", color="#8c8c8c", tooltip="constant 2.0"]\n'
         f"  n2 [label=<{begin}<B>×</B>{value}{cell}6.0{end}{grad}{cell}1.0{end}</TABLE>>, "
         'fillcolor="#bfe8d8", color="#007a59", '
-        'tooltip="output multiply\\nvalue 6.0\\ngrad 1.0"]\n'
-        "  n0 -> n2\n"
+        'tooltip="output multiply\\nvalue 6.0\\ngrad 1.0\\ngrad of a: g · 2"]\n'
+        '  n0 -> n2 [label=<<FONT COLOR="#0b62a0">∂ 2.0</FONT>>]\n'
+
         "  n1 -> n2\n"
         "}\n"
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_nn.anomaly import watched_pull
 from tinygrad_nn.errors import ShapeError
-from tinygrad_nn.graph import Node, _unusual
+from tinygrad_nn.graph import Node, _unusual, next_serial
 
 __all__ = ["accumulate", "pull_back", "reachable"]
 
@@ -87,6 +87,7 @@ def pull_back(
         outputs.append(node)
         serial = node.serial
         cotangents[serial] = cotangents[serial] + g if serial in cotangents else g
+    start = next_serial() if record else 0
     kept = {node.serial for node in inputs} if inputs else ()
     since = min(kept) if kept else 0
     if live is None:
@@ -97,11 +98,26 @@ def pull_back(
         if node.primitive is not None and serial in cotangents:
             keeps = keep or (kept and serial in kept)
             g = cotangents[serial] if keeps else cotangents.pop(serial)
+            if record and not keeps:
+                _mark(g, start)
             if watched is None:
                 node._pull(g, cotangents, record, since)
             else:
                 watched(node, g, cotangents, record, since)
+    if record:
+        for g in cotangents.values():
+            _mark(g, start)
     return live, cotangents
+
+
+def _mark(g: Any, start: int) -> None:
+    """Note on a cotangent that a walk has made it, from `start` on; a seed was there before."""
+    if isinstance(g, Node) and g.serial > start:
+        g._scopes += (_no_module, "backward", start)
+
+
+def _no_module() -> None:
+    """Stand in for a reference to the module that a scope is a call of: the walk has none."""
 
 
 def accumulate(output: Node, seed: Any) -> None:

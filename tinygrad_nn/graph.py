@@ -14,7 +14,7 @@ from tinygrad_nn.errors import NotDifferentiableError, StaleGraphError
 from tinygrad_nn.guard import transforming
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tinygrad_nn.primitive import Primitive
 
@@ -64,15 +64,18 @@ class Pending:
 
 
 class Scope(NamedTuple):
-    """One call of a module: the nodes numbered after `start`, up to the node that holds this."""
+    """A call of a module, or a recorded walk back: the nodes from `start` to the one that holds it.
 
-    module: ref[Any]
+    `module` returns the module, and None if it is gone or there was none.
+    """
+
+    module: Callable[[], Any]
     kind: str
     start: int
 
     @property
     def title(self) -> str:
-        """The module in one line, or the name of its class if it is gone."""
+        """The module in one line; without one, the kind of call."""
         module = self.module()
         return self.kind if module is None else module._title()
 

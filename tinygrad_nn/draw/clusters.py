@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ class Call:
 
     __slots__ = ("module", "parent", "start", "title")
 
-    def __init__(self, module: weakref.ref[Any], title: str, start: int) -> None:
+    def __init__(self, module: Callable[[], Any], title: str, start: int) -> None:
         self.module = module
         self.title = title
         self.start = start

@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_nn.anomaly import source_of
 from tinygrad_nn.draw.clusters import Call, calls_around
 from tinygrad_nn.draw.description import Cluster, Description, Edge, Mark, Vertex
-from tinygrad_nn.draw.figures import figures
+from tinygrad_nn.draw.figures import Figures, Seen, figures
 from tinygrad_nn.draw.flows import flow_back, slopes
 from tinygrad_nn.draw.formulas import Formulas
 from tinygrad_nn.draw.profile import measure
@@ -128,7 +128,7 @@ def _describe(
     profile: bool,
 ) -> tuple[Description, dict[int, int]]:
     grads, flows, note = _gradients([node for _, node in outputs.values()], nodes, gradients)
-    formulas = Formulas()
+    formulas, seen = Formulas(), Seen()
     calls, around = calls_around(nodes, lambda leaf: _is_parameter(leaf, names))
     cluster_of = {id(call): i for i, call in enumerate(calls)}
     clusters = tuple(_cluster(call, cluster_of, modules) for call in calls)
@@ -149,15 +149,15 @@ def _describe(
             and (primitive.elementwise or primitive.name == "matmul")
             and primitive.name not in _COMMUTATIVE
         )
-        sources = []
+        sources: list[tuple[int, int, float | None, Figures | None]] = []
         if primitive is not None:
-            locals_, back = slopes(node), flows.get(node.serial) or [None] * len(args)
+            nothing: list[Any] = [None] * len(args)
+            back = flows.get(node.serial, nothing)
+            local = slopes(node, fresh=back is not nothing) if gradients != "none" else nothing
         for place, a in enumerate(args, 1):
             if isinstance(a, Node):
                 c = back[place - 1]
-                sources.append(
-                    (index[a.serial], place, locals_[place - 1], None if c is None else figures(c))
-                )
+                sources.append((index[a.serial], place, local[place - 1], seen(c)))
             elif a is not None:
                 i = arrays.get(id(a), len(drawn))
                 if i == len(drawn):
@@ -168,10 +168,11 @@ def _describe(
                 sources.append((i, place, None, None))
         i = index[node.serial] = len(drawn)
         edges += [
-            Edge(source, i, place if ordered else 0, local, flow)
-            for source, place, local, flow in sources
+            Edge(source, i, place if ordered else 0, slope, flow)
+            for source, place, slope, flow in sources
         ]
-        g = grads.get(node.serial)
+        g, value = grads.get(node.serial), seen(node._value)
+        assert value is not None
         shape = dtype = ""
         if node.__class__ is not Value:
             shape = str(node.shape)
@@ -186,16 +187,22 @@ def _describe(
                 settings(primitive, node.static) if primitive and node.static else "",
                 shape,
                 dtype,
-                figures(node._value),
-                None if g is None else figures(g),
+                value,
+                seen(g),
                 cluster,
                 mark=marks.get(node.serial),
                 source=_source(node),
                 rules=formulas(node),
                 cost=measure(node) if profile and primitive is not None else None,
+                is_dead=primitive is not None and value.is_zero and _is_cut(sources),
             )
         )
     return Description(tuple(drawn), tuple(edges), clusters, note), index
+
+
+def _is_cut(sources: list[tuple[int, int, float | None, Figures | None]]) -> bool:
+    """Whether nothing but zeros goes back to the arguments, where that is known."""
+    return all(flow is None or flow.is_zero for *_, flow in sources)
 
 
 def _source(node: Node) -> str:

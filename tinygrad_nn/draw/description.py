@@ -90,6 +90,9 @@ class Vertex:
         In a profiled drawing.
     hidden : int
         Of a folded cluster: the nodes that it stands for.
+    is_dead : bool
+        Whether all of its value is zero and no gradient comes back through it, so far as is known:
+        a ReLU that is off.
     """
 
     role: str
@@ -107,6 +110,7 @@ class Vertex:
     rules: tuple[tuple[str, str], ...] = ()
     cost: Cost | None = None
     hidden: int = 0
+    is_dead: bool = False
 
     @property
     def is_finite(self) -> bool:

@@ -7,8 +7,29 @@ from html import escape
 
 from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex, nested
 from tinygrad_nn.draw.figures import Figures, number
-from tinygrad_nn.draw.palette import EDGE, FRAME, INK, MARKED, MARKS, MUTED, RED, ROLES, SHADE
-from tinygrad_nn.draw.wording import cluster_title, facts, is_inline, notes, plain, shortened, title
+from tinygrad_nn.draw.palette import (
+    DEAD,
+    EDGE,
+    FLOW,
+    FRAME,
+    INK,
+    MARKED,
+    MARKS,
+    MUTED,
+    RED,
+    ROLES,
+    SHADE,
+)
+from tinygrad_nn.draw.wording import (
+    cluster_title,
+    cost_text,
+    facts,
+    is_inline,
+    notes,
+    plain,
+    shortened,
+    title,
+)
 
 __all__ = ["cluster_attributes", "edge_attributes", "head", "node_attributes", "streams", "to_dot"]
 
@@ -94,6 +115,9 @@ def edge_attributes(e: Edge, graph: Description, stream: list[int]) -> str:
     if source.cluster != target.cluster >= 0 and source.role in _FLOWING:
         # Leaves room for the parameters beside `target`, so that clusters stand in a row.
         options.append("minlen=2")
+    if e.local is not None:
+        label = f'<FONT COLOR="{FLOW}">∂ {_text(number(e.local))}</FONT>'
+        options.append(f"label=<{label}>")
     if e.place:
         options += [f'headlabel="{e.place}"', "labeldistance=1.6", "labelangle=-35"]
     return ", ".join(options)
@@ -121,6 +145,8 @@ def node_attributes(vertex: Vertex) -> str:
     """Write a node's label, colours and what is read on hover."""
     fill, line = ROLES[vertex.role]
     width = ""
+    if vertex.is_dead:
+        fill, line = DEAD
     if not vertex.is_finite:
         line, width = RED, ", penwidth=2.5"
     if vertex.mark is not None:
@@ -131,6 +157,7 @@ def node_attributes(vertex: Vertex) -> str:
     name, op = title(vertex)
     tip = [" ".join(filter(None, (vertex.role, name, op)))]
     tip += [f"{what} {text}" for what, text in facts(vertex)]
+    tip += [f"grad of {plain(argument)}: {plain(rule)}" for argument, rule in vertex.rules]
     return (
         f'label=<{_label(vertex)}>, fillcolor="{fill}", color="{line}"{width}, '
         f"tooltip={_tooltip(tip)}"
@@ -147,7 +174,8 @@ def _label(vertex: Vertex) -> str:
     rows = [_row(f'<TD COLSPAN="4">{heading}</TD>')]
     # What computed a labelled result stands below the label: side by side they run into each other
     # where the reader's font is wider than the one that Graphviz laid out for.
-    small = " ".join(filter(None, (plain(op) if named else "", vertex.shape, vertex.dtype)))
+    kind = "" if vertex.shape == "()" else f"{vertex.shape} {vertex.dtype}".strip()
+    small = " ".join(filter(None, (plain(op) if named else "", kind)))
     if small:
         rows.append(_row(f'<TD COLSPAN="4">{_small(small)}</TD>'))
     if vertex.mark is not None:
@@ -161,6 +189,13 @@ def _label(vertex: Vertex) -> str:
         rows.append(_row(f'<TD COLSPAN="4">{_small(plain(vertex.settings))}</TD>'))
     if vertex.target:
         rows.append(_row(f'<TD COLSPAN="4">{_small("→ " + plain(vertex.target))}</TD>'))
+    if vertex.hidden:
+        rows.append(_row(f'<TD COLSPAN="4">{_small(dict(facts(vertex))["folded"])}</TD>'))
+    if vertex.cost is not None:
+        rows += [
+            _row(f'<TD COLSPAN="4">{_small(part)}</TD>')
+            for part in cost_text(vertex.cost).split(", ", 2)
+        ]
     given = [(n, f) for n, f in (("value", vertex.value), ("grad", vertex.grad)) if f is not None]
     if given:
         rows.append("<HR/>")

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_nn.graph import Node
 
-__all__ = ["Figures", "figures", "number"]
+__all__ = ["Figures", "Seen", "figures", "number"]
 
 #: Arrays of up to this many elements are written out.
 FEW = 6
@@ -28,6 +28,9 @@ class Figures:
         Over the finite elements; None where there is none, or no order (complex numbers).
     size, zeros, nan, inf : int
         How many elements there are, and how many of them are 0, nan, and infinite.
+    columns, dead : int
+        Of a matrix that is not written out: how many columns there are, and how many of them are
+        all zero, as those of units that are off for every row; else 0.
     """
 
     text: str
@@ -38,6 +41,13 @@ class Figures:
     zeros: int
     nan: int
     inf: int
+    columns: int = 0
+    dead: int = 0
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether every element is 0, and there is one."""
+        return 0 < self.size == self.zeros
 
     @property
     def is_finite(self) -> bool:
@@ -76,6 +86,7 @@ def figures(a: Any) -> Figures:
         return _of_few(array)
     flat = array.reshape(-1)
     zeros = flat.size - int(np.count_nonzero(flat))
+    columns, dead = _columns(array, zeros)
     kind = array.dtype.kind
     if kind != "c":
         low = np.minimum.reduce(flat).item()
@@ -83,14 +94,38 @@ def figures(a: Any) -> Figures:
         # Both are nan as soon as one element is.
         if kind != "f" or (math.isfinite(low) and math.isfinite(high)):
             mean = float(np.add.reduce(flat, dtype=np.float64)) / flat.size
-            return Figures("", low, mean, high, flat.size, zeros, 0, 0)
+            return Figures("", low, mean, high, flat.size, zeros, 0, 0, columns, dead)
     nan = int(np.count_nonzero(np.isnan(flat)))
     inf = int(np.count_nonzero(np.isinf(flat)))
     rest = flat[np.isfinite(flat)]
     if kind == "c" or not rest.size:
-        return Figures("", None, None, None, flat.size, zeros, nan, inf)
+        return Figures("", None, None, None, flat.size, zeros, nan, inf, columns, dead)
     low, high = rest.min().item(), rest.max().item()
-    return Figures("", low, float(rest.mean(dtype=np.float64)), high, flat.size, zeros, nan, inf)
+    return Figures(
+        "", low, float(rest.mean(dtype=np.float64)), high, flat.size, zeros, nan, inf, columns, dead
+    )
+
+
+def _columns(array: Any, zeros: int) -> tuple[int, int]:
+    if array.ndim != 2 or zeros < len(array):
+        return 0, 0
+    return array.shape[1], array.shape[1] - int(np.count_nonzero(array.any(axis=0)))
+
+
+class Seen:
+    """`figures`, of None too, and of each float once: a sum hands one on to all its terms."""
+
+    def __init__(self) -> None:
+        self._known: dict[float, Figures] = {}
+
+    def __call__(self, a: Any) -> Figures | None:
+        """Summarise an array, or a number that may have been seen before."""
+        if a.__class__ is float:
+            known = self._known.get(a)
+            if known is None:
+                known = self._known[a] = _of_float(a)
+            return known
+        return None if a is None else figures(a)
 
 
 def _of_float(x: float) -> Figures:

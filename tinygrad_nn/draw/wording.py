@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 
-from tinygrad_nn.draw.description import Cluster, Vertex
+from tinygrad_nn.draw.description import Cluster, Cost, Vertex
 from tinygrad_nn.draw.figures import Figures, number
 
-__all__ = ["cluster_title", "equation", "facts", "figures_text", "notes", "plain", "shortened",
-           "title"]  # fmt: skip
+__all__ = ["cluster_title", "cost_text", "equation", "facts", "figures_text", "notes", "plain",
+           "shortened", "title"]  # fmt: skip
 
 #: A share of zeros below this is not worth a line.
 _NOTABLE = 0.1
@@ -71,7 +71,10 @@ def cluster_title(cluster: Cluster) -> str:
 
 
 def facts(vertex: Vertex) -> list[tuple[str, str]]:
-    """Return (name, text) of what is known of a node: shape, settings, target, value, gradient."""
+    """Return (name, text) of what is known of a node, but for its rules.
+
+    The names are shape, with, to, value, grad, folded, cost, line, and the word of a mark.
+    """
     found = []
     if vertex.shape:
         found.append(("shape", f"{vertex.shape} {vertex.dtype}"))
@@ -85,6 +88,12 @@ def facts(vertex: Vertex) -> list[tuple[str, str]]:
         found.append(("value", figures_text(vertex.value)))
     if vertex.grad is not None:
         found.append(("grad", figures_text(vertex.grad)))
+    if vertex.hidden:
+        found.append(("folded", f"{vertex.hidden:,} node{'' if vertex.hidden == 1 else 's'}"))
+    if vertex.cost is not None:
+        found.append(("cost", cost_text(vertex.cost)))
+    if vertex.source:
+        found.append(("line", shortened(plain(vertex.source))))
     return [(name, text) for name, text in found if text]
 
 
@@ -106,8 +115,36 @@ def notes(f: Figures) -> list[str]:
     if f.text:
         return []
     found = [f"{n:,} {what}" for n, what in ((f.nan, "nan"), (f.inf, "inf")) if n]
-    if f.zeros == f.size:
+    if f.is_zero:
         found.append("all zero")
     elif f.zeros >= _NOTABLE * f.size:
         found.append(f"{f.zeros / f.size:.0%} zero")
+    if 0 < f.dead < f.columns:
+        found.append(f"{f.dead} of {f.columns} columns zero")
     return found
+
+
+def cost_text(cost: Cost) -> str:
+    """Write a cost in one line.
+
+    Examples
+    --------
+    >>> cost_text(Cost(forward=1.25e-5, backward=0.0021, kept=4096, peak=12288))
+    '12 µs forward, 2.1 ms back, keeps 4.1 kB, peak 12 kB'
+    """
+    parts = [f"{_quantity(cost.forward, 's')} forward", f"{_quantity(cost.backward, 's')} back"]
+    parts.append(f"keeps {_quantity(cost.kept, 'B')}" if cost.kept else "a view")
+    if cost.peak > cost.kept:
+        parts.append(f"peak {_quantity(cost.peak, 'B')}")
+    return ", ".join(parts)
+
+
+_PREFIXES = {"n": 1e-9, "µ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def _quantity(x: float, unit: str) -> str:
+    """Write two digits and the unit, as in ``12 µs``."""
+    x = float(f"{x:.2g}")
+    fitting = [prefix for prefix, size in _PREFIXES.items() if abs(x) >= size]
+    prefix = fitting[-1] if fitting else ("n" if unit == "s" else "")
+    return f"{x / _PREFIXES[prefix]:.3g} {prefix}{unit}"

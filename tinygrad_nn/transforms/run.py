@@ -322,8 +322,8 @@ def seed(node: Any, g: Any, *, record: bool) -> Any:
     if data.shape != shape_of(node):
         data = np.broadcast_to(data, shape_of(node))
     if isinstance(node, Value):
-        return Value(float(data)) if record else float(data)
-    return Tensor(data) if record else data
+        return Value(float(data), label="seed") if record else float(data)
+    return Tensor(data, label="seed") if record else data
 
 
 def structured(what: str, item: Any, like: Tree) -> list[Any]:
