@@ -76,11 +76,13 @@ def draw_training(trained: Trained) -> Drawing:
 def outline(drawing: Drawing) -> str:
     """Return the graph as a tree of names and shapes alone, whose lines fit a terminal."""
     graph = drawing.description
-    bare = (
+    nodes = (
         replace(v, grad=None, cluster=-1, value=v.value if v.role == "constant" else None)
         for v in graph.nodes
     )
-    return Drawing(replace(graph, nodes=tuple(bare), note="")).to_text().rstrip("\n")
+    edges = (replace(e, local=None) for e in graph.edges)
+    bare = replace(graph, nodes=tuple(nodes), edges=tuple(edges), note="")
+    return Drawing(bare).to_text(color=None)
 
 
 def graph_files(drawing: Drawing, folder: Path) -> tuple[Files, str]:

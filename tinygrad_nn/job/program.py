@@ -26,7 +26,7 @@ from tinygrad_nn.job.loss import LOSSES
 from tinygrad_nn.job.options import Real, Sizes, seed_option
 from tinygrad_nn.job.table import count
 from tinygrad_nn.job.tasks import Files, Plan, Trained, check_out, plan_training
-from tinygrad_nn.job.terminal import one_line, say, title
+from tinygrad_nn.job.terminal import one_line, put, say, title
 from tinygrad_nn.job.training import Settings, Step
 
 __all__ = ["program"]
@@ -283,7 +283,7 @@ def demo(out: str, seed: int) -> None:
 
     title("Drawing the graph of one step")
     drawing = digits.draw_training(trained)
-    say(digits.outline(drawing))
+    put(digits.outline(drawing))
     graph, missing = digits.graph_files(drawing, folder)
     if missing:
         say(f"no graph.svg: {missing}")
@@ -320,7 +320,7 @@ _ABOUT = {
     "rmse.png": "the error over the epochs",
     "confusion.png": "which digit is taken for which",
     "mistakes.png": "held-out digits that were misread",
-    "graph.html": "the graph, for a browser",
+    "graph.html": "the graph, to explore in a browser",
     "graph.svg": "the graph, as a picture",
     "graph.mmd": "the graph, for a ```mermaid block",
     "graph.txt": "the graph, as text",
