@@ -222,7 +222,7 @@ def _bars(
             owner, _, kind = name.rpartition(".")
             part = parts.get(owner)
             if kind == "weight" and isinstance(part, Layer | Neuron) and (dead := dead_units(part)):
-                words += f"   {dead} of {part.weight.data[0].size} units dead"
+                words += f", {dead} of {part.weight.data[0].size} units dead"
             one.annotate(
                 words, (value if good and value > 0.0 else one.get_xlim()[0], row), xytext=(5, 0),
                 textcoords="offset points", va="center", fontsize="small",
