@@ -68,7 +68,7 @@ def optional(kind: Any) -> Any:
 FIGURES = optional(
     record(
         text=text, low=optional(number), mean=optional(number), high=optional(number), size=whole,
-        zeros=whole, nan=whole, inf=whole,
+        zeros=whole, nan=whole, inf=whole, columns=whole, dead=whole,
     )
 )  # fmt: skip
 NODE = record(
@@ -77,6 +77,7 @@ NODE = record(
     mark=optional(record(kind=("wrong", "kink").__contains__, word=text, message=text)),
     source=text, rules=rows(lambda x: len(x) == 2 and all(map(text, x))),
     cost=optional(record(forward=number, backward=number, kept=whole, peak=whole)), hidden=whole,
+    is_dead=lambda x: type(x) is bool,
 )  # fmt: skip
 EDGE = record(source=whole, target=whole, place=whole, local=optional(number), flow=FIGURES)
 CLUSTER = record(name=text, title=text, parent=whole)

@@ -43,6 +43,7 @@ def everything() -> Drawing:
         vertex(label="bad", value=figures(np.nan)),
         vertex(label="overflown", grad=figures(np.full(9, np.inf))),
         vertex(label="dead", value=figures(np.zeros(9)), grad=figures(0.0), cluster=0),
+        vertex(label="off", is_dead=True),
         vertex(label="alive", value=figures(np.arange(9.0)), shape="(9,)", dtype="float64"),
         vertex(label="broken", mark=Mark("wrong", "wrong rule", "1 must be 2")),
         vertex(label="bent", mark=Mark("kink", "kink", "slopes from 0 to 1"), value=figures(1.0)),
@@ -86,13 +87,14 @@ def test_what_is_painted() -> None:
     assert "a constant = f" not in codes
     red = {text for code, text in found if code == "1;31"}
     assert red == {
-        "n6 bad = f", "value nan", "n7 overflown = f", "grad 9 inf", "n10 broken = f",
+        "n6 bad = f", "value nan", "n7 overflown = f", "grad 9 inf", "n11 broken = f",
         "WRONG RULE 1 must be 2", "∂n5/∂n0 nan",
     }  # fmt: skip
     assert codes["KINK slopes from 0 to 1"] == codes["bent = f"] == "1;33"
     faint = {text for code, text in found if code == "2"}
     assert faint == {
         "value min 0.0, mean 0.0, max 0.0, all zero", "grad 0.0", "in layer: Linear(2, 3)",
+        "n9 off = f",
         "∂n1/∂n0 0.0", "↑ n0 a input = f", "↑ n4 a output = f",
     }  # fmt: skip
 
@@ -114,6 +116,20 @@ def test_the_derivative_along_each_edge() -> None:
         "   ├─ n0 x  ∂n1/∂n0 3.0\n"
         "   └─ ↑ n0 x  ∂n1/∂n0 -0.5\n"
     )  # fmt: skip
+
+
+def test_boxes_in_a_circle_are_all_written() -> None:
+    boxes = [vertex("module", label=name, op="") for name in "abcd"]
+    edges = (Edge(0, 1, 0), Edge(1, 0, 0), Edge(2, 3, 0), Edge(3, 2, 0))
+    assert of(*boxes, edges=edges).to_text() == (
+        "n3 d\n"
+        "└─ n2 c\n"
+        "   └─ ↑ n3 d\n"
+        "n1 b\n"
+        "└─ n0 a\n"
+        "   └─ ↑ n1 b\n"
+    )  # fmt: skip
+    assert of().to_text() == ""
 
 
 def test_a_hostile_label_is_painted_but_paints_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 
 from tinygrad_nn.colour import shows_colour
 from tinygrad_nn.draw.description import Description, Edge, Vertex
@@ -47,8 +48,8 @@ def to_text(graph: Description, color: bool | None = False) -> str:
     graph : Description
     color : bool, optional
         Whether names are in the colours of their roles, what is not finite or marked wrong in red,
-        a kink in yellow, and what is all zero faint. None: where standard output is a terminal
-        (see `tinygrad_nn.colour`). The characters are the same with colours and without.
+        a kink in yellow, and what is dead or all zero faint. None: where standard output is a
+        terminal (see `tinygrad_nn.colour`). The characters are the same with colours and without.
     """
     paint = _coloured if (shows_colour() if color is None else color) else _plainly
     arguments: list[list[Edge]] = [[] for _ in graph.nodes]
@@ -57,6 +58,10 @@ def to_text(graph: Description, color: bool | None = False) -> str:
         arguments[e.target].append(e)
         used[e.source] = True
     roots = [i for i, vertex in enumerate(graph.nodes) if vertex.role == "output" or not used[i]]
+    backwards = range(len(graph.nodes) - 1, -1, -1)
+    if not roots:  # in a circle, as folding may leave one, each box is used
+        roots = list(backwards[:1])
+    rest = iter(backwards)
     lines: list[str] = []
     seen: set[int] = set()
     promised = set(roots)  # each will be, or is, the root of a tree
@@ -81,6 +86,11 @@ def to_text(graph: Description, color: bool | None = False) -> str:
                 last = k == len(below) - 1
                 todo.append((below[k].source, below[k], indent + ("└─ " if last else "├─ "),
                              indent + ("   " if last else "│  "), depth + 1))  # fmt: skip
+        if root == roots[-1]:
+            left = next((i for i in rest if i not in seen), None)
+            if left is not None:
+                promised.add(left)
+                roots.append(left)
     if graph.note:
         lines.append(plain(graph.note))
     return "\n".join([*lines, ""])
@@ -104,7 +114,8 @@ def _parts(i: int, graph: Description, paint: _Paint) -> list[str]:
     codes = {"value": _code(vertex.value), "grad": _code(vertex.grad)}
     if vertex.mark:
         codes[plain(vertex.mark.word).upper()] = mark
-    found = [(_name(i, vertex), mark or (_ROLES[vertex.role] if vertex.is_finite else _BAD))]
+    sound = _FAINT if vertex.is_dead else _ROLES[vertex.role]
+    found = [(_name(i, vertex), mark or (sound if vertex.is_finite else _BAD))]
     asides = []
     for what, text in facts(vertex):
         if what in _ASIDES:
@@ -127,4 +138,4 @@ def _code(f: Figures | None) -> str:
     """Return the colour of an array's figures."""
     if f is None:
         return ""
-    return _BAD if not f.is_finite else _FAINT if f.size and f.zeros == f.size else ""
+    return _BAD if not f.is_finite else _FAINT if f.is_zero else ""
