@@ -15,6 +15,7 @@ from tinygrad_nn import nn, scalar
 from tinygrad_nn.draw import Description, Drawing, Edge, Vertex, draw
 from tinygrad_nn.draw.description import ROLES, Cost
 from tinygrad_nn.draw.figures import figures
+from tinygrad_nn.draw.folding import choose, fold
 from tinygrad_nn.draw.json_form import document
 from tinygrad_nn.gradcheck import gradcheck
 
@@ -80,7 +81,7 @@ NODE = record(
     is_dead=lambda x: type(x) is bool,
 )  # fmt: skip
 EDGE = record(source=whole, target=whole, place=whole, local=optional(number), flow=FIGURES)
-CLUSTER = record(name=text, title=text, parent=whole)
+CLUSTER = record(name=text, title=text, parent=whole, kind=whole)
 DOCUMENT = record(
     format="tinygrad_nn.graph/1".__eq__, note=text, nodes=rows(NODE), edges=rows(EDGE),
     clusters=rows(CLUSTER),
@@ -141,13 +142,23 @@ def costly() -> Drawing:
     return Drawing(replace(graph, nodes=tuple(replace(v, cost=cost) for v in graph.nodes)))
 
 
+def folded() -> Drawing:
+    graph = deep().description
+    return Drawing(fold(graph, choose(graph, depth=1)))
+
+
+def deep() -> Drawing:
+    model = nn.MLP(2, [3, 3, 3, 1], rng=0)
+    return draw(model(np.ones((5, 2), "float32")), model)
+
+
 def empty() -> Drawing:
     return Drawing(Description((), (), (), ""))
 
 
 MAKERS = (
     neuron, scalar_network, network, not_finite, scalars_not_finite, numbers_of_all_kinds, huge,
-    compiled, checked, costly, empty,
+    compiled, checked, costly, deep, folded, empty,
 )  # fmt: skip
 
 
@@ -187,6 +198,22 @@ def test_nothing_that_the_description_says_is_lost(make: Any) -> None:
         assert len(found[part]) == len(getattr(graph, part))
         for x, y in zip(getattr(graph, part), found[part], strict=True):
             assert same(x, y), (x, y)
+
+
+def test_clusters_of_one_kind_have_one_number() -> None:
+    kinds = {c["title"]: c["kind"] for c in read(deep())["clusters"]}
+    layers = [c["kind"] for c in read(deep())["clusters"] if c["title"].startswith("Layer(3, 3")]
+    assert len(layers) == 2
+    assert len(set(layers)) == 1
+    assert len(set(kinds.values())) == len(kinds) == 4
+
+
+def test_a_folded_cluster_says_how_many_nodes_it_stands_for() -> None:
+    found = read(folded())
+    boxes = [node for node in found["nodes"] if node["role"] == "module"]
+    shown = len(found["nodes"]) - len(boxes)
+    assert sum(node["hidden"] for node in boxes) + shown == len(read(deep())["nodes"])
+    assert found["note"] == folded().description.note != ""
 
 
 def test_what_json_lacks_is_a_string() -> None:

@@ -10,7 +10,7 @@ nodes    In the order of creation: arguments before what was made of them. Of ea
          ``id`` (its place in this list) and the attributes of `Vertex`.
 edges    The attributes of `Edge`; ``source`` and ``target`` are ids.
 clusters The attributes of `Cluster`; ``parent``, and the nodes' ``cluster``, are places in
-         this list, or -1.
+         this list, or -1. Clusters of equal contents have the same number as ``kind``.
 ======== ===============================================================================
 
 A `Figures`, `Mark` or `Cost` is an object of its attributes, what is not known is null, and the
@@ -32,6 +32,7 @@ from typing import Any
 
 from tinygrad_nn.draw.description import Cluster, Cost, Description, Edge, Mark, Vertex
 from tinygrad_nn.draw.figures import Figures
+from tinygrad_nn.draw.folding import kinds
 
 __all__ = ["FORMAT", "document", "to_json"]
 
@@ -58,7 +59,10 @@ def document(graph: Description) -> dict[str, Any]:
         "note": graph.note,
         "nodes": [{"id": i, **_data(vertex)} for i, vertex in enumerate(graph.nodes)],
         "edges": _data(graph.edges),
-        "clusters": _data(graph.clusters),
+        "clusters": [
+            {**_data(cluster), "kind": kind}
+            for cluster, kind in zip(graph.clusters, kinds(graph), strict=True)
+        ],
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
 
 from tinygrad_nn.colour import shows_colour
 from tinygrad_nn.draw.description import Description, Edge, Vertex
