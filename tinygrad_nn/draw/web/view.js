@@ -1,0 +1,309 @@
+"use strict";
+// The picture on the screen: how it gets there, zooming and panning, and what is lit in it.
+
+const SVG = "http://www.w3.org/2000/svg";
+const CLOSEST = 8; // scale at most
+const COSY = 1.4; // the largest scale that is chosen for the reader
+const READABLE = 0.45; // and the smallest that the page opens with
+
+function makeView(canvas) {
+  const picture = canvas.querySelector("#picture");
+  const sheet = picture.querySelector("#sheet");
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  let at = { x: 0, y: 0, k: 1 };
+  let size = { width: 1, height: 1 };
+  let places = new Map(); // key -> {x, y, width, height} on the sheet
+  let seen = null; // what `look` returned for what is shown
+
+  // --- where things are ------------------------------------------------------------------------
+
+  const apply = (glide = false) => {
+    sheet.classList.toggle("glide", glide && !still.matches);
+    sheet.style.transform = `translate(${at.x}px, ${at.y}px) scale(${at.k})`;
+  };
+  const zoomAt = (factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2, glide) => {
+    const least = Math.min(scaleToFit(), READABLE) / 2;
+    const k = Math.min(CLOSEST, Math.max(least, at.k * factor));
+    at = { x: x - ((x - at.x) * k) / at.k, y: y - ((y - at.y) * k) / at.k, k };
+    apply(glide);
+  };
+  const pan = (dx, dy, glide) => {
+    at = { ...at, x: at.x + dx, y: at.y + dy };
+    apply(glide);
+  };
+  const scaleToFit = () => {
+    const [width, height] = [canvas.clientWidth - 24, canvas.clientHeight - 24];
+    return Math.max(0.001, Math.min(width / size.width, height / size.height));
+  };
+  /** Show all; or, with `least`, what the numbers begin with, large enough to be read. */
+  const fit = ({ least = 0, glide = true } = {}) => {
+    const k = Math.max(least, Math.min(COSY, scaleToFit()));
+    const [x, y] = [canvas.clientWidth - size.width * k, canvas.clientHeight - size.height * k];
+    at = { k, x: x < 0 && least ? 12 : x / 2, y: y < 0 && least ? 12 : y / 2 };
+    apply(glide);
+  };
+  const middle = ({ x, y, width, height }) => ({ x: x + width / 2, y: y + height / 2 });
+  const onScreen = ({ x, y }) => ({ x: x * at.k + at.x, y: y * at.k + at.y });
+  const centre = (key) => {
+    const place = places.get(key);
+    if (!place) return;
+    const { x, y } = onScreen(middle(place));
+    if (at.k < READABLE) {
+      const k = 0.9;
+      const m = middle(place);
+      at = { k, x: canvas.clientWidth / 2 - m.x * k, y: canvas.clientHeight / 2 - m.y * k };
+      apply(true);
+    } else pan(canvas.clientWidth / 2 - x, canvas.clientHeight / 2 - y, true);
+  };
+  /** Bring boxes into the window, if one of them is out of it. */
+  const reveal = (keys) => {
+    const found = keys.map((key) => places.get(key)).filter(Boolean);
+    if (!found.length) return;
+    const low = onScreen({
+      x: Math.min(...found.map((p) => p.x)),
+      y: Math.min(...found.map((p) => p.y)),
+    });
+    const high = onScreen({
+      x: Math.max(...found.map((p) => p.x + p.width)),
+      y: Math.max(...found.map((p) => p.y + p.height)),
+    });
+    const shift = (from, to, room) => {
+      if (to - from > room - 32) return null;
+      return from < 16 ? 16 - from : to > room - 16 ? room - 16 - to : 0;
+    };
+    const dx = shift(low.x, high.x, canvas.clientWidth);
+    const dy = shift(low.y, high.y, canvas.clientHeight);
+    if (dx === null || dy === null) {
+      if (keys.length > 1) reveal(keys.slice(0, 1));
+    } else if (dx || dy) pan(dx, dy, true);
+  };
+
+  // --- a new picture -----------------------------------------------------------------------------
+
+  /**
+   * Put a picture in place of the one before. `anchor` [key before, key now] stays where it was;
+   * `describe` gives a box's or a cluster's name for those who hear the page.
+   */
+  const show = (source, view, { anchor, describe }) => {
+    const root = new DOMParser().parseFromString(source, "image/svg+xml").documentElement;
+    const drawing = root.querySelector("g.graph");
+    if (!drawing) throw new Error("Graphviz returned no picture");
+    const [, , width, height] = root.getAttribute("viewBox").split(/\s+/).map(Number);
+    const [dx, dy] = /translate\(([-\d.e]+)[ ,]+([-\d.e]+)\)/
+      .exec(drawing.getAttribute("transform"))
+      .slice(1)
+      .map(Number);
+    const before = { places, at, seen };
+    size = { width, height };
+    seen = view;
+    tidy(drawing);
+    sheet.replaceChildren(drawing);
+    places = new Map();
+    for (const element of drawing.querySelectorAll(".node, .cluster")) {
+      const box = element.getBBox();
+      places.set(element.id, {
+        x: box.x + dx, y: box.y + dy, width: box.width, height: box.height,
+      });
+    }
+    for (const element of drawing.querySelectorAll(".node")) button(element, describe(element.id));
+    for (const element of drawing.querySelectorAll(".cluster")) handle(element, describe);
+    drawing.querySelector("[role=button]")?.setAttribute("tabindex", "0");
+    const [was, is] = anchor ? [before.places.get(anchor[0]), places.get(anchor[1])] : [];
+    if (was && is) {
+      // The corner with the title, for frames: they may be larger than the window.
+      const [from, to] = [corner(was, is), corner(is, was)];
+      pan((from.x - to.x) * at.k, (from.y - to.y) * at.k);
+      move(before);
+      reveal([anchor[1]]);
+    } else fit({ least: READABLE, glide: false });
+  };
+  const corner = (place, other) => {
+    const frame = Math.abs(place.width - other.width) + Math.abs(place.height - other.height) > 1;
+    return frame ? { x: place.x, y: place.y } : middle(place);
+  };
+
+  const tidy = (drawing) => {
+    for (const title of drawing.querySelectorAll("title")) title.remove();
+    for (const link of drawing.querySelectorAll("a")) link.parentNode.replaceWith(...link.childNodes);
+    drawing.querySelector(":scope > polygon")?.remove(); // the paper
+    drawing.removeAttribute("id");
+  };
+  const button = (element, label) => {
+    element.setAttribute("role", "button");
+    element.setAttribute("tabindex", "-1");
+    element.setAttribute("aria-label", label);
+    element.querySelector("path, polygon, ellipse")?.classList.add("shape");
+    rows(element);
+  };
+  /** Mark the rows of figures: the last texts "value" and "grad" begin them. */
+  const rows = (element) => {
+    const texts = [...element.querySelectorAll("text")];
+    const words = texts.map((text) => text.textContent);
+    const grad = words.lastIndexOf("grad");
+    const value = words.lastIndexOf("value", grad < 0 ? undefined : grad);
+    texts.forEach((text, i) => {
+      if (grad >= 0 && i >= grad) text.classList.add("grad");
+      else if (value >= 0 && i >= value) text.classList.add("value");
+    });
+  };
+  /** A cluster is opened and folded by its title. */
+  const handle = (element, describe) => {
+    const text = element.querySelector("text");
+    if (!text) return;
+    const box = text.getBBox();
+    const made = document.createElementNS(SVG, "g");
+    const area = document.createElementNS(SVG, "rect");
+    for (const [name, value] of [["x", box.x - 4], ["y", box.y - 3], ["width", box.width + 8],
+      ["height", box.height + 6], ["rx", 3]]) area.setAttribute(name, value);
+    made.classList.add("handle");
+    made.setAttribute("role", "button");
+    made.setAttribute("tabindex", "-1");
+    made.setAttribute("aria-expanded", "true");
+    made.setAttribute("aria-label", describe(element.id));
+    made.append(area, text);
+    element.append(made);
+  };
+
+  /** Let boxes travel from where they, or what they were in, stood. */
+  const move = (before) => {
+    if (still.matches || places.size > 500) return;
+    const from = (key) => {
+      const known = before.places.get(key);
+      if (known) return known;
+      if (key.startsWith("n")) return before.places.get(before.seen.boxOf[Number(key.slice(1))]);
+      return before.places.get(`c${key.slice(1)}`);
+    };
+    const timing = { duration: 260, easing: "ease-out" };
+    for (const element of sheet.querySelectorAll(".node, .edge, .cluster")) {
+      const [was, is] = [from(element.id), places.get(element.id)];
+      if (was && is && element.classList.contains("node")) {
+        const [a, b] = [middle(was), middle(is)];
+        const x = (a.x * before.at.k + before.at.x - at.x) / at.k - b.x;
+        const y = (a.y * before.at.k + before.at.y - at.y) / at.k - b.y;
+        const opacity = before.places.has(element.id) ? 1 : 0;
+        element.animate(
+          [{ transform: `translate(${x}px, ${y}px)`, opacity }, { transform: "none", opacity: 1 }],
+          timing,
+        );
+      } else element.animate([{ opacity: 0 }, { opacity: 0 }, { opacity: 1 }], timing);
+    }
+  };
+
+  // --- hands -------------------------------------------------------------------------------------
+
+  const touching = new Map();
+  let dragged = false;
+  const position = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return { x: event.clientX - box.left, y: event.clientY - box.top };
+  };
+  const spread = () => {
+    const [a, b] = [...touching.values()];
+    return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, d: Math.hypot(a.x - b.x, a.y - b.y) || 1 };
+  };
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1;
+    const { x, y } = position(event);
+    zoomAt(Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.002)), x, y);
+  }, { passive: false });
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    if (!touching.size) dragged = false;
+    touching.set(event.pointerId, position(event));
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const last = touching.get(event.pointerId);
+    if (!last) return;
+    const now = position(event);
+    if (touching.size === 2) {
+      const was = spread();
+      touching.set(event.pointerId, now);
+      const is = spread();
+      pan(is.x - was.x, is.y - was.y);
+      zoomAt(is.d / was.d, is.x, is.y);
+      dragged = true;
+    } else if (touching.size === 1) {
+      if (!dragged && Math.hypot(now.x - last.x, now.y - last.y) < 4) return;
+      if (!dragged) canvas.setPointerCapture(event.pointerId);
+      dragged = true;
+      pan(now.x - last.x, now.y - last.y);
+      touching.set(event.pointerId, now);
+    }
+  });
+  for (const name of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(name, (event) => touching.delete(event.pointerId));
+  }
+  canvas.addEventListener("click", (event) => {
+    if (dragged) event.stopPropagation(); // the end of a drag is no click
+    dragged = false;
+  }, true);
+
+  // --- light -------------------------------------------------------------------------------------
+
+  const element = (key) => sheet.querySelector(`[id="${key}"]`);
+  /** Give a class to these parts of the picture and to no others. */
+  const mark = (name, keys) => {
+    for (const old of sheet.querySelectorAll(`.${name}`)) old.classList.remove(name);
+    for (const key of keys) element(key)?.classList.add(name);
+  };
+  /** Let the keyboard's focus come back to this part. */
+  const rove = (target) => {
+    for (const old of sheet.querySelectorAll('[tabindex="0"]')) old.setAttribute("tabindex", "-1");
+    target.setAttribute("tabindex", "0");
+  };
+  const focus = (key) => {
+    const found = element(key);
+    const target = found?.querySelector(".handle") ?? found;
+    if (!target) return;
+    rove(target);
+    target.focus({ preventScroll: true });
+    reveal([key]);
+  };
+
+  // --- paper -------------------------------------------------------------------------------------
+
+  addEventListener("beforeprint", () => {
+    picture.setAttribute("viewBox", `0 0 ${size.width} ${size.height}`);
+  });
+  addEventListener("afterprint", () => picture.removeAttribute("viewBox"));
+  canvas.addEventListener("scroll", () => canvas.scrollTo(0, 0)); // browsers scroll to what has focus
+
+  return {
+    show, fit, zoomAt, pan, centre, reveal, element, mark, rove, focus,
+    places: () => places,
+    scale: () => at.k,
+    get picture() { return picture; },
+    get sheet() { return sheet; },
+  };
+}
+
+/**
+ * Make up for a font that is wider than the one that Graphviz laid out for: where a reader's
+ * system has no Helvetica or Arial, text would run out of its box.
+ */
+function fitFont(sheet, rules) {
+  const pen = document.createElement("canvas").getContext("2d");
+  const family = getComputedStyle(sheet).fontFamily;
+  // Widths of "0123456789 value grad" in the metrics of Helvetica, in thousandths of its size.
+  const scale = [["", 10507], ["bold", 10840]].map(([weight, thousandths]) => {
+    pen.font = `${weight} 100px ${family}`;
+    return Math.min(1, (thousandths / 10) / pen.measureText("0123456789 value grad").width);
+  });
+  const sizes = new Set();
+  return () => {
+    for (const text of sheet.querySelectorAll("text")) {
+      for (const bold of [false, true]) {
+        const size = text.getAttribute("font-size");
+        const key = `${size}${bold}`;
+        if (sizes.has(key) || scale[Number(bold)] === 1) continue;
+        sizes.add(key);
+        const which = bold ? '[font-weight="bold"]' : ':not([font-weight="bold"])';
+        rules.insertRule(
+          `#sheet text[font-size="${size}"]${which}{font-size:${size * scale[Number(bold)]}px}`,
+          rules.cssRules.length,
+        );
+      }
+    }
+  };
+}
