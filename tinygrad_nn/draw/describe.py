@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from tinygrad_nn.notation import settings
 from tinygrad_nn.tensor import Tensor
 from tinygrad_nn.value import Value
 
-__all__ = ["GRADIENTS", "NUMBERS", "collect", "describe", "outputs_of"]
+__all__ = ["GRADIENTS", "NUMBERS", "Described", "collect", "describe", "outputs_of"]
 
 # In these the order of the arguments says nothing, so that their edges need no number.
 _COMMUTATIVE = frozenset(
@@ -31,6 +31,23 @@ _COMMUTATIVE = frozenset(
 
 #: What `draw` can show as a node's gradient.
 GRADIENTS = ("output", "stored", "none")
+
+
+class Described(NamedTuple):
+    """A description, and where in it things of the program are.
+
+    Attributes
+    ----------
+    description : Description
+    places : dict of int to int
+        Indices of the nodes, by serial number.
+    modules : dict of int to module
+        By the index of the cluster that is a call of it.
+    """
+
+    description: Description
+    places: dict[int, int]
+    modules: dict[int, Any]
 
 
 def outputs_of(output: Any) -> dict[int, tuple[str, Node]]:
@@ -96,8 +113,8 @@ def describe(
     gradients: str,
     marks: Mapping[int, Mark] | None = None,
     profile: bool = False,
-) -> tuple[Description, dict[int, int]]:
-    """Describe the graph of `output`; also return the index of each node, by serial number.
+) -> Described:
+    """Describe the graph of `output`.
 
     Parameters
     ----------
@@ -126,7 +143,7 @@ def _describe(
     gradients: str,
     marks: Mapping[int, Mark],
     profile: bool,
-) -> tuple[Description, dict[int, int]]:
+) -> Described:
     grads, flows, note = _gradients([node for _, node in outputs.values()], nodes, gradients)
     formulas, seen = Formulas(), Seen()
     calls, around = calls_around(nodes, lambda leaf: _is_parameter(leaf, names))
@@ -197,7 +214,9 @@ def _describe(
                 is_dead=primitive is not None and value.is_zero and _is_cut(sources),
             )
         )
-    return Description(tuple(drawn), tuple(edges), clusters, note), index
+    description = Description(tuple(drawn), tuple(edges), clusters, note)
+    modules_of = [call.module() for call in calls]
+    return Described(description, index, {c: m for c, m in enumerate(modules_of) if m is not None})
 
 
 def _is_cut(sources: list[tuple[int, int, float | None, Figures | None]]) -> bool:

@@ -27,6 +27,7 @@ from tinygrad_nn.draw.wording import (
     is_inline,
     notes,
     plain,
+    says_settings,
     shortened,
     title,
 )
@@ -185,7 +186,7 @@ def _label(vertex: Vertex) -> str:
             _row(f'<TD COLSPAN="4">{_small(part)}</TD>')
             for part in textwrap.wrap(shortened(plain(vertex.mark.message)), 36)
         ]
-    if vertex.settings:
+    if says_settings(vertex):
         rows.append(_row(f'<TD COLSPAN="4">{_small(plain(vertex.settings))}</TD>'))
     if vertex.target:
         rows.append(_row(f'<TD COLSPAN="4">{_small("→ " + plain(vertex.target))}</TD>'))

@@ -10,16 +10,24 @@ from typing import Any
 
 from tinygrad_nn.draw.description import Description
 from tinygrad_nn.draw.dot import to_dot
+from tinygrad_nn.draw.folding import choose, fold, in_runs, runs
 from tinygrad_nn.draw.json_form import to_json
 from tinygrad_nn.draw.mermaid import to_mermaid
-from tinygrad_nn.draw.page import to_page
+from tinygrad_nn.draw.page import MOST, Page, to_page
+from tinygrad_nn.draw.palette import dark_dot, dark_style
 from tinygrad_nn.draw.text import to_text
 from tinygrad_nn.errors import MissingExtraError
 from tinygrad_nn.files import atomic_write, write_together
 
-__all__ = ["RANKDIRS", "Drawing", "GraphvizMissingError"]
+__all__ = ["RANKDIRS", "THEMES", "Drawing", "GraphvizMissingError"]
 
 RANKDIRS = ("LR", "TB", "RL", "BT")
+THEMES = ("auto", "light", "dark")
+
+#: Of an SVG picture. The class keeps it from other pictures of a page that this one stands in.
+_FOLLOWS_SYSTEM = (
+    f"<style>@media (prefers-color-scheme: dark) {{{dark_style('.tinygrad-graph')}}}</style>\n"
+).encode()
 
 # For a larger picture `dot` takes from half a minute to hours, and nobody could read it. Notebooks
 # and pages show text instead; who asks for a picture by name gets it.
@@ -40,18 +48,38 @@ class Drawing:
     ----------
     description : Description
         Nodes, edges and clusters, with all that is known of them.
+    whole : Description
+        The same with nothing folded, as the page has it.
     rankdir : str
         The direction in which numbers flow.
     format : str
         What `render` writes by default.
+    theme : str
+        "light", "dark", or "auto": pages and SVG pictures follow the reader's system, other
+        pictures are light.
     """
 
-    def __init__(self, description: Description, rankdir: str = "LR", format: str = "svg") -> None:
-        if rankdir not in RANKDIRS:
-            raise ValueError(f"rankdir must be one of {', '.join(RANKDIRS)}, got {rankdir!r}")
-        self.description = description
+    def __init__(
+        self,
+        description: Description,
+        rankdir: str = "LR",
+        format: str = "svg",
+        *,
+        theme: str = "auto",
+        depth: int | None = None,
+        max_nodes: int | None = None,
+        repeats: bool | None = None,
+    ) -> None:
+        for name, given, known in (("rankdir", rankdir, RANKDIRS), ("theme", theme, THEMES)):
+            if given not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {given!r}")
+        self.whole = description
+        self.description = _folded(description, depth, max_nodes, repeats)
         self.rankdir = rankdir
         self.format = format
+        self.theme = theme
+        self._depth = depth
+        self._max_nodes = max_nodes
 
     def __repr__(self) -> str:
         d = self.description
@@ -92,16 +120,28 @@ class Drawing:
         return to_json(self.description)
 
     def to_html(self) -> str:
-        """Return a page that needs nothing else: the picture, with the text folded below.
+        """Return a page to explore the graph on, which needs nothing else.
 
-        Without the program `dot`, or for a graph of more than 1,000 nodes, the text alone.
+        It is laid out in the browser: the program `dot` is not needed. Parts can be folded and
+        opened, nodes searched for, and the computation followed step by step, forward and back.
         """
-        return to_page(repr(self)[1:-1], self._repr_svg_(), self.to_text())
+        most = MOST if self._max_nodes is None else self._max_nodes
+        return to_page(self.whole, repr(self)[1:-1], self.rankdir, most, self._depth, self.theme)
+
+    def interactive(self, height: int = 600) -> Page:
+        """Return what shows the page in a notebook.
+
+        Parameters
+        ----------
+        height : int
+            Of the frame that it stands in, in pixels.
+        """
+        return Page(self.to_html(), height)
 
     # --- pictures ------------------------------------------------------------------------------
 
     def to_svg(self) -> str:
-        """Return the picture as SVG.
+        """Return the picture as SVG. Where the theme is "auto", it follows the reader's system.
 
         Raises
         ------
@@ -114,7 +154,13 @@ class Drawing:
         """Return what `dot` makes of the graph: ``"svg"``, ``"png"``, ``"pdf"``..."""
         format = format or self.format
         source = to_dot(self.description, self.rankdir, _PNG_DPI if format == "png" else None)
-        return _run_dot(source, format)
+        if self.theme == "dark":
+            source = dark_dot(source)
+        made = _run_dot(source, format)
+        if format == "svg" and self.theme == "auto":
+            made = made.replace(b" xmlns=", b' class="tinygrad-graph" xmlns=', 1)
+            return made.replace(b"<g id=", _FOLLOWS_SYSTEM + b"<g id=", 1)
+        return made
 
     @property
     def _is_large(self) -> bool:
@@ -231,6 +277,24 @@ _WRITERS = {
     ".json": Drawing.to_json,
     ".html": Drawing.to_html,
 }
+
+
+def _folded(
+    graph: Description, depth: int | None, max_nodes: int | None, repeats: bool | None
+) -> Description:
+    if depth is None and max_nodes is None:
+        if not repeats:
+            return graph
+        first = runs(graph)
+        repeated = {c for c, head in enumerate(first) if head != c}
+        return fold(graph, repeated | {first[c] for c in repeated})
+    repeats = repeats is not False
+    small = fold(graph, choose(graph, depth, max_nodes, repeats), repeats)
+    if max_nodes is None or len(small.nodes) <= max_nodes:
+        return small
+    # Too many nodes stand outside all clusters, or side by side in one.
+    graph = in_runs(graph, max(max_nodes, 2), repeats)
+    return fold(graph, choose(graph, depth, max_nodes, repeats), repeats)
 
 
 _WITHOUT = (

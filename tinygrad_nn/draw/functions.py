@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tinygrad_nn.draw.describe import GRADIENTS, NUMBERS, collect, describe, outputs_of
+from tinygrad_nn.draw.calls import call
+from tinygrad_nn.draw.describe import GRADIENTS, NUMBERS, Described, collect, describe, outputs_of
 from tinygrad_nn.draw.description import Mark
 from tinygrad_nn.draw.drawing import Drawing
+from tinygrad_nn.draw.selection import part_of
 from tinygrad_nn.graph import Node
 from tinygrad_nn.nn.module import Module
 from tinygrad_nn.scalar import Module as ScalarModule
@@ -23,22 +26,36 @@ def draw(
     output: Any,
     model: Module | ScalarModule | Mapping[str, Node] | None = None,
     *,
+    inputs: Any = None,
     rankdir: str | None = None,
     gradients: str = "output",
+    depth: int | None = None,
+    max_nodes: int | None = None,
+    repeats: bool | None = None,
+    only: Any = None,
+    around: Any = None,
+    radius: int = 2,
+    profile: bool = False,
+    theme: str = "auto",
 ) -> Drawing:
     """Draw what `output` was computed from. Nothing is changed by it, no ``.grad`` either.
 
     Parameters
     ----------
-    output : Tensor, Value, list, tuple or dict of them, compiled function or GradcheckReport
+    output : Tensor, Value, list, tuple or dict of them, compiled function, report or function
         What the graph leads to. Of a function that `compile` has made, the plan that served its
         last call: a box for each instruction, with the arguments written out, in a frame for each
         line of the program; `model` and `gradients` then mean nothing. Of a report that
         `gradcheck` has made with ``blame=True``, the graph that was checked: a node whose rule is
         wrong is red, with a heavy frame, and a kink amber, with a dashed one. What was not checked
-        looks like what is right; the report's notes say what that was.
+        looks like what is right; the report's notes say what that was. Any other function is
+        called with `inputs`, and what it returns is drawn: so are programs for NumPy, and
+        transforms such as ``grad(f)``.
     model : Module, or mapping of str to Tensor or Value, optional
         Gives parameters and modules their qualified names; all other leaves are then data.
+    inputs : array_like, or tuple of them, optional
+        Arguments for a function; numbers and arrays of floats become tensors, named as the
+        function's parameters are. The lines of the program that compute each node are noted.
     rankdir : {"LR", "TB", "RL", "BT"}, optional
         The direction in which numbers flow: from left to right (so are graphs drawn by default),
         from top to bottom (so are plans)...
@@ -46,6 +63,25 @@ def draw(
         Show the derivative of the output with respect to every node; what stands in ``.grad``;
         or no gradients. Where the first is impossible (more than one number as output, data
         changed since), the ``.grad`` of leaves is shown and the drawing says so.
+    depth : int, optional
+        Fold modules to one box each where they stand this deep in others: 0 folds the outermost.
+    max_nodes : int, optional
+        Fold the deepest modules first, until no more boxes than this are shown. The drawing says
+        how many nodes are hidden. Where modules are not enough, runs of nodes are folded.
+    repeats : bool, optional
+        Whether equal neighbours become one box, ``Layer(8, 8) × 5``: by default those that are
+        folded anyway; True alone folds these and nothing else.
+    only : str, module, Tensor, Value, or sequence of them, optional
+        Draw a part: modules (by the object, or by name, where ``*`` stands for anything) with what
+        goes into them; or, of two or more tensors (or their labels), what lies on the way between
+        them.
+    around : str, Tensor, Value, or sequence of them, optional
+        Draw what is within `radius` edges of these.
+    radius : int
+    profile : bool
+        Show what each result costs, in time and memory, by computing it again.
+    theme : {"auto", "light", "dark"}
+        Pages and SVG pictures follow the reader's system by default; other pictures are light.
 
     Returns
     -------
@@ -56,8 +92,9 @@ def draw(
     TypeError
         If `output` or `model` is something else.
     ValueError
-        If there is no node in `output`, for an unknown `rankdir` or `gradients`, and for a report
-        that was made without ``blame=True``.
+        If there is no node in `output`, for an unknown `rankdir`, `gradients` or `theme`, for a
+        report that was made without ``blame=True``, if nothing is called what `only` or `around`
+        say, and for a negative `depth` or `radius`.
     CaptureError
         If `output` is a compiled function that has no plan.
 
@@ -66,33 +103,47 @@ def draw(
     >>> import tinygrad_nn as tg
     >>> from tinygrad_nn.draw import draw
     >>> x = tg.Value(3.0, label="x")
-    >>> print(draw(x * x + 1.0).to_text())
-    n3 add  value 10.0  grad 1.0
-    ├─ n1 multiply  value 9.0  grad 1.0
-    │  ├─ n0 x  value 3.0  grad 6.0
+    >>> print(draw(x * x + 1.0, gradients="none").to_text())
+    n3 add  value 10.0
+    ├─ n1 multiply  value 9.0
+    │  ├─ n0 x  value 3.0
     │  └─ ↑ n0 x
     └─ n2 1.0
     """
     if gradients not in GRADIENTS:
         raise ValueError(f"gradients must be one of {', '.join(GRADIENTS)}, got {gradients!r}")
-    if callable(output):  # no graph: so what compiles is imported only for a function
+    part = partial(part_of, only=only, around=around, radius=radius)
+    drawing = partial(Drawing, theme=theme, depth=depth, max_nodes=max_nodes, repeats=repeats)
+    marks = None
+    drawn = getattr(output, "_drawn", None)  # a report's; the checker is not imported for a graph
+    if callable(output) and drawn is None:
+        # No graph: so what compiles is imported only for a function.
         from tinygrad_nn.draw.plans import describe_plan
         from tinygrad_nn.plan.compiled import Compiled
 
         if isinstance(output, Compiled):
-            return Drawing(describe_plan(output.plan), rankdir or "TB")
-    marks = None
-    names = None if model is None else _names(model)
-    drawn = getattr(output, "_drawn", None)  # a report's; the checker is not imported for a graph
+            described = Described(describe_plan(output.plan), {}, {})
+            return drawing(part(described), rankdir or "TB")
+        if model is None and isinstance(output, Module | ScalarModule):
+            model = output
+        output = call(output, inputs)
+    elif inputs is not None:
+        raise TypeError(
+            f"inputs= are for a function to be called with; a {type(output).__name__} is drawn as "
+            f"it is: draw(output)"
+        )
     if drawn is not None:
         if model is not None:
             raise TypeError("a report knows its model: draw(report)")
         blamed = drawn()
-        output, model, names = blamed.outputs, blamed.model, blamed.names
+        output, model = blamed.outputs, blamed.model
+        names = blamed.names
         marks = {serial: Mark(*mark) for serial, mark in blamed.marks.items()}
+    else:
+        names = None if model is None else _names(model)
     modules = {id(module): name for name, module in _modules(model) if name}
-    description, _ = describe(output, names, modules, gradients, marks)
-    return Drawing(description, rankdir or "LR")
+    described = describe(output, names, modules, gradients, marks, profile)
+    return drawing(part(described), rankdir or "LR")
 
 
 def _names(model: Any) -> dict[int, str]:

@@ -7,8 +7,10 @@ paper every colour has a counterpart of the same hue, so that one picture serves
 .. [1] Okabe, M., Ito, K. Color Universal Design. https://jfly.uni-koeln.de/color/
 """
 
+import re
+
 __all__ = ["DARK", "DEAD", "EDGE", "FLOW", "FRAME", "INK", "MARKED", "MARKS", "MUTED", "PAPER",
-           "RED", "ROLES", "SHADE", "dark_style"]  # fmt: skip
+           "RED", "ROLES", "SHADE", "dark_dot", "dark_style"]  # fmt: skip
 
 PAPER = "#ffffff"
 INK = "#1a1a1a"
@@ -20,7 +22,7 @@ EDGE = "#7d7d7d"
 FRAME = "#7d7d7e"
 
 #: What goes back along an edge, and the derivative along it.
-FLOW = "#0b62a0"
+FLOW = "#2a78b5"
 
 #: Behind a cluster: a breath of grey, which adds up where clusters nest.
 SHADE = "#7d7d7d10"
@@ -56,7 +58,7 @@ DARK = {
     RED: "#ff8a8f",
     EDGE: "#8f8f8f",
     FRAME: "#9a9a9a",
-    FLOW: "#8fc7f2",
+    FLOW: "#6fb6ec",
     "#fbe3b5": "#4d3606", "#b87700": "#e69f00",
     "#cfe8f9": "#123a54", "#2f7fb3": "#56b4e9",
     "#ececec": "#3a3a3a", "#8c8c8c": "#8d8d8d",
@@ -69,13 +71,30 @@ DARK = {
 }  # fmt: skip
 
 
-def dark_style() -> str:
+def dark_style(within: str = "") -> str:
     """Return style rules that turn an SVG picture into its dark counterpart.
 
     Graphviz writes colours as attributes, and a rule is stronger than an attribute.
+
+    Parameters
+    ----------
+    within : str
+        A selector of what the rules are for, such as ``".graph"``; else the whole page.
     """
     return "".join(
-        f'[{attribute}="{light}"]{{{attribute}:{dark}}}'
+        f'{within} [{attribute}="{light}"]{{{attribute}:{dark}}}'.lstrip()
         for light, dark in DARK.items()
         for attribute in ("fill", "stroke")
     )
+
+
+def dark_dot(source: str) -> str:
+    """Return Graphviz's source of a picture in dark colours, on dark paper.
+
+    Only attributes are changed: the quotes of whoever writes a colour into a label are escaped.
+    """
+    source = source.replace('bgcolor="transparent"', f'bgcolor="{DARK[PAPER]}"', 1)
+    return _COLOUR.sub(lambda match: match[1] + DARK.get(match[2], match[2]) + '"', source)
+
+
+_COLOUR = re.compile(r'((?:color|COLOR)=")(#[0-9a-f]{6})"')

@@ -7,8 +7,8 @@ import unicodedata
 from tinygrad_nn.draw.description import Cluster, Cost, Vertex
 from tinygrad_nn.draw.figures import Figures, number
 
-__all__ = ["cluster_title", "cost_text", "equation", "facts", "figures_text", "notes", "plain",
-           "shortened", "title"]  # fmt: skip
+__all__ = ["cluster_title", "cost_text", "equation", "facts", "figures_text", "is_inline",
+           "notes", "plain", "says_settings", "shortened", "title"]  # fmt: skip
 
 #: A share of zeros below this is not worth a line.
 _NOTABLE = 0.1
@@ -51,6 +51,8 @@ def title(vertex: Vertex) -> tuple[str, str]:
         return label, plain(vertex.op).strip() or "?"
     if not label.strip() and vertex.role == "constant" and vertex.value is not None:
         return vertex.value.text, ""
+    if not label.strip() and vertex.role == "module":
+        label = shortened(plain(vertex.settings))
     return (label if label.strip() else vertex.role), ""
 
 
@@ -80,7 +82,7 @@ def facts(vertex: Vertex) -> list[tuple[str, str]]:
         found.append(("shape", f"{vertex.shape} {vertex.dtype}"))
     if vertex.mark is not None:
         found.append((plain(vertex.mark.word).upper(), shortened(plain(vertex.mark.message))))
-    if vertex.settings:
+    if says_settings(vertex):
         found.append(("with", plain(vertex.settings)))
     if vertex.target:
         found.append(("to", shortened(plain(vertex.target))))
@@ -95,6 +97,11 @@ def facts(vertex: Vertex) -> list[tuple[str, str]]:
     if vertex.source:
         found.append(("line", shortened(plain(vertex.source))))
     return [(name, text) for name, text in found if text]
+
+
+def says_settings(vertex: Vertex) -> bool:
+    """Whether there are settings to tell, which do not stand as the title."""
+    return bool(vertex.settings) and (vertex.role != "module" or bool(vertex.label.strip()))
 
 
 def is_inline(vertex: Vertex) -> bool:
