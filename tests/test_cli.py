@@ -12,6 +12,7 @@ import sys
 import time
 import webbrowser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -1087,6 +1088,11 @@ def test_draw_to_standard_output_without_dot(here: Path, monkeypatch: pytest.Mon
         (["--format", "png"], ["'text', 'json', 'dot', 'mermaid', 'svg', 'html'"]),
         (["--rankdir", "up"], ["'--rankdir': 'up'"]),
         (["--gradients", "all"], ["'output', 'stored', 'none'"]),
+        (["--theme", "pink"], ["'auto', 'light', 'dark'"]),
+        (["--depth", "-1"], ["'--depth'"]),
+        (["--max-nodes", "0"], ["'--max-nodes'"]),
+        (["--only", "a", "--around", "b"], ["--only and --around exclude each other"]),
+        (["--radius", "1"], ["--around NAME"]),
     ],
 )
 def test_draw_refuses_options_before_it_runs_anything(
@@ -1099,6 +1105,13 @@ def test_draw_refuses_options_before_it_runs_anything(
     assert left_behind(here) == set()
 
 
+def drawn(function: str, *options: object, shapes: str = "float32:5,3") -> dict[str, Any]:
+    """Return what ``draw --format json`` says."""
+    result = run("draw", function, "--shapes", shapes, "--format", "json", *options)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
 def test_draw_options_reach_the_drawing(here: Path) -> None:
     def dot(*options: str) -> str:
         result = run("draw", "losses.py:quantile", "--format", "dot", *options)
@@ -1108,21 +1121,63 @@ def test_draw_options_reach_the_drawing(here: Path) -> None:
     assert "rankdir=LR" in dot()
     assert "rankdir=TB" in dot("--rankdir", "tb")
     assert "grad" in dot()
-    assert "grad" not in dot("--gradients", "none")
+    assert '<TD ALIGN="LEFT">grad' not in dot("--gradients", "none")
+    page = run("draw", "losses.py:quantile", "--format", "html", "--theme", "dark").stdout
+    assert page != run("draw", "losses.py:quantile", "--format", "html").stdout
+    assert all(
+        node["cost"] is None for node in drawn("losses.py:hinted", shapes="5,2;5,2")["nodes"]
+    )
+    costs = [
+        node["cost"]
+        for node in drawn("losses.py:hinted", "--profile", shapes="5,2;5,2")["nodes"]
+        if node["op"]
+    ]
+    assert all(cost["forward"] > 0 for cost in costs)
+
+
+NET = """
+import tinygrad_nn as tg
+
+net = tg.nn.MLP(3, [4, 4, 4, 1], rng=0)
+
+def forward(x):
+    return net(x)
+"""
+
+
+def test_draw_folds(here: Path) -> None:
+    Path("net.py").write_text(NET)
+    whole = drawn("net.py:net")
+    layers = drawn("net.py:net", "--depth", "1")
+    assert [(v["settings"], v["hidden"]) for v in layers["nodes"] if v["hidden"]] == [
+        ("Layer(3, 4, activation='relu')", 4),
+        ("Layer(4, 4, activation='relu') × 2", 8),
+        ("Layer(4, 1, activation=None)", 3),
+    ]
+    assert len(drawn("net.py:net", "--max-nodes", "3")["nodes"]) <= 3 < len(whole["nodes"])
+    repeats = drawn("net.py:net", "--repeats")
+    assert [v["hidden"] for v in repeats["nodes"] if v["hidden"]] == [8]
+    # The number of boxes, and what they hide, are said beside the file's name.
+    result = run("draw", "net.py:net", "--shapes", "5,3", "-o", "g.txt", "--depth", "0")
+    assert "g.txt: 2 nodes, 1 edge\n15 of 16 nodes are folded into 1 box\n" in result.stdout
 
 
 def test_draw_names_the_parameters_of_a_model(here: Path) -> None:
-    Path("net.py").write_text(
-        "import tinygrad_nn as tg\nnet = tg.nn.MLP(3, [4, 1], rng=0)\n"
-        "def forward(x):\n    return net(x)\n"
-    )
-    shapes = ["--shapes", "float32:5,3"]
+    Path("net.py").write_text(NET)
     for name in ("net", "net.forward"):
-        result = run("draw", f"net.py:{name}", *shapes)
-        assert result.exit_code == 0, result.output
-        assert "layers.0.weight" in result.stdout
-        assert "in layers.1: Layer(4, 1" in result.stdout
-    assert "layers.0" not in run("draw", "net.py:forward", *shapes).stdout
+        found = drawn(f"net.py:{name}")
+        assert "layers.0.weight" in {node["label"] for node in found["nodes"]}
+        assert "layers.3" in {cluster["name"] for cluster in found["clusters"]}
+    found = drawn("net.py:forward")
+    assert {cluster["name"] for cluster in found["clusters"]} == {""}
+
+
+def test_draw_tells_the_line_of_the_users_file(here: Path) -> None:
+    line = LOSSES.splitlines().index("    error = target - prediction") + 1
+    sources = {v["op"]: v["source"] for v in drawn("losses.py:quantile", shapes="();()")["nodes"]}
+    assert sources["subtract"] == f"losses.py:{line}: error = target - prediction"
+    assert sources["mean"].startswith(f"losses.py:{line + 1}: return np.mean(")
+    assert sources[""] == ""
 
 
 @pytest.mark.parametrize("name", ["g.html", "g.svg", "a folder/ü & #.html"])

@@ -12,7 +12,7 @@ import pytest
 import tinygrad_nn as tg
 from tinygrad_nn import nn
 from tinygrad_nn.draw import Cluster, Description, Drawing, Edge, Mark, Vertex, draw
-from tinygrad_nn.draw.description import ROLES
+from tinygrad_nn.draw.description import ROLES, Cost
 from tinygrad_nn.draw.figures import figures
 
 #: The sixteen colours in either form, bold, faint, and the end of all these.
@@ -43,7 +43,7 @@ def everything() -> Drawing:
         vertex(label="bad", value=figures(np.nan)),
         vertex(label="overflown", grad=figures(np.full(9, np.inf))),
         vertex(label="dead", value=figures(np.zeros(9)), grad=figures(0.0), cluster=0),
-        vertex(label="off", is_dead=True),
+        vertex(label="off", is_dead=True, source="f.py:7: relu(x)", cost=Cost(0.0, 0.0, 8, 8)),
         vertex(label="alive", value=figures(np.arange(9.0)), shape="(9,)", dtype="float64"),
         vertex(label="broken", mark=Mark("wrong", "wrong rule", "1 must be 2")),
         vertex(label="bent", mark=Mark("kink", "kink", "slopes from 0 to 1"), value=figures(1.0)),
@@ -95,6 +95,8 @@ def test_what_is_painted() -> None:
     assert faint == {
         "value min 0.0, mean 0.0, max 0.0, all zero", "grad 0.0", "in layer: Linear(2, 3)",
         "n9 off = f",
+        "line f.py:7: relu(x)",
+        "cost 0 ns forward, 0 ns back, keeps 8 B",
         "∂n1/∂n0 0.0", "↑ n0 a input = f", "↑ n4 a output = f",
     }  # fmt: skip
 
@@ -116,6 +118,16 @@ def test_the_derivative_along_each_edge() -> None:
         "   ├─ n0 x  ∂n1/∂n0 3.0\n"
         "   └─ ↑ n0 x  ∂n1/∂n0 -0.5\n"
     )  # fmt: skip
+
+
+def test_a_line_of_the_program_is_told_once() -> None:
+    first, second = "f.py:7: y = x * x: 1", "f.py:8: z = y"
+    nodes = [vertex(source=source, cluster=0) for source in (first, second, first)]
+    assert of(*nodes, edges=(Edge(0, 1, 0, 2.0), Edge(1, 2, 0))).to_text() == (
+        "n2 f  in layer: Linear(2, 3)  line f.py:7: y = x * x: 1\n"
+        "└─ n1 f  in layer: Linear(2, 3)  line f.py:8: z = y\n"
+        "   └─ n0 f  ∂n1/∂n0 2.0  in layer: Linear(2, 3)  line f.py:7\n"
+    )
 
 
 def test_boxes_in_a_circle_are_all_written() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from tinygrad_nn.colour import shows_colour
 from tinygrad_nn.draw.description import Description, Edge, Vertex
@@ -30,10 +30,10 @@ _ROLES = {
 }
 _MARKS = {"wrong": _BAD, "kink": "1;33"}
 
-#: Facts about how a node was computed, which stand behind those about what it is.
+#: Facts that stand last on a line, for they are long.
 _ASIDES = ("cost", "line")
 
-_Paint = Callable[[str, str], str]
+_Part = tuple[str, str]  # a text and its colour
 
 
 def to_text(graph: Description, color: bool | None = False) -> str:
@@ -63,6 +63,7 @@ def to_text(graph: Description, color: bool | None = False) -> str:
     rest = iter(backwards)
     lines: list[str] = []
     seen: set[int] = set()
+    told: set[str] = set()
     promised = set(roots)  # each will be, or is, the root of a tree
     for root in roots:  # grows while it is read
         todo: list[tuple[int, Edge | None, str, str, int]] = [(root, None, "", "", 0)]
@@ -72,15 +73,15 @@ def to_text(graph: Description, color: bool | None = False) -> str:
             below = arguments[i]
             above = i in seen
             if above or (depth and (i in promised or (depth == _DEEPEST and below))):
-                parts = [paint(f"{'↑' if above else '↓'} {_name(i, vertex)}", _FAINT)]
+                parts = [(f"{'↑' if above else '↓'} {_name(i, vertex)}", _FAINT), *_local(edge)]
                 if not above and i not in promised:
                     promised.add(i)
                     roots.append(i)
                 below = []
             else:
                 seen.add(i)
-                parts = _parts(i, graph, paint)
-            lines.append(branch + "  ".join(parts + _local(edge, paint)))
+                parts = [*_known(i, vertex), *_local(edge), *_asides(vertex, graph, told)]
+            lines.append(branch + "  ".join(paint(text, code) for text, code in parts))
             for k in range(len(below) - 1, -1, -1):
                 last = k == len(below) - 1
                 todo.append((below[k].source, below[k], indent + ("└─ " if last else "├─ "),
@@ -107,30 +108,34 @@ def _name(i: int, vertex: Vertex) -> str:
     return f"n{i} {equation(vertex)}"
 
 
-def _parts(i: int, graph: Description, paint: _Paint) -> list[str]:
-    vertex = graph.nodes[i]
+def _known(i: int, vertex: Vertex) -> Iterator[_Part]:
+    """Yield what a node is."""
     mark = _MARKS[vertex.mark.kind] if vertex.mark else ""
+    sound = _FAINT if vertex.is_dead else _ROLES[vertex.role]
+    yield _name(i, vertex), mark or (sound if vertex.is_finite else _BAD)
     codes = {"value": _code(vertex.value), "grad": _code(vertex.grad)}
     if vertex.mark:
         codes[plain(vertex.mark.word).upper()] = mark
-    sound = _FAINT if vertex.is_dead else _ROLES[vertex.role]
-    found = [(_name(i, vertex), mark or (sound if vertex.is_finite else _BAD))]
-    asides = []
+    for what, text in facts(vertex):
+        if what not in _ASIDES:
+            yield text if what == "shape" else f"{what} {text}", codes.get(what, "")
+
+
+def _local(edge: Edge | None) -> Iterator[_Part]:
+    """Yield the derivative along the edge that has led to a node."""
+    if edge is not None and edge.local is not None:
+        text = f"∂n{edge.target}/∂n{edge.source} {number(edge.local)}"
+        yield text, _code(figures(edge.local))
+
+
+def _asides(vertex: Vertex, graph: Description, told: set[str]) -> Iterator[_Part]:
+    """Yield where and how a node was computed; of a line that was `told`, its place alone."""
+    if vertex.cluster >= 0:
+        yield f"in {cluster_title(graph.clusters[vertex.cluster])}", _FAINT
     for what, text in facts(vertex):
         if what in _ASIDES:
-            asides.append((f"{what} {text}", _FAINT))
-        else:
-            found.append((text if what == "shape" else f"{what} {text}", codes.get(what, "")))
-    if vertex.cluster >= 0:
-        found.append((f"in {cluster_title(graph.clusters[vertex.cluster])}", _FAINT))
-    return [paint(text, code) for text, code in found + asides]
-
-
-def _local(edge: Edge | None, paint: _Paint) -> list[str]:
-    if edge is None or edge.local is None:
-        return []
-    text = f"∂n{edge.target}/∂n{edge.source} {number(edge.local)}"
-    return [paint(text, _code(figures(edge.local)))]
+            yield f"{what} {text.partition(': ')[0] if text in told else text}", _FAINT
+            told.add(text)
 
 
 def _code(f: Figures | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import click
 
 from tinygrad_nn.draw import Drawing
 from tinygrad_nn.draw.describe import GRADIENTS
-from tinygrad_nn.draw.drawing import RANKDIRS
+from tinygrad_nn.draw.drawing import RANKDIRS, THEMES
 from tinygrad_nn.job.errors import JobError
 from tinygrad_nn.job.options import input_options, listed
 from tinygrad_nn.job.table import count
@@ -53,6 +54,51 @@ _SHOWN = (".html", ".svg", ".png", ".pdf")
 )
 @click.option("--open", "opens", is_flag=True, help="Show the file in the browser.")
 @click.option(
+    "--depth",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Fold modules to a box each where they stand in N others; 0 folds the outermost.",
+)
+@click.option(
+    "--max-nodes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Fold the deepest modules first, until no more than N boxes are left.",
+)
+@click.option(
+    "--repeats",
+    is_flag=True,
+    default=None,
+    help="Make one box of equal modules in a row. So are those made that are folded anyway.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="Draw this module alone, with what goes into it; or, given twice, what lies between two "
+    "nodes. * stands for anything. Repeatable.",
+)
+@click.option(
+    "--around",
+    multiple=True,
+    metavar="NAME",
+    help="Draw what is near this node or module alone. Repeatable.",
+)
+@click.option(
+    "--radius",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="How many arrows from --around is near; 2 by default.",
+)
+@click.option("--profile", is_flag=True, help="Measure the time and the memory of each node.")
+@click.option(
+    "--theme",
+    type=click.Choice(THEMES),
+    default=THEMES[0],
+    show_default=True,
+    help="auto: pages and SVG pictures follow the reader's system.",
+)
+@click.option(
     "--rankdir",
     type=click.Choice(RANKDIRS, case_sensitive=False),
     help="From left to right (LR), from top to bottom (TB), ...",
@@ -67,6 +113,7 @@ _SHOWN = (".html", ".svg", ".png", ".pdf")
 @input_options
 def draw(
     function: str, output: str | None, form: str | None, opens: bool,
+    only: Sequence[str], around: Sequence[str], radius: int | None,
     shapes: str | None, file: str | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Draw the computation graph of a call of FILE.py:FUNCTION.
@@ -75,6 +122,7 @@ def draw(
     """
     to_stdout = form is not None or output == "-"
     _check(output, form, opens)
+    options |= _part(only, around, radius)
     with redirect_stdout(sys.stderr if to_stdout else sys.stdout):
         inputs, drawing, depends = draw_function(
             function, shapes=shapes, file=file, seed=seed, **options
@@ -109,6 +157,16 @@ def _check(output: str | None, form: str | None, opens: bool) -> None:
         raise JobError(
             f"--open needs a file that a browser shows: -o graph.html (or {', '.join(_SHOWN[1:])})"
         )
+
+
+def _part(only: Sequence[str], around: Sequence[str], radius: int | None) -> dict[str, Any]:
+    """Return the options of `draw` that say which part of the graph is drawn."""
+    if only and around:
+        raise JobError("--only and --around exclude each other; give one of them")
+    if radius is not None and not around:
+        raise JobError("--radius is the distance from --around NAME; give that too")
+    part: dict[str, Any] = {"only": only or None, "around": around or None}
+    return part if radius is None else part | {"radius": radius}
 
 
 def _written(drawing: Drawing, form: str) -> str:

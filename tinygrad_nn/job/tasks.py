@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ from tinygrad_nn.tensor import Tensor
 __all__ = ["Plan", "Trained", "check_out", "draw_function", "plan_training"]
 
 Files = dict[Path, bytes | str]
+
+#: A keyword of `draw`, in its messages, is an option of the program.
+_KEYWORD = re.compile(r"\b(only|around|radius|depth|max_nodes)=")
 
 
 def check_out(folder: str) -> Path:
@@ -207,7 +211,8 @@ def draw_function(
     except TinygradError:
         raise
     except (TypeError, ValueError) as error:
-        raise JobError(f"{spec} cannot be drawn: {error}") from error
+        said = _KEYWORD.sub(lambda match: f"--{match[1].replace('_', '-')}", str(error))
+        raise JobError(f"{spec} cannot be drawn: {said}") from error
 
 
 def _call(function: UserFunction, inputs: Sequence[Input]) -> tuple[Any, list[Tensor]]:
