@@ -9,11 +9,12 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import accumulate, chain, pairwise
+from dataclasses import fields, replace
+from itertools import accumulate, chain
+from operator import attrgetter
 from typing import Any
 
-from tinygrad_nn.draw.description import Cluster, Cost, Description, Edge, Mark, Vertex, nested
+from tinygrad_nn.draw.description import Cluster, Cost, Description, Edge, Mark, Vertex
 from tinygrad_nn.draw.figures import Figures
 
 __all__ = ["boxes", "choose", "fold", "in_runs", "kinds", "runs"]
@@ -109,7 +110,7 @@ def fold(graph: Description, folded: Collection[int], repeats: bool = True) -> D
         at = shown[k]
         vertex = graph.nodes[at] if at < count else vertices[at - count]
         home = number[vertex.cluster]
-        nodes.append(vertex if home == vertex.cluster else replace(vertex, cluster=home))
+        nodes.append(vertex if home == vertex.cluster else _moved(vertex, home))
     edges: dict[Any, Edge] = {}
     for k, e in enumerate(graph.edges):
         a, b = item[e.source], item[e.target]
@@ -124,6 +125,18 @@ def fold(graph: Description, folded: Collection[int], repeats: bool = True) -> D
         tuple(clusters),
         _joined(graph.note, _said(graph, vertices)),
     )
+
+
+_FIELDS = [field.name for field in fields(Vertex)]
+_contents = attrgetter(*_FIELDS)
+_CLUSTER = _FIELDS.index("cluster")
+
+
+def _moved(vertex: Vertex, cluster: int) -> Vertex:
+    """Put a vertex into another cluster, five times as fast as `replace` does."""
+    contents = list(_contents(vertex))
+    contents[_CLUSTER] = cluster
+    return Vertex(*contents)
 
 
 def _said(graph: Description, vertices: Sequence[Vertex]) -> str:
@@ -165,7 +178,8 @@ def _groups(graph: Description, folded: Collection[int], repeats: bool) -> list[
         for c, cluster in enumerate(graph.clusters)
         if hidden[c] and not hidden[cluster.parent] and sizes[c]
     ]
-    if not repeats or len(outermost) < 2:
+    titles = Counter((graph.clusters[c].parent, graph.clusters[c].title) for c in outermost)
+    if not repeats or all(n == 1 for n in titles.values()):
         return [[c] for c in outermost]
     run = runs(graph)
     groups: list[list[int]] = []
@@ -412,8 +426,9 @@ def choose(
     if max_nodes is None:
         return frozenset(chosen)
 
-    kind = kinds(graph)
-    run = runs(graph, kind) if repeats else range(len(kind))
+    tree = _Tree(graph)
+    kind = _kinds(graph, tree)
+    run = _runs(graph, tree, kind) if repeats else range(len(kind))
     # What a cluster shows when all in it are folded, and what its class saves by being folded.
     content = Counter(v.cluster for v in graph.nodes)
     classes: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -464,21 +479,25 @@ class _Tree:
 
     def __init__(self, graph: Description) -> None:
         outside = len(graph.clusters)
-        self.at = [0] * len(graph.nodes)
-        self.first = [0] * (outside + 1)
-        self.end = [0] * outside + [len(graph.nodes)]
-        position = 0
-        for what, i, _ in nested(graph):
-            if what == "node":
-                self.at[i] = position
-                position += 1
-            else:
-                (self.first if what == "open" else self.end)[i] = position
+        sizes = _sizes(graph)
+        free = [0] * (outside + 1)  # the next position for a node, then for a cluster
+        for v in graph.nodes:
+            free[v.cluster] += 1
         self.parent = [*(cluster.parent for cluster in graph.clusters), -1]
+        self.first = [0] * (outside + 1)
+        for c, p in enumerate(self.parent[:-1]):
+            self.first[c] = free[p]
+            free[p] += sizes[c]
+            free[c] += self.first[c]
+        self.end = [first + size for first, size in zip(self.first, sizes, strict=True)]
+        free = list(self.first)
+        self.at = []
+        for v in graph.nodes:
+            self.at.append(free[v.cluster])
+            free[v.cluster] += 1
         self.leap = [-1] * (outside + 1)
         depth = [0] * (outside + 1)
-        for c, cluster in enumerate(graph.clusters):
-            p = cluster.parent
+        for c, p in enumerate(self.parent[:-1]):
             depth[c] = depth[p] + 1
             far = self.leap[p]
             same = depth[p] - depth[far] == depth[far] - depth[self.leap[far]]
@@ -531,55 +550,71 @@ def kinds(graph: Description) -> tuple[int, ...]:
     >>> kinds(graph)
     (0, 1, 2, 2, 3)
     """
+    return _kinds(graph, _Tree(graph))
+
+
+def _kinds(graph: Description, tree: _Tree) -> tuple[int, ...]:
     if not graph.clusters:
         return ()
-    nodes = graph.nodes
-    tree = _Tree(graph)
     at, first = tree.at, tree.first
-    records: list[list[tuple[int, ...]]] = [[] for _ in tree.parent]
-    arguments: list[list[tuple[int, str, str]]] = [[] for _ in nodes]
-    uses: list[list[tuple[int, int, int]]] = [[] for _ in nodes]
-    # Everything is told where it is first seen whole: an edge in the innermost cluster around both
-    # its ends. What a cluster knows of an argument besides, that it has one, it has from outside.
-    for e in graph.edges:
-        u, v = e.source, e.target
-        k = len(arguments[v])
-        arguments[v].append((e.place, nodes[u].shape, nodes[u].dtype))
-        uses[u].append((at[v], k, v))
-        c = nodes[v].cluster
-        c = c if nodes[u].cluster == c else tree.around(c, at[u])
-        records[c].append((at[u] - first[c], at[v] - first[c], k))
-    for u, found in enumerate(uses):
-        if not found:
-            continue
-        found.sort()
-        # Which arguments are the same. In a row where clusters are intervals, a cluster's uses of
-        # one node are neighbours among all its uses.
-        for (a, k, v), (b, m, _) in pairwise(found):
-            c = tree.around(nodes[v].cluster, b)
-            records[c].append((a - first[c], k, b - first[c], m))
-        # From where outwards all uses are inside.
-        c = tree.around(tree.around(nodes[u].cluster, found[0][0]), found[-1][0])
-        records[c].append((at[u] - first[c],))
-
+    home = [v.cluster for v in graph.nodes]
     words: dict[Any, int] = {}
+
+    def word(*parts: Any) -> int:
+        return words.setdefault(parts, len(words))
+
+    made = [word(v.shape, v.dtype) for v in graph.nodes]
+    sources: list[list[int]] = [[] for _ in home]
+    places: list[list[int]] = [[] for _ in home]
+    for e in graph.edges:
+        sources[e.target].append(e.source)
+        places[e.target] += (e.place, made[e.source])
+    row = [0] * len(home)
+    for i, position in enumerate(at):
+        row[position] = i
+
+    # Each fact is told once, in the innermost cluster that it stands in whole, by positions in it.
+    # What is told nowhere in a cluster is outside of it.
+    facts: list[list[int]] = [[] for _ in tree.parent]
+    first_use = [-1] * len(home)
+    last_use: list[tuple[int, int]] = [(-1, 0)] * len(home)
+    for position, v in enumerate(row):
+        for k, u in enumerate(sources[v]):
+            # What an argument is.
+            c = home[v]
+            if home[u] != c:
+                c = tree.around(c, at[u])
+            facts[c] += (at[u] - first[c], position - first[c], k)
+            # With what else it is one. A cluster is an interval, in which the uses of one node
+            # follow each other as they do in all.
+            before, m = last_use[u]
+            if before < 0:
+                first_use[u] = position
+            else:
+                c = home[v]
+                if home[row[before]] != c:
+                    c = tree.around(c, before)
+                facts[c] += (first[c] - before - 1, m, position - first[c], k)
+            last_use[u] = position, k
+    closed: list[list[int]] = [[] for _ in tree.parent]
     own: list[list[int]] = [[] for _ in tree.parent]
-    for i, n in enumerate(nodes):
-        if n.cluster >= 0:
-            word = (n.role, n.op, n.settings, n.shape, n.dtype, bool(uses[i]), *arguments[i])
-            own[n.cluster].append(words.setdefault(word, len(words)))
+    for position, u in enumerate(row):
+        c = home[u]
+        n = graph.nodes[u]
+        used = first_use[u] >= 0
+        own[c].append(word(n.role, n.op, n.settings, made[u], used, *places[u]))
+        # That all its uses are inside.
+        if used:
+            c = tree.around(tree.around(c, first_use[u]), last_use[u][0])
+            closed[c].append(position - first[c])
+
     parts: list[list[int]] = [[] for _ in tree.parent]
     known: dict[Any, int] = {}
     kind = [0] * len(graph.clusters)
     for c in range(len(graph.clusters) - 1, -1, -1):  # what is inside comes first
-        content = (
-            graph.clusters[c].title,
-            tuple(own[c]),
-            tuple(reversed(parts[c])),
-            tuple(sorted(records[c])),
-        )
+        content = graph.clusters[c].title, *map(tuple, (own[c], parts[c], facts[c], closed[c]))
         kind[c] = known.setdefault(content, len(known))
-        parts[graph.clusters[c].parent].append(kind[c])
+        parts[tree.parent[c]].append(kind[c])
     renamed: dict[int, int] = {}
     return tuple(renamed.setdefault(k, len(renamed)) for k in kind)
 
@@ -612,72 +647,113 @@ def runs(graph: Description, kind: Sequence[int] | None = None) -> tuple[int, ..
     >>> runs(draw(model(tensor([[1.0, 2.0]])).sum(), model).description)
     (0, 1, 2, 2, 4)
     """
-    head = list(range(len(graph.clusters)))
-    for level in _levels(graph, _Tree(graph), kinds(graph) if kind is None else kind):
-        for unit in level:
+    tree = _Tree(graph)
+    return tuple(_runs(graph, tree, _kinds(graph, tree) if kind is None else kind))
+
+
+def _runs(graph: Description, tree: _Tree, kind: Sequence[int]) -> list[int]:
+    count = len(graph.nodes)
+    next_of_kind = _next_of_kind(tree, kind)
+    levels = _levels(graph, tree, next_of_kind, {tree.parent[c] for c in next_of_kind})
+    head = list(range(len(kind)))
+    for units in levels.values():
+        for unit in units:
             for item in unit[1:]:
-                head[item - len(graph.nodes)] = unit[0] - len(graph.nodes)
-    return tuple(head)
+                head[item - count] = unit[0] - count
+    return head
 
 
-def _levels(graph: Description, tree: _Tree, kind: Sequence[int] | None) -> list[list[list[int]]]:
-    """Put what stands in each cluster, and last what stands outside all, in an order of computing.
+def _next_of_kind(tree: _Tree, kind: Sequence[int]) -> dict[int, int]:
+    """Return the next cluster beside each one, where both are of one kind."""
+    found: dict[int, int] = {}
+    last: dict[int, int] = {}  # by what they stand in
+    for c, k in enumerate(kind):
+        if tree.first[c] == tree.end[c]:
+            continue
+        before = last.get(tree.parent[c])
+        if before is not None and kind[before] == k:
+            found[before] = c
+        last[tree.parent[c]] = c
+    return found
+
+
+def _levels(
+    graph: Description, tree: _Tree, next_of_kind: Mapping[int, int], wanted: Collection[int]
+) -> dict[int, list[list[int]]]:
+    """Put what stands side by side in an order of computing.
+
+    Parameters
+    ----------
+    graph : Description
+    tree : _Tree
+    next_of_kind : mapping of int to int
+        Clusters that shall stand right behind others if they can.
+    wanted : collection of int
+        Clusters to look into; -1 for what stands outside all.
 
     Returns
     -------
-    list of lists of units
+    dict of int to list of units
         A unit is a list of items: node i as i, cluster c as number of nodes + c. It is one item,
         or a run of clusters of one kind. Leaves stand before what first uses them.
     """
-    count, outside = len(graph.nodes), len(graph.clusters)
-    level = [v.cluster for v in graph.nodes] + tree.parent[:-1]
+    if not wanted:
+        return {}
+    count = len(graph.nodes)
     leaf = [True] * count
     for e in graph.edges:
         leaf[e.target] = False
-    # A cluster begins where its first result is computed; parameters are older than all of it.
-    begins = [(1, count)] * (outside + 1)
-    for i, v in enumerate(graph.nodes):
-        begins[v.cluster] = min(begins[v.cluster], (int(leaf[i]), i))
-    for c in range(outside - 1, -1, -1):
-        begins[tree.parent[c]] = min(begins[tree.parent[c]], begins[c])
-    filled = [c for c in range(outside) if tree.first[c] < tree.end[c]]
-    pairs = dict.fromkeys(_lifted(graph, tree))
+    levels = {v: c for v, c in enumerate(n.cluster for n in graph.nodes) if c in wanted}
+    for c, p in enumerate(tree.parent[:-1]):
+        if p in wanted and tree.first[c] < tree.end[c]:
+            levels[count + c] = p
+    pairs = dict.fromkeys(_lifted(graph, tree, wanted))
 
-    following: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for c in filled if kind is not None else ():
-        before = last.get(tree.parent[c])
-        if before is not None and kind is not None and kind[before] == kind[c]:
-            following[count + before] = count + c
-        last[tree.parent[c]] = c
-
-    taken = [i for i in range(count) if not leaf[i]]
-    taken += [count + c for c in filled]
-    dense = {item: k for k, item in enumerate(taken)}
+    begins = _begins(graph, tree, leaf)
+    items = [item for item in levels if item >= count or not leaf[item]]
+    dense = {item: k for k, item in enumerate(items)}
+    following = {count + a: count + b for a, b in next_of_kind.items() if tree.parent[a] in wanted}
     order = _sorted(
-        [item if item < count else begins[item - count][1] for item in taken],
-        [(dense[a], dense[b]) for a, b in pairs if a >= count or not leaf[a]],
+        [item if item < count else begins[item - count] for item in items],
+        [(dense[a], dense[b]) for a, b in pairs if a in dense],
         {dense[a]: dense[b] for a, b in following.items()},
     )
-    units: list[list[list[int]]] = [[] for _ in tree.parent]
-    unit: dict[int, int] = {}
+    units: dict[int, list[list[int]]] = {c: [] for c in wanted}
+    place: dict[int, int] = {}
     for k in order:
-        item = taken[k]
-        row = units[level[item]]
+        item = items[k]
+        row = units[levels[item]]
         if row and following.get(row[-1][-1]) == item:
             row[-1].append(item)
         else:
             row.append([item])
-        unit[item] = len(row)
+        place[item] = len(row)
     user: dict[int, int] = {}
     for a, b in pairs:
-        if a < count and leaf[a]:
-            user[a] = min(user.get(a, unit[b]), unit[b])
-    leaves: list[list[tuple[int, int]]] = [[] for _ in tree.parent]
-    for i in range(count):
-        if leaf[i]:
-            leaves[level[i]].append((user.get(i, 0), i))
-    return [_with_leaves(row, found) for row, found in zip(units, leaves, strict=True)]
+        if a not in dense:
+            user[a] = min(user.get(a, place[b]), place[b])
+    leaves: dict[int, list[tuple[int, int]]] = {c: [] for c in wanted}
+    for item, c in levels.items():
+        if item not in dense:
+            leaves[c].append((user.get(item, 0), item))
+    return {c: _with_leaves(row, leaves[c]) for c, row in units.items()}
+
+
+def _begins(graph: Description, tree: _Tree, leaf: Sequence[bool]) -> list[int]:
+    """Return where each cluster begins: at its first result, for parameters are older than it."""
+    count = len(graph.nodes)
+    begins = [count] * len(tree.parent)
+    stands = [count] * len(tree.parent)
+    for i in range(count - 1, -1, -1):
+        c = graph.nodes[i].cluster
+        stands[c] = i
+        if not leaf[i]:
+            begins[c] = i
+    for c in range(len(tree.parent) - 2, -1, -1):
+        p = tree.parent[c]
+        stands[p] = min(stands[p], stands[c])
+        begins[p] = min(begins[p], begins[c])
+    return [b if b < count else s for b, s in zip(begins, stands, strict=True)]
 
 
 def _with_leaves(row: list[list[int]], leaves: list[tuple[int, int]]) -> list[list[int]]:
@@ -688,16 +764,19 @@ def _with_leaves(row: list[list[int]], leaves: list[tuple[int, int]]) -> list[li
     return [unit for _, unit in keyed]
 
 
-def _lifted(graph: Description, tree: _Tree) -> Iterator[tuple[int, int]]:
-    """Yield each edge as one between two items that stand in the same cluster."""
+def _lifted(graph: Description, tree: _Tree, wanted: Collection[int]) -> Iterator[tuple[int, int]]:
+    """Yield the edges in some clusters, each as one between two items that stand side by side."""
     count = len(graph.nodes)
+    home = [v.cluster for v in graph.nodes]
     for e in graph.edges:
         u, v = e.source, e.target
-        c, d = graph.nodes[u].cluster, graph.nodes[v].cluster
+        c, d = home[u], home[v]
         if c != d:
-            c, d = tree.below(c, tree.at[v]), tree.below(d, tree.at[u])
-            u, v = count + c if c >= 0 else u, count + d if d >= 0 else v
-        yield u, v
+            a, b = tree.below(c, tree.at[v]), tree.below(d, tree.at[u])
+            c = c if a < 0 else tree.parent[a]
+            u, v = count + a if a >= 0 else u, count + b if b >= 0 else v
+        if c in wanted:
+            yield u, v
 
 
 def _sorted(
@@ -716,7 +795,11 @@ def _sorted(
     following : mapping of int to int, optional
         What shall come right after what, where it can.
     """
-    following = following or {}
+    if following is None:
+        pairs = list(pairs)
+        if all(keys[a] < keys[b] for a, b in pairs):
+            return sorted(range(len(keys)), key=keys.__getitem__)
+        following = {}
     after: list[list[int]] = [[] for _ in keys]
     waits = [0] * len(keys)
     for a, b in pairs:
@@ -792,15 +875,23 @@ def in_runs(graph: Description, most: int, repeats: bool = True) -> Description:
     if most < 2:
         raise ValueError(f"most must be at least 2, got {most}")
     tree = _Tree(graph)
-    levels = _levels(graph, tree, kinds(graph) if repeats else None)
-    if all(len(level) <= most for level in levels):
-        return graph
     count = len(graph.nodes)
     sizes = [1] * count + [end - first for first, end in zip(tree.first, tree.end, strict=True)]
+    rows: list[list[list[int]]] = [[] for _ in tree.parent]
+    for i, v in enumerate(graph.nodes):
+        rows[v.cluster].append([i])
+    for c, p in enumerate(tree.parent[:-1]):
+        rows[p].append([count + c])
+    wide = {c if c < len(graph.clusters) else -1 for c, row in enumerate(rows) if len(row) > most}
+    next_of_kind = _next_of_kind(tree, _kinds(graph, tree)) if repeats and wide else {}
+    for c, row in _levels(graph, tree, next_of_kind, wide).items():
+        rows[c] = row
+    if all(len(row) <= most for row in rows):
+        return graph
     homes = [-1] * count
     clusters: list[Cluster] = []
     # What is still to be written, and the cluster that it stands in. The next is the last.
-    todo: list[tuple[Any, int]] = [(part, -1) for part in reversed(_cut(levels[-1], sizes, most))]
+    todo: list[tuple[Any, int]] = [(part, -1) for part in reversed(_cut(rows[-1], sizes, most))]
     while todo:
         part, home = todo.pop()
         if isinstance(part, int) and part < count:
@@ -808,14 +899,14 @@ def in_runs(graph: Description, most: int, repeats: bool = True) -> Description:
             continue
         if isinstance(part, int):
             cluster = replace(graph.clusters[part - count], parent=home)
-            inner = _cut(levels[part - count], sizes, most)
+            inner = _cut(rows[part - count], sizes, most)
         else:
             (begin, end), inner = part
             cluster = Cluster("", f"nodes {begin:,} to {end:,}", home)
         todo += [(below, len(clusters)) for below in reversed(inner)]
         clusters.append(cluster)
     nodes = [
-        v if v.cluster == home else replace(v, cluster=home)
+        v if v.cluster == home else _moved(v, home)
         for v, home in zip(graph.nodes, homes, strict=True)
     ]
     return Description(tuple(nodes), graph.edges, tuple(clusters), graph.note)
