@@ -35,7 +35,7 @@ _UNFINISHED = 400
 _FEW = 4
 
 # How tightly what has been written holds together; brackets go around what holds less than it must.
-_COMPARISON, _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = range(6)
+_COMPARISON, _SUM, _MATRIX, _PRODUCT, _SIGN, _POWER, _ATOM = range(7)
 
 # Primitive -> sign, how tightly it holds, and how tightly its left and right side must hold.
 _INFIX = {
@@ -43,9 +43,9 @@ _INFIX = {
     "subtract": ("−", _SUM, _SUM, _PRODUCT),
     "multiply": ("·", _PRODUCT, _PRODUCT, _PRODUCT),
     "divide": ("/", _PRODUCT, _PRODUCT, _SIGN),
-    "floor_divide": ("//", _PRODUCT, _PRODUCT, _SIGN),
-    "remainder": ("%", _PRODUCT, _PRODUCT, _SIGN),
-    "matmul": ("@", _PRODUCT, _PRODUCT, _SIGN),
+    "floor_divide": ("//", _MATRIX, _SIGN, _SIGN),
+    "remainder": ("%", _MATRIX, _SIGN, _SIGN),
+    "matmul": ("@", _MATRIX, _SIGN, _SIGN),
     "greater": (">", _COMPARISON, _SUM, _SUM),
     "greater_equal": ("≥", _COMPARISON, _SUM, _SUM),
     "less": ("<", _COMPARISON, _SUM, _SUM),
@@ -265,6 +265,8 @@ def _infix(name: str, a: _Symbol, b: _Symbol) -> _Symbol:
         return _infix("subtract", a, b.negated)
     if name == "matmul" and "1" in (a.text, b.text):
         return _Symbol(0, f"sum({b.text if a.text == '1' else a.text})")
+    if name == "matmul" and a.holds == _MATRIX:
+        left = _MATRIX  # of three matrices in a row, the order is of no account
     return _Symbol(0, f"{_held(a, left)} {sign} {_held(b, right)}", holds)
 
 
