@@ -170,9 +170,7 @@ def _colours() -> str:
         "paper": palette.PAPER, "ink": palette.INK, "muted": palette.MUTED, "red": palette.RED,
         "edge": palette.EDGE, "flow": palette.FLOW,
     }  # fmt: skip
-    for role, (fill, line) in palette.ROLES.items():
-        names |= {f"{role}-fill": fill, f"{role}-line": line}
-    for kind, (fill, line) in palette.MARKS.items():
+    for kind, (fill, line) in {**palette.ROLES, **palette.MARKS, "dead": palette.DEAD}.items():
         names |= {f"{kind}-fill": fill, f"{kind}-line": line}
     light = "".join(f"--{name}:{colour};" for name, colour in names.items())
     dark = "".join(f"--{name}:{palette.DARK[colour]};" for name, colour in names.items())

@@ -28,7 +28,7 @@ function spoken(graph, box) {
 }
 
 function named(node) {
-  return [node.label.trim() || (node.op ? "" : called(node)), node.op].filter(Boolean).join(", ");
+  return [node.label.trim() || (node.op ? "" : expression(null, node, 0)), node.op].filter(Boolean).join(", ");
 }
 
 function makeDetails(graph, place, go) {

@@ -115,14 +115,36 @@ function foldedFrom(graph, depth) {
   return new Set(graph.clusters.filter((c) => c.depth >= depth).map((c) => c.id));
 }
 
-/** What a node is called in a sentence. */
-function called(node) {
-  if (node.label.trim()) return shortened(node.label, 40);
-  if (node.op) return NOUNS[node.op] ?? node.op;
-  return node.value && node.role === "constant" ? figuresText(node.value) : node.role;
-}
-
+const INFIX = { add: "+", add_n: "+", subtract: "−", multiply: "×", divide: "÷", matmul: "@" };
+const SUMS = ["add", "add_n", "subtract"];
 const NOUNS = {
   add: "sum", add_n: "sum", subtract: "difference", multiply: "product", divide: "quotient",
-  matmul: "product", power: "power", negative: "negative",
+  matmul: "product",
 };
+
+/** What a node is called in a sentence: its name, or a short expression in names, or a noun. */
+function called(graph, node) {
+  return expression(graph, node, 2) ?? NOUNS[node.op] ?? node.op;
+}
+
+/** The same, to stand beside a sign: in brackets where it has signs itself. */
+function operand(graph, node) {
+  const text = called(graph, node);
+  return !node.label.trim() && node.op in INFIX && text.includes(" ") ? `(${text})` : text;
+}
+
+function expression(graph, node, depth) {
+  if (node.label.trim()) return shortened(node.label, 40);
+  if (!node.op) return node.role === "constant" && node.value ? signed(node.value.text) : node.role;
+  if (!depth || !node.arguments.length || node.arguments.length > 3) return null;
+  const parts = node.arguments.map((edge) => {
+    const source = graph.nodes[edge.source];
+    const text = expression(graph, source, depth - 1);
+    const loose = !source.label.trim() && (SUMS.includes(source.op) ? node.op !== "add" : node.op === source.op);
+    return text !== null && loose && node.op in INFIX && source.op in INFIX ? `(${text})` : text;
+  });
+  if (parts.includes(null)) return null;
+  const text = node.op in INFIX && parts.length > 1
+    ? parts.join(` ${INFIX[node.op]} `) : `${node.op}(${parts.join(", ")})`;
+  return text.length <= 24 ? text : null;
+}

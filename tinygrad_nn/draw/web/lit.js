@@ -61,7 +61,7 @@ function restore(sheet) {
 /** Write what flows back along an edge beside it. */
 function label(element, words) {
   const path = element?.querySelector("path");
-  if (!path || words.length > 30) return;
+  if (!path || words.length > 12) return; // an array would cover what is beside the edge
   for (const text of element.querySelectorAll("text")) text.classList.add("covered");
   const { x, y } = path.getPointAtLength(path.getTotalLength() / 2);
   const text = document.createElementNS(SVG, "text");

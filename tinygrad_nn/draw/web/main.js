@@ -237,6 +237,7 @@
     for (const element of document.querySelectorAll(`.if-${name}`)) element.hidden = !is;
   };
   has("clusters", graph.clusters.length > 0);
+  has("dead", graph.nodes.some((node) => node.is_dead));
   has("marks", graph.nodes.some((node) => node.mark));
   has("red", graph.nodes.some((n) => [n.value, n.grad].some((f) => f && (f.nan || f.inf))));
   $("folding").hidden = !graph.clusters.length;

@@ -1,10 +1,6 @@
 "use strict";
 // The computation step by step: forward in the order in which it was done, then backward.
 
-const INFIX = {
-  add: "+", add_n: "+", subtract: "−", multiply: "×", divide: "÷", matmul: "@", power: "^",
-};
-
 /**
  * The steps: {kind: "leaves"}, {kind: "forward", node}, {kind: "seed", node} and
  * {kind: "backward", node}.
@@ -51,7 +47,7 @@ function progress(graph, steps, count) {
 
 /** Write a node's value, or for arrays what stands for it. */
 function valueText(node) {
-  if (!node.value) return called(node);
+  if (!node.value) return node.name;
   if (isSingle(node.value) || node.value.text) return signed(node.value.text);
   return `${node.shape} (${figuresText(node.value)})`;
 }
@@ -72,7 +68,7 @@ function sentence(graph, step, state) {
   return {
     leaves: () => [line(bold("Forward."), " What the computation begins with is there: inputs, parameters and constants.")],
     forward: () => [forwardText(graph, step.node)],
-    seed: () => [line(bold("Backward."), ` It begins at ${called(step.node)}: its derivative with respect to itself is 1.`)],
+    seed: () => [line(bold("Backward."), ` It begins at ${called(graph, step.node)}: its derivative with respect to itself is 1.`)],
     backward: () => backwardText(graph, step.node, state),
   }[step.kind]();
 }
@@ -82,21 +78,21 @@ const bold = (text) => make("b", {}, text);
 
 function forwardText(graph, node) {
   const sources = node.arguments.map((edge) => graph.nodes[edge.source]);
-  const names = joined(node, few(sources.map(called)));
+  const names = joined(node, few(sources.map((source) => operand(graph, source))));
   const values = sources.every((source) => source.value && source.value.size === 1)
     ? `${joined(node, few(sources.map(valueText)))} = ` : "";
-  const label = node.label.trim() ? `${called(node)} = ` : "";
-  const title = node.label.trim() ? `${called(node)} = ${node.op}` : node.op;
+  const label = node.label.trim() ? `${called(graph, node)} = ` : "";
+  const title = node.label.trim() ? `${called(graph, node)} = ${node.op}` : node.op;
   return line(bold(title), `: ${names} = ${values}${valueText(node)}`);
 }
 
 function backwardText(graph, node, state) {
-  const of = (other) => `d ${outputName(graph)}/d ${called(other)}`;
+  const of = (other) => `d ${outputName(graph)}/d ${operand(graph, other)}`;
   const all = node.arguments.filter((edge) => edge.flow);
   const head = line(bold(`${of(node)} = ${figuresText(node.grad)}`), ` arrives at ${node.name}.`);
   const parts = all.slice(0, 8).map((edge) => {
     const source = graph.nodes[edge.source];
-    return make("li", {}, `to ${called(source)}: ${product(graph, node, edge)}; ${soFar(source, state)}`);
+    return make("li", {}, `to ${called(graph, source)}: ${product(graph, node, edge)}; ${soFar(graph, source, state)}`);
   });
   if (all.length > 8) parts.push(make("li", {}, `… and to ${all.length - 8} more`));
   return [head, make("ul", {}, ...parts)];
@@ -104,7 +100,7 @@ function backwardText(graph, node, state) {
 
 function outputName(graph) {
   const output = graph.nodes.findLast((node) => node.role === "output");
-  return output ? called(output) : "output";
+  return output ? operand(graph, output) : "output";
 }
 
 /** Write what a rule makes of the gradient: factors, where numbers have some, else the formula. */
@@ -118,23 +114,23 @@ function product(graph, node, edge) {
   if (node.op === "multiply" && node.arguments.length === 2) {
     const other = node.arguments.find((one) => one !== edge);
     const source = graph.nodes[other.source];
-    if (source.label.trim()) return `${g} × ${called(source)}’s ${local} = ${back}`;
+    if (source.label.trim()) return `${g} × ${called(graph, source)}’s ${local} = ${back}`;
   }
   const formula = rule && !/^[g−· \d.]*$/.test(rule[1]) ? `${rule[1]} = ` : "";
   return `${formula}${g} × ${local} = ${back}`;
 }
 
-function soFar(source, { arrived, owed, sums }) {
+function soFar(graph, source, { arrived, owed, sums }) {
   const i = source.id;
-  const known = Number.isFinite(sums[i]);
-  if (arrived[i] >= owed[i]) {
-    const sum = owed[i] > 1 ? `, the sum of ${owed[i]} parts` : "";
-    return `gradient of ${called(source)}: ${figuresText(source.grad)}${sum}`;
+  const name = called(graph, source);
+  if (arrived[i] < owed[i]) {
+    const parts = `${arrived[i]} of ${owed[i]} parts`;
+    return Number.isFinite(sums[i])
+      ? `gradient of ${name} so far: ${number(sums[i])} (${parts})`
+      : `${parts} of the gradient of ${name}`;
   }
-  const parts = `${arrived[i]} of ${owed[i]} parts`;
-  return known
-    ? `gradient of ${called(source)} so far: ${number(sums[i])} (${parts})`
-    : `gradient of ${called(source)}: ${parts} so far`;
+  if (owed[i] === 1) return `that is the gradient of ${name}`;
+  return `gradient of ${name}: ${figuresText(source.grad)}, the sum of ${owed[i]} parts`;
 }
 
 // --- the controls ----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const CLOSEST = 8; // scale at most
 const COSY = 1.4; // the largest scale that is chosen for the reader
-const READABLE = 0.45; // and the smallest that the page opens with
+const READABLE = 0.35; // and the smallest that the page opens with
 
 function makeView(canvas) {
   const picture = canvas.querySelector("#picture");
@@ -39,8 +39,20 @@ function makeView(canvas) {
   const fit = ({ least = 0, glide = true } = {}) => {
     const k = Math.max(least, Math.min(COSY, scaleToFit()));
     const [x, y] = [canvas.clientWidth - size.width * k, canvas.clientHeight - size.height * k];
-    at = { k, x: x < 0 && least ? 12 : x / 2, y: y < 0 && least ? 12 : y / 2 };
+    at = { k, x: x / 2, y: y / 2 };
     apply(glide);
+    if (least && (x < 0 || y < 0)) begin();
+  };
+  /** Of a picture larger than the window, show where the numbers begin. */
+  const begin = () => {
+    const first = middle(places.get(seen.boxOf[0]));
+    // Along one direction: wanted offset, but with no more than a margin outside the picture.
+    const offset = (wanted, length, room, now) =>
+      length <= room ? now : Math.min(12, Math.max(room - 12 - length, wanted));
+    const { clientWidth, clientHeight } = canvas;
+    at.x = offset(clientWidth / 4 - first.x * at.k, size.width * at.k, clientWidth, at.x);
+    at.y = offset(clientHeight / 2 - first.y * at.k, size.height * at.k, clientHeight, at.y);
+    apply();
   };
   const middle = ({ x, y, width, height }) => ({ x: x + width / 2, y: y + height / 2 });
   const onScreen = ({ x, y }) => ({ x: x * at.k + at.x, y: y * at.k + at.y });
@@ -78,6 +90,20 @@ function makeView(canvas) {
     } else if (dx || dy) pan(dx, dy, true);
   };
 
+  /** Bring a place that may be larger than the window into it, as far as it can be read. */
+  const contain = ({ x, y, width, height }) => {
+    const [roomX, roomY] = [canvas.clientWidth - 32, canvas.clientHeight - 32];
+    const k = Math.max(READABLE, Math.min(at.k, roomX / width, roomY / height));
+    const now = onScreen({ x, y });
+    const offset = (from, length, room) => Math.max(16, Math.min(from, room + 16 - length));
+    at = {
+      k,
+      x: offset(now.x, width * k, roomX) - x * k,
+      y: offset(now.y, height * k, roomY) - y * k,
+    };
+    apply();
+  };
+
   // --- a new picture -----------------------------------------------------------------------------
 
   /**
@@ -113,8 +139,10 @@ function makeView(canvas) {
       // The corner with the title, for frames: they may be larger than the window.
       const [from, to] = [corner(was, is), corner(is, was)];
       pan((from.x - to.x) * at.k, (from.y - to.y) * at.k);
+      // A picture that has become small is shown whole.
+      if (at.k < Math.min(COSY, scaleToFit())) fit({ glide: false });
+      else contain(is);
       move(before);
-      reveal([anchor[1]]);
     } else fit({ least: READABLE, glide: false });
   };
   const corner = (place, other) => {
@@ -280,30 +308,43 @@ function makeView(canvas) {
 
 /**
  * Make up for a font that is wider than the one that Graphviz laid out for: where a reader's
- * system has no Helvetica or Arial, text would run out of its box.
+ * system has no Helvetica or Arial, text would run out of its box. Returns what does it for a new
+ * picture.
  */
 function fitFont(sheet, rules) {
   const pen = document.createElement("canvas").getContext("2d");
   const family = getComputedStyle(sheet).fontFamily;
-  // Widths of "0123456789 value grad" in the metrics of Helvetica, in thousandths of its size.
-  const scale = [["", 10507], ["bold", 10840]].map(([weight, thousandths]) => {
+  const scales = ["", "bold"].map((weight) => {
     pen.font = `${weight} 100px ${family}`;
-    return Math.min(1, (thousandths / 10) / pen.measureText("0123456789 value grad").width);
+    // What Helvetica's metrics say of this text, which Graphviz takes for bold type, too.
+    return Math.min(1, 1050.7 / pen.measureText("0123456789 value grad").width);
   });
-  const sizes = new Set();
+  const known = new Set();
+  const shrink = (size) => {
+    if (known.has(size)) return;
+    known.add(size);
+    ["not([font-weight])", "is([font-weight])"].forEach((which, bold) => {
+      const rule = `#sheet text[font-size="${size}"]:${which}{font-size:${size * scales[bold]}px}`;
+      rules.insertRule(rule, rules.cssRules.length);
+    });
+  };
   return () => {
-    for (const text of sheet.querySelectorAll("text")) {
-      for (const bold of [false, true]) {
-        const size = text.getAttribute("font-size");
-        const key = `${size}${bold}`;
-        if (sizes.has(key) || scale[Number(bold)] === 1) continue;
-        sizes.add(key);
-        const which = bold ? '[font-weight="bold"]' : ':not([font-weight="bold"])';
-        rules.insertRule(
-          `#sheet text[font-size="${size}"]${which}{font-size:${size * scale[Number(bold)]}px}`,
-          rules.cssRules.length,
-        );
-      }
+    for (const text of sheet.querySelectorAll("text")) shrink(text.getAttribute("font-size"));
+    const tight = [...sheet.querySelectorAll(".node")].flatMap((node) => {
+      const { x, width } = node.querySelector(".shape").getBBox();
+      return [...node.querySelectorAll("text")]
+        .map((text) => [text, roomOf(text, x, width)])
+        .filter(([text, room]) => room > 0 && text.getComputedTextLength() > room);
+    });
+    for (const [text, room] of tight) {
+      text.setAttribute("textLength", room);
+      text.setAttribute("lengthAdjust", "spacingAndGlyphs");
     }
   };
+}
+
+/** How wide a text may be in a box that begins at `x`. */
+function roomOf(text, x, width) {
+  if (text.getAttribute("text-anchor") === "middle") return width - 8;
+  return x + width - 4 - Number(text.getAttribute("x"));
 }
