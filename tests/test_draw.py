@@ -105,7 +105,7 @@ def test_dot_golden():
     assert body == (
         f"label=<{begin}<B>x</B>{value}{cell}3.0{end}{grad}{cell}2.0{end}</TABLE>>, "
         'fillcolor="#fbe3b5", color="#b87700", tooltip="parameter x\\nvalue 3.0\\ngrad 2.0"]\n'
-        '  n1 [label=<<B>2.0</B>>, fillcolor="#ececec", color="#8c8c8c", tooltip="constant 2.0"]\n'
+        '  n1 [label=<<B>2.0</B>>, fillcolor="#e4e4e4", color="#6f6f6f", tooltip="constant 2.0"]\n'
         f"  n2 [label=<{begin}<B>×</B>{value}{cell}6.0{end}{grad}{cell}1.0{end}</TABLE>>, "
         'fillcolor="#bfe8d8", color="#007a59", '
         'tooltip="output multiply\\nvalue 6.0\\ngrad 1.0\\ngrad of a: g · 2"]\n'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,9 +168,11 @@ def _describe(
         )
         sources: list[tuple[int, int, float | None, Figures | None]] = []
         if primitive is not None:
-            nothing: list[Any] = [None] * len(args)
+            nothing: Sequence[Any] = [None] * len(args)
             back = flows.get(node.serial, nothing)
-            local = slopes(node, fresh=back is not nothing) if gradients != "none" else nothing
+            local = (
+                slopes(node, args, fresh=back is not nothing) if gradients != "none" else nothing
+            )
         for place, a in enumerate(args, 1):
             if isinstance(a, Node):
                 c = back[place - 1]
@@ -244,7 +246,7 @@ def _cluster(call: Call, cluster_of: dict[int, int], modules: Mapping[int, str])
 
 def _gradients(
     outputs: list[Node], nodes: list[Node], which: str
-) -> tuple[dict[int, Any], dict[int, list[Any]], str]:
+) -> tuple[dict[int, Any], dict[int, Sequence[Any]], str]:
     """Return gradients by serial number, what flows back, and a note where they are not as asked.
 
     What flows back is known only where gradients are those of the output.

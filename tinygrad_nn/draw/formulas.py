@@ -146,10 +146,10 @@ class Formulas:
         if primitive is None:
             return ()
         args = node.args
-        key: Any = (
-            id(primitive),
-            *[a.requires_grad if isinstance(a, Node) else str(_number(a)) for a in args[:_FEW]],
-        )
+        key: Any = [primitive.name, id(primitive)]
+        for a in args[:_FEW]:
+            key.append(a.requires_grad if isinstance(a, Node) else str(_number(a)))
+        key = tuple(key)
         if not primitive.elementwise or node.static:
             shapes = tuple(np.shape(a._value if isinstance(a, Node) else a) for a in args)
             key = (key, shapes, settings(primitive, node.static))

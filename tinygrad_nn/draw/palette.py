@@ -31,14 +31,14 @@ SHADE = "#7d7d7d10"
 ROLES = {
     "parameter": ("#fbe3b5", "#b87700"),  # from orange
     "input": ("#cfe8f9", "#2f7fb3"),  # from sky blue
-    "constant": ("#ececec", "#8c8c8c"),
+    "constant": ("#e4e4e4", "#6f6f6f"),
     "intermediate": ("#f7f7f5", "#7d7d7f"),
     "output": ("#bfe8d8", "#007a59"),  # from bluish green
     "module": ("#ecdcee", "#9a5b86"),  # from reddish purple
 }
 
 #: What computes nothing but zeros -> (fill, line).
-DEAD = ("#d4d4d4", "#5e5e5e")
+DEAD = ("#c6c6c6", "#4a4a4a")
 
 #: What a check has found -> (fill, line). Who sees no colours reads the word in the node, and tells
 #: the two apart by the line: whole and heavy, or dashed.
@@ -61,11 +61,11 @@ DARK = {
     FLOW: "#6fb6ec",
     "#fbe3b5": "#4d3606", "#b87700": "#e69f00",
     "#cfe8f9": "#123a54", "#2f7fb3": "#56b4e9",
-    "#ececec": "#3a3a3a", "#8c8c8c": "#8d8d8d",
+    "#e4e4e4": "#3f3f3f", "#6f6f6f": "#b4b4b4",
     "#f7f7f5": "#24282c", "#7d7d7f": "#8f8f90",
-    "#bfe8d8": "#0b4436", "#007a59": "#1fc596",
+    "#bfe8d8": "#0d5540", "#007a59": "#86f0cc",
     "#ecdcee": "#452b40", "#9a5b86": "#d98cbd",
-    "#d4d4d4": "#474747", "#5e5e5e": "#a8a8a8",
+    "#c6c6c6": "#4e4e4e", "#4a4a4a": "#cfcfcf",
     "#fbd5d9": "#5a1019", "#b00021": "#ff6b74", "#8a0019": "#ffb3b8",
     "#ffe58a": "#4a4000", "#8f5f00": "#f0d000", "#5c3d00": "#ffe680",
 }  # fmt: skip

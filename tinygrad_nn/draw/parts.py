@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from tinygrad_nn.draw.description import Description, Edge
 from tinygrad_nn.draw.nesting import moved, numbered
 
-__all__ = ["between", "near", "within"]
+__all__ = ["between", "inside", "near", "within"]
 
 
 def within(graph: Description, names: Collection[str]) -> Description:
@@ -47,15 +47,20 @@ def within(graph: Description, names: Collection[str]) -> Description:
     for c, cluster in enumerate(graph.clusters):
         for name in {cluster.name, cluster.title} - {""}:
             called.setdefault(name, []).append(c)
-    inside = [False] * (len(graph.clusters) + 1)  # the last: what is outside all
     for name in names:
         if name not in called:
             raise ValueError(f"there is no module {name!r} in the graph{_instead(name, called)}")
-        for c in called[name]:
-            inside[c] = True
+    return inside(graph, [c for name in names for c in called[name]])
+
+
+def inside(graph: Description, clusters: Collection[int]) -> Description:
+    """Keep what is in some clusters, by index, with all arguments of it; see `within`."""
+    asked = [False] * (len(graph.clusters) + 1)  # the last: what is outside all
+    for c in clusters:
+        asked[c] = True
     for c, cluster in enumerate(graph.clusters):
-        inside[c] = inside[c] or inside[cluster.parent]
-    kept = [inside[v.cluster] for v in graph.nodes]
+        asked[c] = asked[c] or asked[cluster.parent]
+    kept = [asked[v.cluster] for v in graph.nodes]
     arguments = [e.source for e in graph.edges if kept[e.target]]
     return _part(graph, [*(i for i, keep in enumerate(kept) if keep), *arguments])
 

@@ -51,9 +51,10 @@ def measure(node: Node) -> Cost:
 def _backward(node: Node) -> float:
     if not node.requires_grad:
         return 0.0
+    args = node.args
     g = 1.0 if isinstance(node._value, float) else np.ones_like(node._value)
     try:
-        return _fastest(lambda: pulled(node, g))
+        return _fastest(lambda: pulled(node, g, args))
     except Exception:  # no rule, or one that fails: that is not for a profile to tell
         return 0.0
 

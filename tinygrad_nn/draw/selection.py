@@ -8,6 +8,7 @@ from typing import Any
 
 from tinygrad_nn.draw.describe import Described
 from tinygrad_nn.draw.description import Description
+from tinygrad_nn.draw.parts import between, inside, near
 from tinygrad_nn.graph import Node
 
 __all__ = ["part_of"]
@@ -36,8 +37,6 @@ def part_of(described: Described, only: Any, around: Any, radius: int) -> Descri
     graph = described.description
     if only is None and around is None:
         return graph
-    from tinygrad_nn.draw.parts import between, near, within
-
     if only is not None and around is not None:
         raise ValueError("only= and around= exclude each other; give one of them")
     if around is not None:
@@ -49,7 +48,7 @@ def part_of(described: Described, only: Any, around: Any, radius: int) -> Descri
         return near(graph, nodes, radius)
     found = _found(described, "only", only)
     if all(clusters for _, clusters in found):
-        return within(graph, [c for _, clusters in found for c in clusters])
+        return inside(graph, [c for _, clusters in found for c in clusters])
     if not all(nodes for nodes, _ in found):
         raise ValueError("only= takes modules, or tensors, and not both at once")
     nodes = [i for nodes, _ in found for i in nodes]
