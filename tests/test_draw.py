@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -110,7 +111,6 @@ def test_dot_golden():
         'fillcolor="#bfe8d8", color="#007a59", '
         'tooltip="output multiply\\nvalue 6.0\\ngrad 1.0\\ngrad of a: g · 2"]\n'
         '  n0 -> n2 [label=<<FONT COLOR="#2a78b5">∂ 2.0</FONT>>]\n'
-
         "  n1 -> n2\n"
         "}\n"
     )
@@ -633,17 +633,11 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-@pytest.mark.parametrize("with_dot", [pytest.param(True, marks=needs_dot), False])
-def test_hostile_labels_in_html(with_dot, monkeypatch):
-    if not with_dot:
-        monkeypatch.setenv("PATH", "")
-    source = draw(hostile()).to_html()
-    page = Page(source)
-    assert "script" not in page.tags
-    assert ("svg" in page.tags) == with_dot
+def test_hostile_labels_in_html(monkeypatch):
+    monkeypatch.setenv("PATH", "")  # the page needs no program
+    page, plain = Page(draw(hostile()).to_html()), Page(draw(small()).to_html())
+    assert Counter(page.tags) == Counter(plain.tags)  # no label has become an element
     assert HOSTILE in "".join(page.text)
-    assert "prefers-color-scheme: dark" in source
-    assert not re.search(r"(src|href)=\"(?!#)", source.replace("xlink:", ""))
 
 
 @needs_dot
@@ -811,17 +805,16 @@ def test_dot_that_fails_is_a_clear_error(tmp_path, monkeypatch):
 
 
 @needs_dot
-def test_notebook_shows_the_picture_unless_it_is_huge():
+def test_a_notebook_shows_the_picture_folded_if_it_is_huge():
     bundle = draw(small())._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "image/svg+xml"}
     ET.fromstring(bundle["image/svg+xml"])
     v = Value(1.0)
     for _ in range(2000):
         v = -v
-    assert draw(v)._repr_mimebundle_() == {
-        "text/plain": "<Drawing of 2,001 nodes, 2,000 edges, 0 clusters>"
-    }
-    assert "svg" not in Page(draw(v).to_html()).tags
+    bundle = draw(v)._repr_mimebundle_()
+    assert bundle["text/plain"] == "<Drawing of 2,001 nodes, 2,000 edges, 0 clusters>"
+    assert "2,001 of 2,001 nodes are folded into" in bundle["image/svg+xml"]
 
 
 @needs_dot

@@ -30,8 +30,9 @@ _FOLLOWS_SYSTEM = (
 ).encode()
 
 # For a larger picture `dot` takes from half a minute to hours, and nobody could read it. Notebooks
-# and pages show text instead; who asks for a picture by name gets it.
+# show it folded; who asks for a picture by name gets it whole.
 _LARGE = 1000
+_READABLE = 100
 
 # Twice the density of a screen, so that text in a PNG is sharp.
 _PNG_DPI = 192
@@ -168,14 +169,17 @@ class Drawing:
 
     @cached_property
     def _svg_if_possible(self) -> str | None:
+        shown = self
+        if self._is_large:
+            shown = Drawing(self.whole, self.rankdir, theme=self.theme, max_nodes=_READABLE)
         try:
-            return self.to_svg()
+            return shown.to_svg()
         except (MissingExtraError, RuntimeError):
             return None
 
     def _repr_svg_(self) -> str | None:
-        """Show the picture in a notebook, if it can be drawn and is not too large to be read."""
-        return None if self._is_large else self._svg_if_possible
+        """Show the picture in a notebook, if it can be drawn; folded if it is too large to read."""
+        return self._svg_if_possible
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         svg = self._repr_svg_()

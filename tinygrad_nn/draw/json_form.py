@@ -52,7 +52,7 @@ def document(graph: Description) -> dict[str, Any]:
     >>> from tinygrad_nn.draw.json_form import document
     >>> nodes = document(draw(Value(3.0, label="x") * 2.0).description)["nodes"]
     >>> [(node["id"], node["role"], node["op"]) for node in nodes]
-    [(0, 'input', ''), (1, 'constant', ''), (2, 'output', 'multiply')]
+    [(0, 'parameter', ''), (1, 'constant', ''), (2, 'output', 'multiply')]
     """
     return {
         "format": FORMAT,

@@ -136,7 +136,7 @@ def cost_text(cost: Cost) -> str:
 
     Examples
     --------
-    >>> cost_text(Cost(forward=1.25e-5, backward=0.0021, kept=4096, peak=12288))
+    >>> cost_text(Cost(forward=1.2e-5, backward=0.0021, kept=4096, peak=12288))
     '12 µs forward, 2.1 ms back, keeps 4.1 kB, peak 12 kB'
     """
     parts = [f"{_quantity(cost.forward, 's')} forward", f"{_quantity(cost.backward, 's')} back"]
