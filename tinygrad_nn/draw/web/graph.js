@@ -12,7 +12,7 @@ function makeGraph(data) {
   });
   clusters.forEach((cluster, id) => {
     const parent = clusters[cluster.parent];
-    Object.assign(cluster, { id, parts: [], loose: [], count: 0 });
+    Object.assign(cluster, { id, parts: [], loose: [], count: 0, first: Infinity });
     cluster.heading = cluster.name ? `${cluster.name}: ${cluster.title}` : cluster.title;
     cluster.depth = parent ? parent.depth + 1 : 0;
     if (parent) parent.parts.push(cluster);
@@ -21,6 +21,7 @@ function makeGraph(data) {
     if (node.cluster >= 0) clusters[node.cluster].loose.push(node);
     for (let c = node.cluster; c >= 0; c = clusters[c].parent) {
       clusters[c].count += 1;
+      clusters[c].first = Math.min(clusters[c].first, node.id);
     }
   }
   return {
@@ -42,7 +43,8 @@ function around(graph, item) {
  * What is seen when the clusters in `folded` (a set of their numbers) are each one box:
  *   boxes   {key, node} or {key, clusters: neighbours of one kind, hidden: how many nodes}
  *   edges   {key, source, target: keys of boxes, edges: those that it stands for}
- *   tree    boxes and open clusters, nested: [{box} or {cluster, inside}]
+ *   tree    boxes and open clusters, nested: [{box} or {cluster, inside}],
+ *           in the order of creation
  *   boxOf   the key of the box that each node is in
  */
 function look(graph, folded) {
@@ -53,13 +55,13 @@ function look(graph, folded) {
       const box = { key: `n${node.id}`, node };
       boxes.set(box.key, box);
       boxOf[node.id] = box.key;
-      return { box };
+      return { first: node.id, box };
     });
     const last = new Map(); // of each run of equal clusters the box that the next one joins
     for (const cluster of parts) {
       if (!folded.has(cluster.id)) {
         last.delete(cluster.run);
-        found.push({ cluster, inside: null });
+        found.push({ first: cluster.first, cluster, inside: null });
         continue;
       }
       let box = last.get(cluster.run);
@@ -67,13 +69,13 @@ function look(graph, folded) {
         box = { key: `f${cluster.id}`, clusters: [], hidden: 0 };
         last.set(cluster.run, box);
         boxes.set(box.key, box);
-        found.push({ box });
+        found.push({ first: cluster.first, box });
       }
       box.clusters.push(cluster);
       box.hidden += cluster.count;
       assign(cluster, boxOf, box.key);
     }
-    return found;
+    return found.sort((a, b) => a.first - b.first);
   };
   const tree = inside(graph.roots, graph.loose);
   const todo = [tree];

@@ -89,7 +89,11 @@ function startGraphviz(packed) {
       stop(); // nothing else stops a layout
       waiting.reject(new DOMException("another picture is wanted", "AbortError"));
     }
-    if (!worker) begin(text);
+    try {
+      if (!worker) begin(text);
+    } catch {
+      throw new Error(NO_WORKER);
+    }
     return new Promise((resolve, reject) => {
       waiting = { resolve, reject };
       worker.postMessage(dot);
@@ -113,7 +117,7 @@ function startGraphviz(packed) {
     try {
       return await inWorker(dot);
     } catch (error) {
-      if (error.message !== NO_WORKER && error.name !== "SecurityError") throw error;
+      if (error.message !== NO_WORKER) throw error;
       return here(dot);
     }
   };

@@ -81,7 +81,6 @@ function forwardText(graph, node) {
   const names = joined(node, few(sources.map((source) => operand(graph, source))));
   const values = sources.every((source) => source.value && source.value.size === 1)
     ? `${joined(node, few(sources.map(valueText)))} = ` : "";
-  const label = node.label.trim() ? `${called(graph, node)} = ` : "";
   const title = node.label.trim() ? `${called(graph, node)} = ${node.op}` : node.op;
   return line(bold(title), `: ${names} = ${values}${valueText(node)}`);
 }

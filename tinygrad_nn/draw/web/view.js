@@ -133,7 +133,8 @@ function makeView(canvas) {
     }
     for (const element of drawing.querySelectorAll(".node")) button(element, describe(element.id));
     for (const element of drawing.querySelectorAll(".cluster")) handle(element, describe);
-    drawing.querySelector("[role=button]")?.setAttribute("tabindex", "0");
+    const [first] = view.tree;
+    if (first) rove(handleOf(first.box ? first.box.key : `c${first.cluster.id}`));
     const [was, is] = anchor ? [before.places.get(anchor[0]), places.get(anchor[1])] : [];
     if (was && is) {
       // The corner with the title, for frames: they may be larger than the window.
@@ -275,14 +276,14 @@ function makeView(canvas) {
     for (const old of sheet.querySelectorAll(`.${name}`)) old.classList.remove(name);
     for (const key of keys) element(key)?.classList.add(name);
   };
+  const handleOf = (key) => element(key)?.querySelector(".handle") ?? element(key);
   /** Let the keyboard's focus come back to this part. */
   const rove = (target) => {
     for (const old of sheet.querySelectorAll('[tabindex="0"]')) old.setAttribute("tabindex", "-1");
     target.setAttribute("tabindex", "0");
   };
   const focus = (key) => {
-    const found = element(key);
-    const target = found?.querySelector(".handle") ?? found;
+    const target = handleOf(key);
     if (!target) return;
     rove(target);
     target.focus({ preventScroll: true });
