@@ -10,7 +10,7 @@ from typing import Any
 
 from tinygrad_nn.draw.description import Description
 from tinygrad_nn.draw.dot import to_dot
-from tinygrad_nn.draw.folding import choose, fold, in_runs, runs
+from tinygrad_nn.draw.folding import fold_to
 from tinygrad_nn.draw.json_form import to_json
 from tinygrad_nn.draw.mermaid import to_mermaid
 from tinygrad_nn.draw.page import MOST, Page, to_page
@@ -75,7 +75,7 @@ class Drawing:
             if given not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {given!r}")
         self.whole = description
-        self.description = _folded(description, depth, max_nodes, repeats)
+        self.description = fold_to(description, depth, max_nodes, repeats)
         self.rankdir = rankdir
         self.format = format
         self.theme = theme
@@ -281,24 +281,6 @@ _WRITERS = {
     ".json": Drawing.to_json,
     ".html": Drawing.to_html,
 }
-
-
-def _folded(
-    graph: Description, depth: int | None, max_nodes: int | None, repeats: bool | None
-) -> Description:
-    if depth is None and max_nodes is None:
-        if not repeats:
-            return graph
-        first = runs(graph)
-        repeated = {c for c, head in enumerate(first) if head != c}
-        return fold(graph, repeated | {first[c] for c in repeated})
-    repeats = repeats is not False
-    small = fold(graph, choose(graph, depth, max_nodes, repeats), repeats)
-    if max_nodes is None or len(small.nodes) <= max_nodes:
-        return small
-    # Too many nodes stand outside all clusters, or side by side in one.
-    graph = in_runs(graph, max(max_nodes, 2), repeats)
-    return fold(graph, choose(graph, depth, max_nodes, repeats), repeats)
 
 
 _WITHOUT = (

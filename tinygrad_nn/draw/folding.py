@@ -18,7 +18,61 @@ from tinygrad_nn.draw.kinds import kinds, kinds_in
 from tinygrad_nn.draw.nesting import Tree, covered, moved, numbered, sizes
 from tinygrad_nn.draw.ordering import levels, next_of_kind, runs, runs_in, sorted_by_need
 
-__all__ = ["boxes", "choose", "fold", "in_runs", "kinds", "runs"]
+__all__ = ["boxes", "choose", "fold", "fold_to", "in_runs", "kinds", "runs"]
+
+
+def fold_to(
+    graph: Description,
+    depth: int | None = None,
+    max_nodes: int | None = None,
+    repeats: bool | None = None,
+) -> Description:
+    """Fold a graph to what was asked for.
+
+    Parameters
+    ----------
+    graph : Description
+    depth, max_nodes : int, optional
+        See `choose`. Where folding all clusters leaves more than `max_nodes` nodes and boxes, runs
+        of nodes are folded too (see `in_runs`).
+    repeats : bool, optional
+        Whether neighbours of one kind become one box: by default those that are folded anyway. True
+        alone folds all that have such neighbours, and nothing else.
+
+    Returns
+    -------
+    Description
+
+    Raises
+    ------
+    ValueError
+        If `depth` is negative, or `max_nodes` below 1.
+
+    Examples
+    --------
+    >>> from tinygrad_nn import Value
+    >>> from tinygrad_nn.draw import draw
+    >>> v = Value(1.0)
+    >>> for _ in range(8):
+    ...     v = -v
+    >>> graph = fold_to(draw(v).description, max_nodes=2)
+    >>> len(graph.nodes), graph.note
+    (2, '9 of 9 nodes are folded into 2 boxes')
+    """
+    if depth is None and max_nodes is None:
+        if not repeats:
+            return graph
+        run: Sequence[int] | None = runs(graph)
+        assert run is not None
+        repeated = {c for c, head in enumerate(run) if head != c}
+        return _fold(graph, repeated | {run[c] for c in repeated}, True, run)
+    repeats = repeats is not False
+    folded, visible, run = _chosen(graph, depth, max_nodes, repeats)
+    if max_nodes is not None and visible > max_nodes:
+        # Too many nodes stand outside all clusters, or side by side in one.
+        graph = in_runs(graph, max(max_nodes, 2), repeats)
+        folded, _, run = _chosen(graph, depth, max_nodes, repeats)
+    return _fold(graph, folded, repeats, run)
 
 
 def fold(graph: Description, folded: Collection[int], repeats: bool = True) -> Description:
@@ -75,10 +129,17 @@ def fold(graph: Description, folded: Collection[int], repeats: bool = True) -> D
             raise ValueError(
                 f"there is no cluster {c}: the graph has {len(graph.clusters):,}, counted from 0"
             )
+    return _fold(graph, folded, repeats)
+
+
+def _fold(
+    graph: Description, folded: set[int], repeats: bool, run: Sequence[int] | None = None
+) -> Description:
+    """Fold clusters that there are; `run` is what `runs` returns, where it is known."""
     if not folded:
         return graph
     hidden = covered(graph, folded)
-    groups = _groups(graph, hidden, repeats)
+    groups = _groups(graph, hidden, repeats, run)
     of = group_of(graph, groups)
     clusters, number = numbered(graph.clusters, [not hides for hides in hidden])
 
@@ -128,7 +189,9 @@ def _said(graph: Description, vertices: Sequence[Vertex]) -> str:
     return f"{hidden:,} of {total:,} nodes {are} folded into {into}"
 
 
-def _groups(graph: Description, hidden: Sequence[bool], repeats: bool) -> list[list[int]]:
+def _groups(
+    graph: Description, hidden: Sequence[bool], repeats: bool, run: Sequence[int] | None
+) -> list[list[int]]:
     """Return the outermost folded clusters, each with its neighbours of the same kind."""
     size = sizes(graph)
     outermost = [
@@ -139,7 +202,7 @@ def _groups(graph: Description, hidden: Sequence[bool], repeats: bool) -> list[l
     titles = Counter((graph.clusters[c].parent, graph.clusters[c].title) for c in outermost)
     if not repeats or all(n == 1 for n in titles.values()):
         return [[c] for c in outermost]
-    run = runs(graph)
+    run = runs(graph) if run is None else run
     groups: list[list[int]] = []
     last: dict[int, list[int]] = {}  # by run
     for c, cluster in enumerate(graph.clusters):
@@ -200,6 +263,13 @@ def choose(
     >>> sorted(choose(graph, depth=1)), sorted(choose(graph, max_nodes=7))
     ([1, 2], [1])
     """
+    return frozenset(_chosen(graph, depth, max_nodes, repeats)[0])
+
+
+def _chosen(
+    graph: Description, depth: int | None, max_nodes: int | None, repeats: bool
+) -> tuple[set[int], int, Sequence[int] | None]:
+    """Choose clusters; also return how many nodes and boxes are shown, and the runs, if needed."""
     for name, limit, least in (("depth", depth, 0), ("max_nodes", max_nodes, 1)):
         if limit is not None and limit < least:
             raise ValueError(f"{name} must be at least {least}, got {limit}")
@@ -207,11 +277,11 @@ def choose(
     depths = _depths(graph)
     chosen = {c for c, at in enumerate(depths) if depth is not None and at >= depth}
     if max_nodes is None:
-        return frozenset(chosen)
+        return chosen, 0, None
 
     tree = Tree(graph)
     kind = kinds_in(graph, tree)
-    run = runs_in(graph, tree, kind) if repeats else range(len(kind))
+    run: Sequence[int] = runs_in(graph, tree, kind) if repeats else range(len(kind))
     # What a cluster shows when all in it are folded, and what its class saves by being folded.
     content = Counter(v.cluster for v in graph.nodes)
     classes: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -229,7 +299,7 @@ def choose(
                 continue
         chosen.update(classes[key])
         visible -= saved[key]
-    return frozenset(chosen)
+    return chosen, visible, run
 
 
 def _depths(graph: Description) -> list[int]:
