@@ -9,6 +9,7 @@ Conventions of the pages, all visible in their source:
   anything. If the block ends in an error, the last lines are ``ErrorName: message``, wrapped
   at will.
 * An SVG picture in images/ is one that the page's code has saved under the same name.
+* So is a page in live/, but for numbers, which differ from machine to machine.
 * What stands in ```console blocks is not run, but its commands, options and files must exist.
 
 ``python tests/test_docs.py`` writes outputs and pictures anew wherever they differ, those of
@@ -175,6 +176,17 @@ def pictures(page: Path) -> list[Path]:
     return [(page.parent / target).resolve() for target in dict.fromkeys(targets)]
 
 
+def live(page: Path) -> list[Path]:
+    """Return the pages of graphs that a page links to."""
+    targets = re.findall(r"\[[^]]*]\(([^)]*live/[^)]*\.html)\)", prose(page))
+    return [(page.parent / target).resolve() for target in dict.fromkeys(targets)]
+
+
+def bare(html: str) -> str:
+    """Return a page without its numbers."""
+    return re.sub(r"[-\d.e+]+", "#", html)
+
+
 def words(svg: str) -> list[str]:
     """Return what a picture says, but for numbers, which differ from machine to machine."""
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
@@ -196,6 +208,12 @@ def test_code_runs_and_prints_what_the_page_says(page, tmp_path, monkeypatch):
             assert words(drawn.read_text("utf-8")) == words(picture.read_text("utf-8")), (
                 f"{name(picture)} is not what {name(page)} draws; run python tests/test_docs.py"
             )
+    for graph in live(page):
+        drawn = tmp_path / graph.name
+        assert drawn.exists(), f"no block of {name(page)} saves {graph.name}, which it links to"
+        assert bare(drawn.read_text("utf-8")) == bare(graph.read_text("utf-8")), (
+            f"{name(graph)} is not what {name(page)} makes; run python tests/test_docs.py"
+        )
 
 
 @pytest.mark.oracle
@@ -379,6 +397,12 @@ def renew(page: Path) -> None:
             picture.parent.mkdir(exist_ok=True)
             picture.write_text(drawn, encoding="utf-8")
             print(f"{name(page)}: {picture.name} drawn anew")
+    for graph in live(page):
+        drawn = Path(graph.name).read_text("utf-8")
+        if not graph.exists() or bare(drawn) != bare(graph.read_text("utf-8")):
+            graph.parent.mkdir(exist_ok=True)
+            graph.write_text(drawn, encoding="utf-8")
+            print(f"{name(page)}: {graph.name} made anew")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def fold_to(
     ...     v = -v
     >>> graph = fold_to(draw(v).description, max_nodes=2)
     >>> len(graph.nodes), graph.note
-    (2, '9 of 9 nodes are folded into 2 boxes')
+    (2, '8 of 9 nodes are folded into 1 box')
     """
     if depth is None and max_nodes is None:
         if not repeats:
