@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from tinygrad_nn.draw.description import Description, Vertex, nested
-from tinygrad_nn.draw.palette import FRAME, INK, MARKS, RED, ROLES, SHADE
+from tinygrad_nn.draw.description import Description, Edge, Vertex, nested
+from tinygrad_nn.draw.figures import number
+from tinygrad_nn.draw.palette import DEAD, FRAME, INK, MARKS, RED, ROLES, SHADE
 from tinygrad_nn.draw.wording import cluster_title, equation, facts, plain
 
 __all__ = ["to_mermaid"]
@@ -14,7 +15,7 @@ __all__ = ["to_mermaid"]
 # not surely plain text is written as a character code. Plain are letters, digits, some punctuation,
 # a hyphen or an underscore within a word, a hyphen as a sign, and a percent sign after a number.
 _UNSURE = re.compile(
-    r"[^\w .,()=/%\[\]-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<![\w \[(])-|-(?!\w)"
+    r"[^\w .,()=/%∂\[\]-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<![\w \[(])-|-(?!\w)"
     r"|(?<!\d)%|(?<=\])\("
 )
 # A number, a full stop or bracket, a blank: the first item of a list.
@@ -32,13 +33,15 @@ def to_mermaid(graph: Description, rankdir: str = "LR") -> str:
             lines.append(f'{indent}subgraph c{i}["{_text(cluster_title(graph.clusters[i]))}"]')
         else:
             lines.append(f"{indent}end")
-    lines += [
-        f"  n{e.source} -->{f'|{e.place}|' if e.place else ''} n{e.target}" for e in graph.edges
-    ]
+    lines += [f"  n{e.source} -->{_said(e)} n{e.target}" for e in graph.edges]
     if graph.note:
         lines.append(f'  note["{_text(plain(graph.note))}"]:::constant')
     for role, (fill, line) in ROLES.items():
         lines.append(f"  classDef {role} fill:{fill},stroke:{line},color:{INK}")
+    dead = [f"n{i}" for i, vertex in enumerate(graph.nodes) if vertex.is_dead]
+    if dead:
+        lines.append(f"  classDef dead fill:{DEAD[0]},stroke:{DEAD[1]}")
+        lines.append(f"  class {','.join(dead)} dead")
     bad = [f"n{i}" for i, vertex in enumerate(graph.nodes) if not vertex.is_finite]
     if bad:
         lines.append(f"  classDef bad stroke:{RED},stroke-width:3px,color:{RED}")
@@ -61,6 +64,14 @@ def _vertex(i: int, vertex: Vertex) -> str:
     text = "<br/>".join(map(_text, rows))
     opening, closing = ("([", "])") if vertex.role == "constant" else ("(", ")")
     return f'n{i}{opening}"{text}"{closing}:::{vertex.role}'
+
+
+def _said(e: Edge) -> str:
+    """Write the argument's position, and the derivative with respect to it."""
+    parts = [str(e.place)] if e.place else []
+    if e.local is not None:
+        parts.append(f"∂ {number(e.local)}")
+    return f'|"{_text(", ".join(parts))}"|' if parts else ""
 
 
 def _text(text: str) -> str:
