@@ -31,12 +31,12 @@ __all__ = ["Page", "to_page"]
 MOST = 150
 
 #: With more edges than this, the derivatives are not written on them: they would hide the graph.
-_LABELLED = 200
+_LABELLED = 60
 
-#: Each has one idea; the later ones build on the earlier ones.
+#: Each has one idea; the later ones build on the earlier ones. The first starts Graphviz.
 _SCRIPTS = (
-    "numbers.js", "graph.js", "layout.js", "view.js", "details.js", "search.js", "steps.js",
-    "lit.js", "keyboard.js", "main.js",
+    "graphviz.js", "numbers.js", "graph.js", "layout.js", "view.js", "details.js", "search.js",
+    "steps.js", "lit.js", "keyboard.js", "main.js",
 )  # fmt: skip
 
 # What a box stands for is known only in the page, which replaces these: how many clusters, the last
@@ -115,6 +115,7 @@ def to_page(
     """
     style = _file("page.css") + _colours()
     scripts = [_file(name) for name in _SCRIPTS]
+    start, *rest = (f"<script>{script}</script>" for script in scripts)
     return _filled(
         _file("page.html"),
         {
@@ -124,7 +125,8 @@ def to_page(
             "text": escape(to_text(graph)),
             "data": _json(_data(graph, rankdir, most, depth) | {"theme": theme}),
             "graphviz": _graphviz(),
-            "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
+            "start": start,
+            "scripts": "\n".join(rest),
         },
     )
 

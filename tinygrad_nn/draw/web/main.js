@@ -4,10 +4,8 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const graph = makeGraph(JSON.parse($("data").textContent));
-  const graphviz = startGraphviz($("graphviz").textContent);
   const canvas = $("canvas");
   const view = makeView(canvas);
-  const correctFont = fitFont(view.sheet, document.styleSheets[0]);
   const MANY = 1500; // boxes that Graphviz takes more than a few seconds for
   let closed = new Set(graph.folded);
   let seen = null;
@@ -49,7 +47,6 @@
       closed = folded;
       seen = next;
       view.show(picture, next, { anchor, describe });
-      correctFont();
       if (active) view.focus(seen.boxes.has(active) || !anchor ? active : anchor[1]);
     } catch (error) {
       if (mine !== wish || error.name === "AbortError") return false;

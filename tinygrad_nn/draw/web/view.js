@@ -13,6 +13,11 @@ function makeView(canvas) {
   let at = { x: 0, y: 0, k: 1 };
   let size = { width: 1, height: 1 };
   let places = new Map(); // key -> {x, y, width, height} on the sheet
+  // Of the window on the picture. To ask the canvas each time would cost a layout of the picture.
+  const room = {};
+  const measure = () => Object.assign(room, { width: canvas.clientWidth, height: canvas.clientHeight });
+  measure();
+  new ResizeObserver(measure).observe(canvas);
   let seen = null; // what `look` returned for what is shown
 
   // --- where things are ------------------------------------------------------------------------
@@ -21,7 +26,7 @@ function makeView(canvas) {
     sheet.classList.toggle("glide", glide && !still.matches);
     sheet.style.transform = `translate(${at.x}px, ${at.y}px) scale(${at.k})`;
   };
-  const zoomAt = (factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2, glide) => {
+  const zoomAt = (factor, x = room.width / 2, y = room.height / 2, glide) => {
     const least = Math.min(scaleToFit(), READABLE) / 2;
     const k = Math.min(CLOSEST, Math.max(least, at.k * factor));
     at = { x: x - ((x - at.x) * k) / at.k, y: y - ((y - at.y) * k) / at.k, k };
@@ -32,13 +37,13 @@ function makeView(canvas) {
     apply(glide);
   };
   const scaleToFit = () => {
-    const [width, height] = [canvas.clientWidth - 24, canvas.clientHeight - 24];
+    const [width, height] = [room.width - 24, room.height - 24];
     return Math.max(0.001, Math.min(width / size.width, height / size.height));
   };
   /** Show all; or, with `least`, what the numbers begin with, large enough to be read. */
   const fit = ({ least = 0, glide = true } = {}) => {
     const k = Math.max(least, Math.min(COSY, scaleToFit()));
-    const [x, y] = [canvas.clientWidth - size.width * k, canvas.clientHeight - size.height * k];
+    const [x, y] = [room.width - size.width * k, room.height - size.height * k];
     at = { k, x: x / 2, y: y / 2 };
     apply(glide);
     if (least && (x < 0 || y < 0)) begin();
@@ -47,11 +52,10 @@ function makeView(canvas) {
   const begin = () => {
     const first = middle(places.get(seen.boxOf[0]));
     // Along one direction: wanted offset, but with no more than a margin outside the picture.
-    const offset = (wanted, length, room, now) =>
-      length <= room ? now : Math.min(12, Math.max(room - 12 - length, wanted));
-    const { clientWidth, clientHeight } = canvas;
-    at.x = offset(clientWidth / 4 - first.x * at.k, size.width * at.k, clientWidth, at.x);
-    at.y = offset(clientHeight / 2 - first.y * at.k, size.height * at.k, clientHeight, at.y);
+    const offset = (wanted, length, whole, now) =>
+      length <= whole ? now : Math.min(12, Math.max(whole - 12 - length, wanted));
+    at.x = offset(room.width / 4 - first.x * at.k, size.width * at.k, room.width, at.x);
+    at.y = offset(room.height / 2 - first.y * at.k, size.height * at.k, room.height, at.y);
     apply();
   };
   const middle = ({ x, y, width, height }) => ({ x: x + width / 2, y: y + height / 2 });
@@ -59,18 +63,20 @@ function makeView(canvas) {
   const centre = (key) => {
     const place = places.get(key);
     if (!place) return;
+    measure();
     const { x, y } = onScreen(middle(place));
     if (at.k < READABLE) {
       const k = 0.9;
       const m = middle(place);
-      at = { k, x: canvas.clientWidth / 2 - m.x * k, y: canvas.clientHeight / 2 - m.y * k };
+      at = { k, x: room.width / 2 - m.x * k, y: room.height / 2 - m.y * k };
       apply(true);
-    } else pan(canvas.clientWidth / 2 - x, canvas.clientHeight / 2 - y, true);
+    } else pan(room.width / 2 - x, room.height / 2 - y, true);
   };
   /** Bring boxes into the window, if one of them is out of it. */
   const reveal = (keys) => {
     const found = keys.map((key) => places.get(key)).filter(Boolean);
     if (!found.length) return;
+    measure();
     const low = onScreen({
       x: Math.min(...found.map((p) => p.x)),
       y: Math.min(...found.map((p) => p.y)),
@@ -79,12 +85,12 @@ function makeView(canvas) {
       x: Math.max(...found.map((p) => p.x + p.width)),
       y: Math.max(...found.map((p) => p.y + p.height)),
     });
-    const shift = (from, to, room) => {
-      if (to - from > room - 32) return null;
-      return from < 16 ? 16 - from : to > room - 16 ? room - 16 - to : 0;
+    const shift = (from, to, length) => {
+      if (to - from > length - 32) return null;
+      return from < 16 ? 16 - from : to > length - 16 ? length - 16 - to : 0;
     };
-    const dx = shift(low.x, high.x, canvas.clientWidth);
-    const dy = shift(low.y, high.y, canvas.clientHeight);
+    const dx = shift(low.x, high.x, room.width);
+    const dy = shift(low.y, high.y, room.height);
     if (dx === null || dy === null) {
       if (keys.length > 1) reveal(keys.slice(0, 1));
     } else if (dx || dy) pan(dx, dy, true);
@@ -92,10 +98,10 @@ function makeView(canvas) {
 
   /** Bring a place that may be larger than the window into it, as far as it can be read. */
   const contain = ({ x, y, width, height }) => {
-    const [roomX, roomY] = [canvas.clientWidth - 32, canvas.clientHeight - 32];
+    const [roomX, roomY] = [room.width - 32, room.height - 32];
     const k = Math.max(READABLE, Math.min(at.k, roomX / width, roomY / height));
     const now = onScreen({ x, y });
-    const offset = (from, length, room) => Math.max(16, Math.min(from, room + 16 - length));
+    const offset = (from, length, whole) => Math.max(16, Math.min(from, whole + 16 - length));
     at = {
       k,
       x: offset(now.x, width * k, roomX) - x * k,
@@ -124,15 +130,19 @@ function makeView(canvas) {
     seen = view;
     tidy(drawing);
     sheet.replaceChildren(drawing);
+    fitFont(drawing);
+    const [nodes, clusters] = [".node", ".cluster"].map((kind) => [...drawing.querySelectorAll(kind)]);
+    // All is measured before anything is changed: each change would cost a layout.
     places = new Map();
-    for (const element of drawing.querySelectorAll(".node, .cluster")) {
+    for (const element of [...nodes, ...clusters]) {
       const box = element.getBBox();
-      places.set(element.id, {
-        x: box.x + dx, y: box.y + dy, width: box.width, height: box.height,
-      });
+      places.set(element.id, { x: box.x + dx, y: box.y + dy, width: box.width, height: box.height });
     }
-    for (const element of drawing.querySelectorAll(".node")) button(element, describe(element.id));
-    for (const element of drawing.querySelectorAll(".cluster")) handle(element, describe);
+    const tight = nodes.flatMap(tooWide);
+    const titles = clusters.map((element) => element.querySelector("text")?.getBBox());
+    for (const [text, room] of tight) squeeze(text, room);
+    for (const element of nodes) button(element, describe(element.id));
+    clusters.forEach((element, i) => titles[i] && handle(element, titles[i], describe(element.id)));
     const [first] = view.tree;
     if (first) rove(handleOf(first.box ? first.box.key : `c${first.cluster.id}`));
     const [was, is] = anchor ? [before.places.get(anchor[0]), places.get(anchor[1])] : [];
@@ -161,7 +171,7 @@ function makeView(canvas) {
     element.setAttribute("role", "button");
     element.setAttribute("tabindex", "-1");
     element.setAttribute("aria-label", label);
-    element.querySelector("path, polygon, ellipse")?.classList.add("shape");
+    shapeOf(element).classList.add("shape");
     rows(element);
   };
   /** Mark the rows of figures: the last texts "value" and "grad" begin them. */
@@ -176,10 +186,7 @@ function makeView(canvas) {
     });
   };
   /** A cluster is opened and folded by its title. */
-  const handle = (element, describe) => {
-    const text = element.querySelector("text");
-    if (!text) return;
-    const box = text.getBBox();
+  const handle = (element, box, name) => {
     const made = document.createElementNS(SVG, "g");
     const area = document.createElementNS(SVG, "rect");
     for (const [name, value] of [["x", box.x - 4], ["y", box.y - 3], ["width", box.width + 8],
@@ -188,8 +195,8 @@ function makeView(canvas) {
     made.setAttribute("role", "button");
     made.setAttribute("tabindex", "-1");
     made.setAttribute("aria-expanded", "true");
-    made.setAttribute("aria-label", describe(element.id));
-    made.append(area, text);
+    made.setAttribute("aria-label", name);
+    made.append(area, element.querySelector("text"));
     element.append(made);
   };
 
@@ -307,45 +314,42 @@ function makeView(canvas) {
   };
 }
 
-/**
- * Make up for a font that is wider than the one that Graphviz laid out for: where a reader's
- * system has no Helvetica or Arial, text would run out of its box. Returns what does it for a new
- * picture.
- */
-function fitFont(sheet, rules) {
+// --- fonts -----------------------------------------------------------------------------------------
+
+// Graphviz laid out for Helvetica. Where a reader's system has neither it nor Arial, the font in its
+// place is wider, and text would run out of its box.
+
+/** Make all text of a picture smaller by what the font is wider. */
+function fitFont(drawing) {
   const pen = document.createElement("canvas").getContext("2d");
-  const family = getComputedStyle(sheet).fontFamily;
-  const scales = ["", "bold"].map((weight) => {
+  const family = getComputedStyle(drawing).fontFamily;
+  const scale = (weight) => {
     pen.font = `${weight} 100px ${family}`;
     // What Helvetica's metrics say of this text, which Graphviz takes for bold type, too.
     return Math.min(1, 1050.7 / pen.measureText("0123456789 value grad").width);
-  });
-  const known = new Set();
-  const shrink = (size) => {
-    if (known.has(size)) return;
-    known.add(size);
-    ["not([font-weight])", "is([font-weight])"].forEach((which, bold) => {
-      const rule = `#sheet text[font-size="${size}"]:${which}{font-size:${size * scales[bold]}px}`;
-      rules.insertRule(rule, rules.cssRules.length);
-    });
   };
-  return () => {
-    for (const text of sheet.querySelectorAll("text")) shrink(text.getAttribute("font-size"));
-    const tight = [...sheet.querySelectorAll(".node")].flatMap((node) => {
-      const { x, width } = node.querySelector(".shape").getBBox();
-      return [...node.querySelectorAll("text")]
-        .map((text) => [text, roomOf(text, x, width)])
-        .filter(([text, room]) => room > 0 && text.getComputedTextLength() > room);
-    });
-    for (const [text, room] of tight) {
-      text.setAttribute("textLength", room);
-      text.setAttribute("lengthAdjust", "spacingAndGlyphs");
-    }
-  };
+  const scales = { normal: scale("normal"), bold: scale("bold") };
+  for (const text of drawing.querySelectorAll("text")) {
+    const size = text.getAttribute("font-size") * scales[text.getAttribute("font-weight") ?? "normal"];
+    text.setAttribute("font-size", size.toFixed(2));
+  }
 }
 
-/** How wide a text may be in a box that begins at `x`. */
-function roomOf(text, x, width) {
-  if (text.getAttribute("text-anchor") === "middle") return width - 8;
-  return x + width - 4 - Number(text.getAttribute("x"));
+/** The texts of a node that are wider still than their room, which depends on what they say. */
+function tooWide(node) {
+  const { x, width } = shapeOf(node).getBBox();
+  const room = (text) =>
+    text.getAttribute("text-anchor") === "middle"
+      ? width - 8
+      : x + width - 4 - Number(text.getAttribute("x"));
+  return [...node.querySelectorAll("text")]
+    .map((text) => [text, room(text)])
+    .filter(([text, most]) => most > 0 && text.getComputedTextLength() > most);
 }
+
+function squeeze(text, room) {
+  text.setAttribute("textLength", room);
+  text.setAttribute("lengthAdjust", "spacingAndGlyphs");
+}
+
+const shapeOf = (node) => node.querySelector("path, polygon, ellipse");
