@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from tinygrad_nn.draw.description import Cluster, Cost, Description, Mark, Vertex
 from tinygrad_nn.draw.figures import Figures
@@ -166,7 +165,7 @@ def _worst(marks: list[Mark]) -> Mark | None:
         return None
     worst = next((m for m in marks if m.kind == "wrong"), marks[0])
     more = len(marks) - 1
-    return replace(worst, message=f"{worst.message} (and {more:,} more inside)") if more else worst
+    return worst._replace(message=f"{worst.message} (and {more:,} more inside)") if more else worst
 
 
 def _sum(costs: list[Cost]) -> Cost | None:

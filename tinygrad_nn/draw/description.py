@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tinygrad_nn.draw.figures import Figures
 
@@ -13,8 +14,7 @@ __all__ = ["ROLES", "Cluster", "Cost", "Description", "Edge", "Mark", "Vertex", 
 ROLES = ("input", "parameter", "constant", "intermediate", "output", "module")
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """What a check has found at a node.
 
     Attributes
@@ -38,8 +38,7 @@ class Mark:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What it takes to compute a node, measured by computing it again.
 
     Attributes
@@ -58,8 +57,7 @@ class Cost:
     peak: int
 
 
-@dataclass(frozen=True, slots=True)
-class Vertex:
+class Vertex(NamedTuple):
     """What a drawing says of one node.
 
     Attributes
@@ -118,8 +116,7 @@ class Vertex:
         return all(f is None or f.is_finite for f in (self.value, self.grad))
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """An argument: vertex `source` goes into vertex `target`, both by index.
 
     Attributes
@@ -141,8 +138,7 @@ class Edge:
     flow: Figures | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(NamedTuple):
     """One call of a module, or another part of the program.
 
     Attributes

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from itertools import accumulate, chain
 from typing import Any
 
 from tinygrad_nn.draw.boxes import boxes, group_of
 from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex
 from tinygrad_nn.draw.kinds import kinds, kinds_in
-from tinygrad_nn.draw.nesting import Tree, covered, moved, numbered, sizes
+from tinygrad_nn.draw.nesting import Tree, covered, numbered, sizes
 from tinygrad_nn.draw.ordering import levels, next_of_kind, runs, runs_in, sorted_by_need
 
 __all__ = ["boxes", "choose", "fold", "fold_to", "in_runs", "kinds", "runs"]
@@ -162,7 +161,7 @@ def _fold(
         at = shown[k]
         vertex = graph.nodes[at] if at < count else vertices[at - count]
         home = number[vertex.cluster]
-        nodes.append(vertex if home == vertex.cluster else moved(vertex, home))
+        nodes.append(vertex if home == vertex.cluster else vertex._replace(cluster=home))
     edges: dict[Any, Edge] = {}
     for k, e in enumerate(graph.edges):
         a, b = item[e.source], item[e.target]
@@ -377,7 +376,7 @@ def in_runs(graph: Description, most: int, repeats: bool = True) -> Description:
             homes[part] = home
             continue
         if isinstance(part, int):
-            cluster = replace(graph.clusters[part - count], parent=home)
+            cluster = graph.clusters[part - count]._replace(parent=home)
             inner = _cut(rows[part - count], size, most)
         else:
             (begin, end), inner = part
@@ -385,7 +384,7 @@ def in_runs(graph: Description, most: int, repeats: bool = True) -> Description:
         todo += [(below, len(clusters)) for below in reversed(inner)]
         clusters.append(cluster)
     nodes = [
-        v if v.cluster == home else moved(v, home)
+        v if v.cluster == home else v._replace(cluster=home)
         for v, home in zip(graph.nodes, homes, strict=True)
     ]
     return Description(tuple(nodes), graph.edges, tuple(clusters), graph.note)

@@ -75,7 +75,7 @@ def to_json(graph: Description) -> str:
 def _data(x: Any) -> Any:
     """Return records as dicts and tuples as lists."""
     if isinstance(x, _RECORDS):
-        return {name: _data(getattr(x, name)) for name in x.__slots__}
+        return {name: _data(getattr(x, name)) for name in x._fields}
     if isinstance(x, tuple):
         return [_data(item) for item in x]
     return str(x) if isinstance(x, float) and not math.isfinite(x) else x

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterable
 
 from tinygrad_nn.draw.description import Description, Edge
-from tinygrad_nn.draw.nesting import moved, numbered
+from tinygrad_nn.draw.nesting import numbered
 
 __all__ = ["between", "inside", "near", "within"]
 
@@ -200,7 +200,7 @@ def _part(graph: Description, kept: Iterable[int]) -> Description:
     are = "is" if left_out == 1 else "are"
     said = f"{left_out:,} of {total:,} nodes {are} left out"
     return Description(
-        tuple(moved(graph.nodes[i], number[graph.nodes[i].cluster]) for i in order),
+        tuple(graph.nodes[i]._replace(cluster=number[graph.nodes[i].cluster]) for i in order),
         tuple(
             Edge(index[e.source], index[e.target], e.place, e.local, e.flow)
             for e in graph.edges

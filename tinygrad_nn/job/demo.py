@@ -77,10 +77,10 @@ def outline(drawing: Drawing) -> str:
     """Return the graph as a tree of names and shapes alone, whose lines fit a terminal."""
     graph = drawing.description
     nodes = (
-        replace(v, grad=None, cluster=-1, value=v.value if v.role == "constant" else None)
+        v._replace(grad=None, cluster=-1, value=v.value if v.role == "constant" else None)
         for v in graph.nodes
     )
-    edges = (replace(e, local=None) for e in graph.edges)
+    edges = (e._replace(local=None) for e in graph.edges)
     bare = replace(graph, nodes=tuple(nodes), edges=tuple(edges), note="")
     return Drawing(bare).to_text(color=None)
 
