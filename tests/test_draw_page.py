@@ -5,7 +5,6 @@ import hashlib
 import re
 import shutil
 from importlib import resources
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -533,39 +532,37 @@ def test_hostile_labels_draw_as_themselves(show):
     page.fill("#query", "alert(1)")
     assert page.locator("#hits").inner_text() == "1 hit"
     assert page.locator("body b, body svg svg, #details script").count() == 1  # in the sentence
-    assert page.locator("script:not([type])").count() == 11
+    assert page.locator("script:not([type])").count() == 13
 
 
 def test_hostile_names_of_modules(show):
     evil = '$& \\G "]; <script>'
-    model = tg.nn.MLP(2, [2, 2, 2], rng=0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(model), "__repr__", lambda self: evil, raising=False)
-        drawing = draw(model(tg.tensor([[1.0, 2.0]])).sum(), model)
-    names = tuple(
-        SimpleNamespace(c=c, name=f"{evil}{i}") for i, c in enumerate(drawing.description.clusters)
-    )
-    from dataclasses import replace
-
-    clusters = tuple(replace(n.c, name=n.name, title=evil) for n in names)
-    graph = replace(drawing.description, clusters=clusters)
+    model = tg.nn.MLP(2, [2, 2, 2, 2], rng=0)
+    graph = draw(model(tg.tensor([[1.0, 2.0]])).sum(), model).description
+    clusters = [c._replace(name=f"{evil}{i}", title=evil) for i, c in enumerate(graph.clusters)]
+    graph = graph._replace(clusters=tuple(clusters))
     page = show(to_page(graph, title=evil))
     assert page.locator("h1").inner_text() == evil
     assert page.locator("#c1 .handle").get_attribute("aria-label").startswith(f"{evil}1: {evil}")
     drawn(page, lambda: page.select_option("#depth", "1"))
     texts = page.locator("[id^=f] text").all_text_contents()
-    assert f"{evil}1 … {evil}2" in texts or f"{evil}1" in texts
+    assert {f"{evil}1 … {evil}3", f"{evil} × 3 ▸"} <= set(texts)
 
 
 def test_it_prints_the_picture_on_one_page(show):
     page = show(network())
-    page.evaluate("""() => addEventListener('beforeprint', () => setTimeout(() => {
-        window.printed = true;
-    }))""")
+    page.evaluate("""() => addEventListener("afterprint", () => {
+        window.left = document.getElementById("picture").getAttribute("viewBox");
+    })""")
+    page.evaluate("""() => addEventListener("beforeprint", () => {
+        window.printed = document.getElementById("picture").getAttribute("viewBox");
+    })""")
     for _ in range(3):
         page.keyboard.press("+")
     pdf = page.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 1
+    assert re.fullmatch(r"0 0 [\d.]+ [\d.]+", page.evaluate("window.printed"))
+    assert page.evaluate("window.left") is None
     page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert not page.locator("footer").is_visible()

@@ -35,8 +35,8 @@ _LABELLED = 60
 
 #: Each has one idea; the later ones build on the earlier ones. The first starts Graphviz.
 _SCRIPTS = (
-    "graphviz.js", "numbers.js", "graph.js", "layout.js", "view.js", "details.js", "search.js",
-    "steps.js", "lit.js", "keyboard.js", "main.js",
+    "graphviz.js", "numbers.js", "graph.js", "layout.js", "picture.js", "view.js", "hands.js",
+    "details.js", "search.js", "steps.js", "lit.js", "keyboard.js", "main.js",
 )  # fmt: skip
 
 # What a box stands for is known only in the page, which replaces these: how many clusters, the last
@@ -199,11 +199,11 @@ def _data(graph: Description, rankdir: str, most: int, depth: int | None) -> dic
         }
     for i, edge in enumerate(graph.edges):
         if len(graph.edges) > _LABELLED:
-            edge = replace(edge, local=None)
+            edge = edge._replace(local=None)
         data["edges"][i]["dot"] = dot.edge_attributes(edge, graph, stream)
     for c, cluster in enumerate(graph.clusters):
         # The sign says that the title may be clicked.
-        frame = dot.cluster_attributes(replace(cluster, title=f"{cluster.title} ▾"))
+        frame = dot.cluster_attributes(cluster._replace(title=f"{cluster.title} ▾"))
         data["clusters"][c] |= {"run": run[c], "open": frame, "folded": folded[c]}
     return data | {
         "head": dot.head(replace(graph, note=""), rankdir),
@@ -231,25 +231,24 @@ def _folded(graph: Description) -> list[str]:
 def _titled(box: Vertex) -> Vertex:
     title = f"{box.settings}{_TIMES} ▸"
     if not box.label:
-        return replace(box, label=title, settings="", hidden=_COUNT)
-    return replace(box, label=f"{box.label}{_LAST}", settings=title, hidden=_COUNT)
+        return box._replace(label=title, settings="", hidden=_COUNT)
+    return box._replace(label=f"{box.label}{_LAST}", settings=title, hidden=_COUNT)
 
 
 def _cleaned(graph: Description) -> Description:
     """Take out of names what is not to be shown."""
     nodes = (
-        replace(
-            vertex,
+        vertex._replace(
             label=_clean(vertex.label),
             op=_clean(vertex.op),
             settings=_clean(vertex.settings),
             target=_clean(vertex.target),
             source=_clean(vertex.source),
-            mark=vertex.mark and replace(vertex.mark, message=plain(vertex.mark.message)),
+            mark=vertex.mark and vertex.mark._replace(message=plain(vertex.mark.message)),
         )
         for vertex in graph.nodes
     )
-    clusters = (replace(c, name=_clean(c.name), title=_clean(c.title)) for c in graph.clusters)
+    clusters = (c._replace(name=_clean(c.name), title=_clean(c.title)) for c in graph.clusters)
     return replace(graph, nodes=tuple(nodes), clusters=tuple(clusters), note=_clean(graph.note))
 
 

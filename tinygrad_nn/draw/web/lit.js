@@ -17,7 +17,7 @@ function lightStep(graph, view, seen, step, { computed, arrived, owed, sums, bac
   const paleEdges = seen.edges.filter((e) => e.edges.every((edge) => !computed[edge.target]));
   view.mark("waiting", [...pale, ...paleEdges.map((e) => e.key)]);
   const partly = graph.nodes.filter((node) => backward && arrived[node.id] && arrived[node.id] < owed[node.id]);
-  view.mark("without", keys(graph.nodes.filter((node) => !arrived[node.id])));
+  view.mark("without", keys(graph.nodes.filter((node) => node.grad && !arrived[node.id])));
   view.mark("so-far", keys(partly));
   for (const node of partly) write(view.element(seen.boxOf[node.id]), node, sums[node.id]);
 

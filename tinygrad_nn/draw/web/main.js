@@ -6,6 +6,7 @@
   const graph = makeGraph(JSON.parse($("data").textContent));
   const canvas = $("canvas");
   const view = makeView(canvas);
+  listenToHands(canvas, view);
   const MANY = 1500; // boxes that Graphviz takes more than a few seconds for
   let closed = new Set(graph.folded);
   let seen = null;
@@ -138,7 +139,10 @@
     if (!item) return details.clear();
     if (item.node) details.node(item.node);
     else details.cluster(item.cluster, !closed.has(item.cluster.id));
-    if (!quiet) panel(true);
+    if (!quiet) {
+      panel(true);
+      view.reveal([keyOf(item)]); // where the panel takes room from the picture
+    }
     return undefined;
   };
   const panel = (isOpen) => {

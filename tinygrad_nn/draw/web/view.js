@@ -1,7 +1,6 @@
 "use strict";
 // The picture on the screen: how it gets there, zooming and panning, and what is lit in it.
 
-const SVG = "http://www.w3.org/2000/svg";
 const CLOSEST = 8; // scale at most
 const COSY = 1.4; // the largest scale that is chosen for the reader
 const READABLE = 0.35; // and the smallest that the page opens with
@@ -117,32 +116,12 @@ function makeView(canvas) {
    * `describe` gives a box's or a cluster's name for those who hear the page.
    */
   const show = (source, view, { anchor, describe }) => {
-    const root = new DOMParser().parseFromString(source, "image/svg+xml").documentElement;
-    const drawing = root.querySelector("g.graph");
-    if (!drawing) throw new Error("Graphviz returned no picture");
-    const [, , width, height] = root.getAttribute("viewBox").split(/\s+/).map(Number);
-    const [dx, dy] = /translate\(([-\d.e]+)[ ,]+([-\d.e]+)\)/
-      .exec(drawing.getAttribute("transform"))
-      .slice(1)
-      .map(Number);
+    const picture = readPicture(source);
     const before = { places, at, seen };
-    size = { width, height };
+    size = picture.size;
     seen = view;
-    tidy(drawing);
-    sheet.replaceChildren(drawing);
-    fitFont(drawing);
-    const [nodes, clusters] = [".node", ".cluster"].map((kind) => [...drawing.querySelectorAll(kind)]);
-    // All is measured before anything is changed: each change would cost a layout.
-    places = new Map();
-    for (const element of [...nodes, ...clusters]) {
-      const box = element.getBBox();
-      places.set(element.id, { x: box.x + dx, y: box.y + dy, width: box.width, height: box.height });
-    }
-    const tight = nodes.flatMap(tooWide);
-    const titles = clusters.map((element) => element.querySelector("text")?.getBBox());
-    for (const [text, room] of tight) squeeze(text, room);
-    for (const element of nodes) button(element, describe(element.id));
-    clusters.forEach((element, i) => titles[i] && handle(element, titles[i], describe(element.id)));
+    sheet.replaceChildren(picture.drawing);
+    places = preparePicture(picture, describe);
     const [first] = view.tree;
     if (first) rove(handleOf(first.box ? first.box.key : `c${first.cluster.id}`));
     const [was, is] = anchor ? [before.places.get(anchor[0]), places.get(anchor[1])] : [];
@@ -159,45 +138,6 @@ function makeView(canvas) {
   const corner = (place, other) => {
     const frame = Math.abs(place.width - other.width) + Math.abs(place.height - other.height) > 1;
     return frame ? { x: place.x, y: place.y } : middle(place);
-  };
-
-  const tidy = (drawing) => {
-    for (const title of drawing.querySelectorAll("title")) title.remove();
-    for (const link of drawing.querySelectorAll("a")) link.parentNode.replaceWith(...link.childNodes);
-    drawing.querySelector(":scope > polygon")?.remove(); // the paper
-    drawing.removeAttribute("id");
-  };
-  const button = (element, label) => {
-    element.setAttribute("role", "button");
-    element.setAttribute("tabindex", "-1");
-    element.setAttribute("aria-label", label);
-    shapeOf(element).classList.add("shape");
-    rows(element);
-  };
-  /** Mark the rows of figures: the last texts "value" and "grad" begin them. */
-  const rows = (element) => {
-    const texts = [...element.querySelectorAll("text")];
-    const words = texts.map((text) => text.textContent);
-    const grad = words.lastIndexOf("grad");
-    const value = words.lastIndexOf("value", grad < 0 ? undefined : grad);
-    texts.forEach((text, i) => {
-      if (grad >= 0 && i >= grad) text.classList.add("grad");
-      else if (value >= 0 && i >= value) text.classList.add("value");
-    });
-  };
-  /** A cluster is opened and folded by its title. */
-  const handle = (element, box, name) => {
-    const made = document.createElementNS(SVG, "g");
-    const area = document.createElementNS(SVG, "rect");
-    for (const [name, value] of [["x", box.x - 4], ["y", box.y - 3], ["width", box.width + 8],
-      ["height", box.height + 6], ["rx", 3]]) area.setAttribute(name, value);
-    made.classList.add("handle");
-    made.setAttribute("role", "button");
-    made.setAttribute("tabindex", "-1");
-    made.setAttribute("aria-expanded", "true");
-    made.setAttribute("aria-label", name);
-    made.append(area, element.querySelector("text"));
-    element.append(made);
   };
 
   /** Let boxes travel from where they, or what they were in, stood. */
@@ -224,56 +164,6 @@ function makeView(canvas) {
       } else element.animate([{ opacity: 0 }, { opacity: 0 }, { opacity: 1 }], timing);
     }
   };
-
-  // --- hands -------------------------------------------------------------------------------------
-
-  const touching = new Map();
-  let dragged = false;
-  const position = (event) => {
-    const box = canvas.getBoundingClientRect();
-    return { x: event.clientX - box.left, y: event.clientY - box.top };
-  };
-  const spread = () => {
-    const [a, b] = [...touching.values()];
-    return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, d: Math.hypot(a.x - b.x, a.y - b.y) || 1 };
-  };
-  canvas.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1;
-    const { x, y } = position(event);
-    zoomAt(Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.002)), x, y);
-  }, { passive: false });
-  canvas.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
-    if (!touching.size) dragged = false;
-    touching.set(event.pointerId, position(event));
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    const last = touching.get(event.pointerId);
-    if (!last) return;
-    const now = position(event);
-    if (touching.size === 2) {
-      const was = spread();
-      touching.set(event.pointerId, now);
-      const is = spread();
-      pan(is.x - was.x, is.y - was.y);
-      zoomAt(is.d / was.d, is.x, is.y);
-      dragged = true;
-    } else if (touching.size === 1) {
-      if (!dragged && Math.hypot(now.x - last.x, now.y - last.y) < 4) return;
-      if (!dragged) canvas.setPointerCapture(event.pointerId);
-      dragged = true;
-      pan(now.x - last.x, now.y - last.y);
-      touching.set(event.pointerId, now);
-    }
-  });
-  for (const name of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(name, (event) => touching.delete(event.pointerId));
-  }
-  canvas.addEventListener("click", (event) => {
-    if (dragged) event.stopPropagation(); // the end of a drag is no click
-    dragged = false;
-  }, true);
 
   // --- light -------------------------------------------------------------------------------------
 
@@ -313,43 +203,3 @@ function makeView(canvas) {
     get sheet() { return sheet; },
   };
 }
-
-// --- fonts -----------------------------------------------------------------------------------------
-
-// Graphviz laid out for Helvetica. Where a reader's system has neither it nor Arial, the font in its
-// place is wider, and text would run out of its box.
-
-/** Make all text of a picture smaller by what the font is wider. */
-function fitFont(drawing) {
-  const pen = document.createElement("canvas").getContext("2d");
-  const family = getComputedStyle(drawing).fontFamily;
-  const scale = (weight) => {
-    pen.font = `${weight} 100px ${family}`;
-    // What Helvetica's metrics say of this text, which Graphviz takes for bold type, too.
-    return Math.min(1, 1050.7 / pen.measureText("0123456789 value grad").width);
-  };
-  const scales = { normal: scale("normal"), bold: scale("bold") };
-  for (const text of drawing.querySelectorAll("text")) {
-    const size = text.getAttribute("font-size") * scales[text.getAttribute("font-weight") ?? "normal"];
-    text.setAttribute("font-size", size.toFixed(2));
-  }
-}
-
-/** The texts of a node that are wider still than their room, which depends on what they say. */
-function tooWide(node) {
-  const { x, width } = shapeOf(node).getBBox();
-  const room = (text) =>
-    text.getAttribute("text-anchor") === "middle"
-      ? width - 8
-      : x + width - 4 - Number(text.getAttribute("x"));
-  return [...node.querySelectorAll("text")]
-    .map((text) => [text, room(text)])
-    .filter(([text, most]) => most > 0 && text.getComputedTextLength() > most);
-}
-
-function squeeze(text, room) {
-  text.setAttribute("textLength", room);
-  text.setAttribute("lengthAdjust", "spacingAndGlyphs");
-}
-
-const shapeOf = (node) => node.querySelector("path, polygon, ellipse");
