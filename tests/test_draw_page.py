@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 import shutil
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -540,7 +541,7 @@ def test_hostile_names_of_modules(show):
     model = tg.nn.MLP(2, [2, 2, 2, 2], rng=0)
     graph = draw(model(tg.tensor([[1.0, 2.0]])).sum(), model).description
     clusters = [c._replace(name=f"{evil}{i}", title=evil) for i, c in enumerate(graph.clusters)]
-    graph = graph._replace(clusters=tuple(clusters))
+    graph = replace(graph, clusters=tuple(clusters))
     page = show(to_page(graph, title=evil))
     assert page.locator("h1").inner_text() == evil
     assert page.locator("#c1 .handle").get_attribute("aria-label").startswith(f"{evil}1: {evil}")
