@@ -509,8 +509,8 @@ def test_the_culprit_is_red_and_the_kink_amber_in_every_output():
     assert "class n" in mermaid.split("classDef kink")[1]
     assert "WRONG RULE" in mermaid
     text = drawing.to_text().splitlines()
-    assert "WRONG RULE rule 0: analytic" in next(line for line in text if "wave" in line)
-    assert "KINK" in next(line for line in text if "relu" in line)
+    assert "WRONG RULE rule 0: analytic" in next(line for line in text if " wave  " in line)
+    assert "KINK" in next(line for line in text if " relu  " in line)
     assert "WRONG RULE" in drawing.to_html()
 
 

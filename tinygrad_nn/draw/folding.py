@@ -66,7 +66,11 @@ def fold_to(
         repeated = {c for c, head in enumerate(run) if head != c}
         return _fold(graph, repeated | {run[c] for c in repeated}, True, run)
     repeats = repeats is not False
-    folded, visible, run = _chosen(graph, depth, max_nodes, repeats)
+    folded: set[int] = set()
+    visible, run = len(graph.nodes), None
+    outside = sum(v.cluster < 0 for v in graph.nodes)  # which no folding of clusters hides
+    if max_nodes is None or outside <= max_nodes:
+        folded, visible, run = _chosen(graph, depth, max_nodes, repeats)
     if max_nodes is not None and visible > max_nodes:
         # Too many nodes stand outside all clusters, or side by side in one.
         graph = in_runs(graph, max(max_nodes, 2), repeats)
