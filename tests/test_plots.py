@@ -526,7 +526,7 @@ def background(ax, x, y):
     left, right, low, high = image.get_extent()
     n, m = image.get_array().shape[:2]
     i, j = int((y - low) / (high - low) * n), int((x - left) / (right - left) * m)
-    return np.asarray(image.get_array())[i, j]
+    return np.asarray(image.get_array())[i if image.origin == "lower" else n - 1 - i, j]
 
 
 def circle(p):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -248,7 +249,7 @@ def _scale(ax: Axes, name: str, values: Array, log: bool | None) -> None:
             ax.set_ylim(low, high)
         ax.set_yscale("log")
         if wide:
-            ax.set_yticks(10.0 ** np.linspace(*np.log10([low, high]), 7).round())
+            ax.set_yticks(10.0 ** np.linspace(math.log10(low), math.log10(high), 7).round())
             ax.minorticks_off()
         if high > 10.0 * low:
             ax.yaxis.set_minor_formatter("")
