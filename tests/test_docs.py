@@ -43,9 +43,13 @@ from tinygrad_nn.job.program import program
 from tinygrad_nn.primitive import BY_FUNCTION, COMPOSITES
 
 ROOT = Path(__file__).parent.parent
+#: Pages without code of their own, whose links are checked all the same. The gallery shows what
+#: other pages have drawn.
+OTHERS = [
+    ROOT / "CHANGELOG.md", ROOT / "docs" / "gallery.md", ROOT / "tinygrad_nn" / "data" / "README.md",
+]  # fmt: skip
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/*.md"))]
-#: Pages without code of their own, whose links are checked all the same.
-OTHERS = [ROOT / "CHANGELOG.md", ROOT / "tinygrad_nn" / "data" / "README.md"]
+PAGES = [page for page in PAGES if page not in OTHERS]
 
 #: Spellings that would let a block pass by unchecked, and what to write.
 MISSPELT = {"": "text", "py": "python", "python3": "python", "pycon": "python", "sh": "console",
