@@ -69,7 +69,6 @@ function startGraphviz(packed) {
   const code = unpack(packed);
   code.then(begin, () => {}); // who draws is told of the failure
   return async (dot) => {
-    if (refused) return here(dot);
     try {
       return await inWorker(dot);
     } catch (error) {

@@ -28,13 +28,14 @@ function figuresText(figures) {
   if (!figures) return "";
   if (figures.text) return signed(figures.text);
   const parts = [];
-  if (figures.mean !== null) {
+  if (figures.low !== null && figures.low === figures.high) {
+    parts.push(`all ${number(figures.low)}`);
+  } else if (figures.mean !== null) {
     parts.push(`mean ${number(figures.mean)}, from ${number(figures.low)} to ${number(figures.high)}`);
   }
   for (const what of ["nan", "inf"]) {
     if (figures[what]) parts.push(`${figures[what].toLocaleString("en")} ${what}`);
   }
-  if (figures.zeros === figures.size) return "all zero";
   return parts.join(", ");
 }
 
