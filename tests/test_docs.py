@@ -46,8 +46,10 @@ ROOT = Path(__file__).parent.parent
 #: Pages without code of their own, whose links are checked all the same. The gallery shows what
 #: other pages have drawn.
 OTHERS = [
-    ROOT / "CHANGELOG.md", ROOT / "docs" / "gallery.md", ROOT / "tinygrad_nn" / "data" / "README.md",
-]  # fmt: skip
+    ROOT / "CHANGELOG.md",
+    ROOT / "docs" / "gallery.md",
+    ROOT / "tinygrad_nn" / "data" / "README.md",
+]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/*.md"))]
 PAGES = [page for page in PAGES if page not in OTHERS]
 

@@ -1,4 +1,4 @@
-"""Take the screenshots of docs/gallery.md anew: ``python tests/screenshots.py``.
+"""Take the screenshots of gallery.md anew: ``python docs/screenshots.py``.
 
 They are looked at and not compared: two versions of a browser set the same text a little apart.
 """
@@ -19,7 +19,7 @@ from tinygrad_nn import Value
 from tinygrad_nn.anomaly import source_lines
 from tinygrad_nn.draw import Drawing, draw
 
-IMAGES = Path(__file__).parent.parent / "docs" / "images"
+IMAGES = Path(__file__).parent / "images"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
