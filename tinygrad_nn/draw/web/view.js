@@ -3,7 +3,7 @@
 
 const CLOSEST = 8; // scale at most
 const COSY = 1.4; // the largest scale that is chosen for the reader
-const READABLE = 0.35; // and the smallest that the page opens with
+const READABLE = 0.35; // and the smallest that it chooses, unless all is asked for
 
 function makeView(canvas) {
   const picture = canvas.querySelector("#picture");
@@ -14,7 +14,8 @@ function makeView(canvas) {
   let places = new Map(); // key -> {x, y, width, height} on the sheet
   // Of the window on the picture. To ask the canvas each time would cost a layout of the picture.
   const room = {};
-  const measure = () => Object.assign(room, { width: canvas.clientWidth, height: canvas.clientHeight });
+  // The line at the lower edge is kept free.
+  const measure = () => Object.assign(room, { width: canvas.clientWidth, height: canvas.clientHeight - 30 });
   measure();
   new ResizeObserver(measure).observe(canvas);
   let seen = null; // what `look` returned for what is shown
@@ -35,26 +36,30 @@ function makeView(canvas) {
     at = { ...at, x: at.x + dx, y: at.y + dy };
     apply(glide);
   };
-  const scaleToFit = () => {
-    const [width, height] = [room.width - 24, room.height - 24];
-    return Math.max(0.001, Math.min(width / size.width, height / size.height));
-  };
-  /** Show all; or, with `least`, what the numbers begin with, large enough to be read. */
-  const fit = ({ least = 0, glide = true } = {}) => {
-    const k = Math.max(least, Math.min(COSY, scaleToFit()));
-    const [x, y] = [room.width - size.width * k, room.height - size.height * k];
-    at = { k, x: x / 2, y: y / 2 };
+  /** The scales at which the picture is as wide and as high as the window. */
+  const scales = () => [(room.width - 24) / size.width, (room.height - 24) / size.height];
+  const scaleToFit = () => Math.max(0.001, Math.min(...scales()));
+  /** Show all of the picture. */
+  const fit = ({ glide = true } = {}) => {
+    const k = Math.min(COSY, scaleToFit());
+    at = { k, x: (room.width - size.width * k) / 2, y: (room.height - size.height * k) / 2 };
     apply(glide);
-    if (least && (x < 0 || y < 0)) begin();
   };
-  /** Of a picture larger than the window, show where the numbers begin. */
+  /** Show all, or if that could not be read, what the numbers begin with. */
   const begin = () => {
+    fit({ glide: false });
+    if (at.k >= READABLE) return;
+    // A long chain is as large as its height allows.
+    const k = Math.min(0.8, Math.max(READABLE, ...scales()));
     const first = middle(places.get(seen.boxOf[0]));
-    // Along one direction: wanted offset, but with no more than a margin outside the picture.
-    const offset = (wanted, length, whole, now) =>
-      length <= whole ? now : Math.min(12, Math.max(whole - 12 - length, wanted));
-    at.x = offset(room.width / 4 - first.x * at.k, size.width * at.k, room.width, at.x);
-    at.y = offset(room.height / 2 - first.y * at.k, size.height * at.k, room.height, at.y);
+    // In each direction in the middle, or if it is too long, at a place but within its ends.
+    const offset = (wanted, length, whole) =>
+      length <= whole ? (whole - length) / 2 : Math.min(12, Math.max(whole - 12 - length, wanted));
+    at = {
+      k,
+      x: offset(room.width / 4 - first.x * k, size.width * k, room.width),
+      y: offset(room.height / 2 - first.y * k, size.height * k, room.height),
+    };
     apply();
   };
   const middle = ({ x, y, width, height }) => ({ x: x + width / 2, y: y + height / 2 });
@@ -133,7 +138,7 @@ function makeView(canvas) {
       if (at.k < Math.min(COSY, scaleToFit())) fit({ glide: false });
       else contain(is);
       move(before);
-    } else fit({ least: READABLE, glide: false });
+    } else begin();
   };
   const corner = (place, other) => {
     const frame = Math.abs(place.width - other.width) + Math.abs(place.height - other.height) > 1;
