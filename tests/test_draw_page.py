@@ -13,7 +13,7 @@ import pytest
 
 import tinygrad_nn as tg
 from tinygrad_nn import Value, scalar
-from tinygrad_nn.draw import draw
+from tinygrad_nn.draw import Cluster, draw
 from tinygrad_nn.draw.page import Page, to_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
@@ -214,6 +214,16 @@ def test_search_opens_what_hides_a_hit(show):
     for start, length in (("x", "width"), ("y", "height")):
         centre = canvas[start] + canvas[length] / 2
         assert middle[start] + middle[length] / 2 == pytest.approx(centre, abs=5)
+
+
+def test_a_cluster_without_nodes_is_not_there(show):
+    graph = network().description
+    page = show(to_page(replace(graph, clusters=(*graph.clusters, Cluster("", "Nothing()", 0)))))
+    page.fill("#query", "Nothing")
+    assert page.locator("#hits").inner_text() == "no hits"
+    page.select_option("#depth", "1")
+    page.wait_for_selector("#f1")
+    assert page.locator("[id^=f].node").count() == 2
 
 
 def test_a_title_folds_its_cluster_and_a_box_opens_it(show):

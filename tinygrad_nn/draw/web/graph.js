@@ -59,6 +59,7 @@ function look(graph, folded) {
     });
     const last = new Map(); // of each run of equal clusters the box that the next one joins
     for (const cluster of parts) {
+      if (!cluster.count) continue;
       if (!folded.has(cluster.id)) {
         last.delete(cluster.run);
         found.push({ first: cluster.first, cluster, inside: null });
@@ -120,7 +121,11 @@ function foldedFrom(graph, depth) {
 const INFIX = { add: "+", add_n: "+", subtract: "−", multiply: "×", divide: "÷", matmul: "@" };
 const SUMS = ["add", "add_n", "subtract"];
 const NOUNS = {
-  add: "sum", add_n: "sum", subtract: "difference", multiply: "product", divide: "quotient",
+  add: "sum",
+  add_n: "sum",
+  subtract: "difference",
+  multiply: "product",
+  divide: "quotient",
   matmul: "product",
 };
 
@@ -142,11 +147,15 @@ function expression(graph, node, depth) {
   const parts = node.arguments.map((edge) => {
     const source = graph.nodes[edge.source];
     const text = expression(graph, source, depth - 1);
-    const loose = !source.label.trim() && (SUMS.includes(source.op) ? node.op !== "add" : node.op === source.op);
+    const loose =
+      !source.label.trim() &&
+      (SUMS.includes(source.op) ? node.op !== "add" : node.op === source.op);
     return text !== null && loose && node.op in INFIX && source.op in INFIX ? `(${text})` : text;
   });
   if (parts.includes(null)) return null;
-  const text = node.op in INFIX && parts.length > 1
-    ? parts.join(` ${INFIX[node.op]} `) : `${node.op}(${parts.join(", ")})`;
+  const text =
+    node.op in INFIX && parts.length > 1
+      ? parts.join(` ${INFIX[node.op]} `)
+      : `${node.op}(${parts.join(", ")})`;
   return text.length <= 24 ? text : null;
 }

@@ -12,12 +12,16 @@ function listenToHands(canvas, view) {
     const [a, b] = [...touching.values()];
     return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, d: Math.hypot(a.x - b.x, a.y - b.y) || 1 };
   };
-  canvas.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1;
-    const { x, y } = position(event);
-    view.zoomAt(Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.002)), x, y);
-  }, { passive: false });
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1;
+      const { x, y } = position(event);
+      view.zoomAt(Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.002)), x, y);
+    },
+    { passive: false },
+  );
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button) return;
     if (!touching.size) dragged = false;
@@ -46,8 +50,12 @@ function listenToHands(canvas, view) {
   for (const name of ["pointerup", "pointercancel"]) {
     canvas.addEventListener(name, (event) => touching.delete(event.pointerId));
   }
-  canvas.addEventListener("click", (event) => {
-    if (dragged) event.stopPropagation(); // the end of a drag is no click
-    dragged = false;
-  }, true);
+  canvas.addEventListener(
+    "click",
+    (event) => {
+      if (dragged) event.stopPropagation(); // the end of a drag is no click
+      dragged = false;
+    },
+    true,
+  );
 }

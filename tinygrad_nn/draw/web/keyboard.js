@@ -17,7 +17,10 @@ function listen({ canvas, view, steps, go, isOn }) {
     0: () => view.fit(),
   };
   const moves = {
-    ArrowLeft: [80, 0], ArrowRight: [-80, 0], ArrowUp: [0, 80], ArrowDown: [0, -80],
+    ArrowLeft: [80, 0],
+    ArrowRight: [-80, 0],
+    ArrowUp: [0, 80],
+    ArrowDown: [0, -80],
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;

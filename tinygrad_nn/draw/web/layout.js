@@ -21,7 +21,9 @@ function compose(graph, view) {
   }
   for (const { key, source, target, plain, edges } of view.edges) {
     const attributes = plain ? edges[0].dot : merged(edges);
-    lines.push(`${quoted(source)} -> ${quoted(target)} [id="${key}"${attributes && ", "}${attributes}]`);
+    lines.push(
+      `${quoted(source)} -> ${quoted(target)} [id="${key}"${attributes && ", "}${attributes}]`,
+    );
   }
   return [...lines, "}"].join("\n");
 }

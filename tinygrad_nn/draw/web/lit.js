@@ -12,17 +12,22 @@ function lightStep(graph, view, seen, step, { computed, arrived, owed, sums, bac
   }
   const waiting = new Set(graph.nodes.filter((node) => !computed[node.id]));
   const boxes = [...seen.boxes.values()].filter((box) =>
-    box.node ? waiting.has(box.node) : box.clusters.every((c) => isWaiting(c, computed)));
+    box.node ? waiting.has(box.node) : box.clusters.every((c) => isWaiting(c, computed)),
+  );
   const pale = boxes.map((box) => box.key);
   const paleEdges = seen.edges.filter((e) => e.edges.every((edge) => !computed[edge.target]));
   view.mark("waiting", [...pale, ...paleEdges.map((e) => e.key)]);
-  const partly = graph.nodes.filter((node) => backward && arrived[node.id] && arrived[node.id] < owed[node.id]);
+  const partly = graph.nodes.filter(
+    (node) => backward && arrived[node.id] && arrived[node.id] < owed[node.id],
+  );
   view.mark("without", keys(graph.nodes.filter((node) => node.grad && !arrived[node.id])));
   view.mark("so-far", keys(partly));
   for (const node of partly) write(view.element(seen.boxOf[node.id]), node, sums[node.id]);
 
   const { node, kind } = step;
-  const edges = new Set(!node || kind === "seed" ? [] : node.arguments.filter((e) => kind === "forward" || e.flow));
+  const edges = new Set(
+    !node || kind === "seed" ? [] : node.arguments.filter((e) => kind === "forward" || e.flow),
+  );
   const parts = [...edges].map((edge) => graph.nodes[edge.source]);
   const lines = drawn(edges);
   view.mark("lit", [...(node ? keys([node]) : []), ...lines.map((e) => e.key)]);
@@ -65,7 +70,12 @@ function label(element, words) {
   for (const text of element.querySelectorAll("text")) text.classList.add("covered");
   const { x, y } = path.getPointAtLength(path.getTotalLength() / 2);
   const text = document.createElementNS(SVG, "text");
-  for (const [name, value] of [["x", x], ["y", y - 3], ["class", "flow"]]) text.setAttribute(name, value);
+  for (const [name, value] of [
+    ["x", x],
+    ["y", y - 3],
+    ["class", "flow"],
+  ])
+    text.setAttribute(name, value);
   text.textContent = words;
   element.append(text);
 }

@@ -23,7 +23,9 @@
   const system = graph.theme === "auto";
   paint(system ? dark.matches : graph.theme === "dark");
   dark.addEventListener("change", () => system && paint(dark.matches));
-  $("theme").addEventListener("click", () => paint(document.documentElement.dataset.theme !== "dark"));
+  $("theme").addEventListener("click", () =>
+    paint(document.documentElement.dataset.theme !== "dark"),
+  );
 
   // --- drawing -----------------------------------------------------------------------------------
 
@@ -72,19 +74,26 @@
     state();
   };
   const ask = (folded, next, anchor) => {
-    say(`That would be ${plural(next.boxes.size, "box")}: drawing them takes a while.`,
-      ["Draw them", () => draw(folded, { anchor, sure: true })]);
+    say(`That would be ${plural(next.boxes.size, "box")}: drawing them takes a while.`, [
+      "Draw them",
+      () => draw(folded, { anchor, sure: true }),
+    ]);
     return false;
   };
   const say = (text, ...buttons) => {
-    $("state").replaceChildren(text, ...buttons.map(([name, onclick]) => make("button", { type: "button", onclick }, name)));
+    $("state").replaceChildren(
+      text,
+      ...buttons.map(([name, onclick]) => make("button", { type: "button", onclick }, name)),
+    );
   };
   const state = () => {
     if (!seen) return say("Nothing is drawn.", ["Draw", () => draw(closed)]);
     const folded = [...seen.boxes.values()].filter((box) => box.clusters).length;
-    say(folded
-      ? `${seen.hidden.toLocaleString("en")} of ${plural(graph.nodes.length, "node")} are folded into ${plural(folded, "box")}`
-      : plural(graph.nodes.length, "node"));
+    say(
+      folded
+        ? `${seen.hidden.toLocaleString("en")} of ${plural(graph.nodes.length, "node")} are folded into ${plural(folded, "box")}`
+        : plural(graph.nodes.length, "node"),
+    );
     const depth = Math.max(-1, ...graph.clusters.map((c) => c.depth));
     const level = [...Array(depth + 2).keys()].find((d) => same(foldedFrom(graph, d), closed));
     $("depth").value = level === undefined ? "" : String(level);
@@ -130,7 +139,9 @@
   const keyOf = (item) => {
     if (item.node) return seen.boxOf[item.node.id];
     const { cluster } = item;
-    return view.places().has(`c${cluster.id}`) ? `c${cluster.id}` : seen.boxOf[firstNode(cluster).id];
+    return view.places().has(`c${cluster.id}`)
+      ? `c${cluster.id}`
+      : seen.boxOf[firstNode(cluster).id];
   };
   const choose = (item, { quiet = false } = {}) => {
     chosen = item;
@@ -213,24 +224,36 @@
   // --- search and steps --------------------------------------------------------------------------
 
   const light = (hits) => seen && view.mark("hit", new Set(hits.map(keyOf)));
-  const search = makeSearch(graph, { form: $("search"), query: $("query"), count: $("hits") }, {
-    light,
-    to: async (hit) => {
-      if (!(await uncover(hit.node ?? hit.cluster))) return;
-      choose(hit, { quiet: matchMedia("(max-width: 640px)").matches });
-      view.centre(keyOf(hit));
+  const search = makeSearch(
+    graph,
+    { form: $("search"), query: $("query"), count: $("hits") },
+    {
+      light,
+      to: async (hit) => {
+        if (!(await uncover(hit.node ?? hit.cluster))) return;
+        choose(hit, { quiet: matchMedia("(max-width: 640px)").matches });
+        view.centre(keyOf(hit));
+      },
     },
-  });
+  );
 
   const showStep = async (step, progress) => {
     if (!seen) return;
     if (step?.node && $("open-steps").checked && !(await uncover(step.node))) return;
     lightStep(graph, view, seen, step, progress);
   };
-  const steps = makeSteps(graph, {
-    slider: $("slider"), previous: $("previous"), next: $("next"), play: $("play"),
-    place: $("place"), words: $("sentence"),
-  }, showStep);
+  const steps = makeSteps(
+    graph,
+    {
+      slider: $("slider"),
+      previous: $("previous"),
+      next: $("next"),
+      play: $("play"),
+      place: $("place"),
+      words: $("sentence"),
+    },
+    showStep,
+  );
 
   // --- controls ----------------------------------------------------------------------------------
 
@@ -238,32 +261,54 @@
     for (const element of document.querySelectorAll(`.if-${name}`)) element.hidden = !is;
   };
   has("clusters", graph.clusters.length > 0);
-  has("dead", graph.nodes.some((node) => node.is_dead));
-  has("marks", graph.nodes.some((node) => node.mark));
-  has("red", graph.nodes.some((n) => [n.value, n.grad].some((f) => f && (f.nan || f.inf))));
+  has(
+    "dead",
+    graph.nodes.some((node) => node.is_dead),
+  );
+  has(
+    "marks",
+    graph.nodes.some((node) => node.mark),
+  );
+  has(
+    "red",
+    graph.nodes.some((n) => [n.value, n.grad].some((f) => f && (f.nan || f.inf))),
+  );
   $("folding").hidden = !graph.clusters.length;
   $("note").textContent = graph.note;
   $("note").hidden = !graph.note;
   const deepest = Math.max(-1, ...graph.clusters.map((c) => c.depth));
-  $("depth").append(make("option", { value: "", hidden: "" }, "some"), ...[...Array(deepest + 2).keys()].map((d) =>
-    make("option", { value: d }, d === 0 ? "none" : d > deepest ? "all" : String(d))));
-  $("depth").addEventListener("change", (event) => draw(foldedFrom(graph, Number(event.target.value))));
+  $("depth").append(
+    make("option", { value: "", hidden: "" }, "some"),
+    ...[...Array(deepest + 2).keys()].map((d) =>
+      make("option", { value: d }, d === 0 ? "none" : d > deepest ? "all" : String(d)),
+    ),
+  );
+  $("depth").addEventListener("change", (event) =>
+    draw(foldedFrom(graph, Number(event.target.value))),
+  );
   $("fold-all").addEventListener("click", foldAll);
   $("open-all").addEventListener("click", openAll);
   $("zoom-in").addEventListener("click", () => view.zoomAt(1.25, undefined, undefined, true));
   $("zoom-out").addEventListener("click", () => view.zoomAt(0.8, undefined, undefined, true));
   $("fit").addEventListener("click", () => view.fit());
   $("help-open").addEventListener("click", () => $("help").showModal());
-  $("panel-toggle").addEventListener("click", () => panel(document.body.classList.contains("alone")));
+  $("panel-toggle").addEventListener("click", () =>
+    panel(document.body.classList.contains("alone")),
+  );
   panel(!matchMedia("(max-width: 640px)").matches);
 
   listen({
-    canvas, view, steps,
+    canvas,
+    view,
+    steps,
     isOn: () => $("single-keys").checked,
     go: {
       search: () => $("query").select(),
       help: () => $("help").showModal(),
-      foldAll, openAll, activate, walk,
+      foldAll,
+      openAll,
+      activate,
+      walk,
       escape: () => {
         if (chosen) choose(null);
         else if (steps.running()) steps.stop();

@@ -31,7 +31,9 @@ function figuresText(figures) {
   if (figures.low !== null && figures.low === figures.high) {
     parts.push(`all ${number(figures.low)}`);
   } else if (figures.mean !== null) {
-    parts.push(`mean ${number(figures.mean)}, from ${number(figures.low)} to ${number(figures.high)}`);
+    parts.push(
+      `mean ${number(figures.mean)}, from ${number(figures.low)} to ${number(figures.high)}`,
+    );
   }
   for (const what of ["nan", "inf"]) {
     if (figures[what]) parts.push(`${figures[what].toLocaleString("en")} ${what}`);

@@ -21,7 +21,9 @@ function readPicture(source) {
  */
 function preparePicture({ drawing, dx, dy }, describe) {
   fitFont(drawing);
-  const [nodes, clusters] = [".node", ".cluster"].map((kind) => [...drawing.querySelectorAll(kind)]);
+  const [nodes, clusters] = [".node", ".cluster"].map((kind) => [
+    ...drawing.querySelectorAll(kind),
+  ]);
   // All is measured before anything is changed: each change would cost a layout.
   const places = new Map();
   for (const element of [...nodes, ...clusters]) {
@@ -67,8 +69,14 @@ function rows(element) {
 function handle(element, box, name) {
   const made = document.createElementNS(SVG, "g");
   const area = document.createElementNS(SVG, "rect");
-  for (const [name, value] of [["x", box.x - 4], ["y", box.y - 3], ["width", box.width + 8],
-    ["height", box.height + 6], ["rx", 3]]) area.setAttribute(name, value);
+  for (const [name, value] of [
+    ["x", box.x - 4],
+    ["y", box.y - 3],
+    ["width", box.width + 8],
+    ["height", box.height + 6],
+    ["rx", 3],
+  ])
+    area.setAttribute(name, value);
   made.classList.add("handle");
   made.setAttribute("role", "button");
   made.setAttribute("tabindex", "-1");
@@ -94,7 +102,8 @@ function fitFont(drawing) {
   };
   const scales = { normal: scale("normal"), bold: scale("bold") };
   for (const text of drawing.querySelectorAll("text")) {
-    const size = text.getAttribute("font-size") * scales[text.getAttribute("font-weight") ?? "normal"];
+    const size =
+      text.getAttribute("font-size") * scales[text.getAttribute("font-weight") ?? "normal"];
     text.setAttribute("font-size", size.toFixed(2));
   }
 }

@@ -3,8 +3,13 @@
 
 function makeSearch(graph, { form, query, count }, go) {
   const words = [
-    ...graph.nodes.map((node) => ({ node, text: folded(`${node.name} ${node.op} ${node.settings}`) })),
-    ...graph.clusters.map((cluster) => ({ cluster, text: folded(cluster.heading) })),
+    ...graph.nodes.map((node) => ({
+      node,
+      text: folded(`${node.name} ${node.op} ${node.settings}`),
+    })),
+    ...graph.clusters
+      .filter((cluster) => cluster.count)
+      .map((cluster) => ({ cluster, text: folded(cluster.heading) })),
   ];
   let hits = [];
   let at = -1;
@@ -12,7 +17,9 @@ function makeSearch(graph, { form, query, count }, go) {
   const say = () => {
     if (!query.value.trim()) count.value = "";
     else if (!hits.length) count.value = "no hits";
-    else count.value = at < 0 ? `${hits.length.toLocaleString("en")} hits` : `${at + 1} of ${hits.length}`;
+    else
+      count.value =
+        at < 0 ? `${hits.length.toLocaleString("en")} hits` : `${at + 1} of ${hits.length}`;
     if (hits.length === 1 && at < 0) count.value = "1 hit";
   };
   const find = () => {

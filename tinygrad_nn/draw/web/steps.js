@@ -66,9 +66,19 @@ function few(texts) {
 
 function sentence(graph, step, state) {
   return {
-    leaves: () => [line(bold("Forward."), " What the computation begins with is there: inputs, parameters and constants.")],
+    leaves: () => [
+      line(
+        bold("Forward."),
+        " What the computation begins with is there: inputs, parameters and constants.",
+      ),
+    ],
     forward: () => [forwardText(graph, step.node)],
-    seed: () => [line(bold("Backward."), ` It begins at ${called(graph, step.node)}: its derivative with respect to itself is 1.`)],
+    seed: () => [
+      line(
+        bold("Backward."),
+        ` It begins at ${called(graph, step.node)}: its derivative with respect to itself is 1.`,
+      ),
+    ],
     backward: () => backwardText(graph, step.node, state),
   }[step.kind]();
 }
@@ -80,7 +90,8 @@ function forwardText(graph, node) {
   const sources = node.arguments.map((edge) => graph.nodes[edge.source]);
   const names = joined(node, few(sources.map((source) => operand(graph, source))));
   const values = sources.every((source) => source.value && source.value.size === 1)
-    ? `${joined(node, few(sources.map(valueText)))} = ` : "";
+    ? `${joined(node, few(sources.map(valueText)))} = `
+    : "";
   const title = node.label.trim() ? `${called(graph, node)} = ${node.op}` : node.op;
   return line(bold(title), `: ${names} = ${values}${valueText(node)}`);
 }
@@ -91,7 +102,11 @@ function backwardText(graph, node, state) {
   const head = line(bold(`${of(node)} = ${figuresText(node.grad)}`), ` arrives at ${node.name}.`);
   const parts = all.slice(0, 8).map((edge) => {
     const source = graph.nodes[edge.source];
-    return make("li", {}, `to ${called(graph, source)}: ${product(graph, node, edge)}; ${soFar(graph, source, state)}`);
+    return make(
+      "li",
+      {},
+      `to ${called(graph, source)}: ${product(graph, node, edge)}; ${soFar(graph, source, state)}`,
+    );
   });
   if (all.length > 8) parts.push(make("li", {}, `… and to ${all.length - 8} more`));
   return [head, make("ul", {}, ...parts)];
@@ -150,7 +165,10 @@ function makeSteps(graph, controls, show) {
     const state = progress(graph, steps, count);
     const said = step ? sentence(graph, step, state) : [line(INTRODUCTION)];
     words.replaceChildren(...said);
-    slider.setAttribute("aria-valuetext", step ? words.textContent : "not begun: everything is shown");
+    slider.setAttribute(
+      "aria-valuetext",
+      step ? words.textContent : "not begun: everything is shown",
+    );
     show(step ?? null, state);
     if (count === steps.length) pause();
   };
@@ -182,11 +200,14 @@ function makeSteps(graph, controls, show) {
   return {
     step,
     go,
-    stop: () => { pause(); go(0); },
+    stop: () => {
+      pause();
+      go(0);
+    },
     again: () => go(count),
     running: () => count > 0,
-    current: () => steps[count - 1] ?? null,
   };
 }
 
-const INTRODUCTION = "Walk through the computation: forward, each result in turn; then backward, gradient by gradient.";
+const INTRODUCTION =
+  "Walk through the computation: forward, each result in turn; then backward, gradient by gradient.";

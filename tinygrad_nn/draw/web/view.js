@@ -15,7 +15,8 @@ function makeView(canvas) {
   // Of the window on the picture. To ask the canvas each time would cost a layout of the picture.
   const room = {};
   // The line at the lower edge is kept free.
-  const measure = () => Object.assign(room, { width: canvas.clientWidth, height: canvas.clientHeight - 30 });
+  const measure = () =>
+    Object.assign(room, { width: canvas.clientWidth, height: canvas.clientHeight - 30 });
   measure();
   new ResizeObserver(measure).observe(canvas);
   let seen = null; // what `look` returned for what is shown
@@ -163,7 +164,10 @@ function makeView(canvas) {
         const y = (a.y * before.at.k + before.at.y - at.y) / at.k - b.y;
         const opacity = before.places.has(element.id) ? 1 : 0;
         element.animate(
-          [{ transform: `translate(${x}px, ${y}px)`, opacity }, { transform: "none", opacity: 1 }],
+          [
+            { transform: `translate(${x}px, ${y}px)`, opacity },
+            { transform: "none", opacity: 1 },
+          ],
           timing,
         );
       } else element.animate([{ opacity: 0 }, { opacity: 0 }, { opacity: 1 }], timing);
@@ -201,10 +205,17 @@ function makeView(canvas) {
   canvas.addEventListener("scroll", () => canvas.scrollTo(0, 0)); // browsers scroll to what has focus
 
   return {
-    show, fit, zoomAt, pan, centre, reveal, element, mark, rove, focus,
+    show,
+    fit,
+    zoomAt,
+    pan,
+    centre,
+    reveal,
+    element,
+    mark,
+    rove,
+    focus,
     places: () => places,
-    scale: () => at.k,
-    get picture() { return picture; },
-    get sheet() { return sheet; },
+    sheet,
   };
 }
