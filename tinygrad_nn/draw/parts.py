@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 
 from tinygrad_nn.draw.description import Description, Edge
 from tinygrad_nn.draw.nesting import numbered
 
-__all__ = ["between", "inside", "near", "within"]
+__all__ = ["between", "inside", "near"]
 
 
-def within(graph: Description, names: Collection[str]) -> Description:
+def inside(graph: Description, clusters: Collection[int]) -> Description:
     """Keep what is in some clusters, with all arguments of it.
 
     Parameters
     ----------
     graph : Description
-    names : collection of str
-        Names of clusters, as in ``layers.0``, or their titles, as in ``Linear(8, 8)``. All clusters
-        that are called so are kept, and what is in them.
+    clusters : collection of int
+        By index.
 
     Returns
     -------
     Description
         Its note says how many nodes are left out.
-
-    Raises
-    ------
-    ValueError
-        For a name that no cluster has.
 
     Examples
     --------
@@ -37,24 +30,14 @@ def within(graph: Description, names: Collection[str]) -> Description:
     >>> from tinygrad_nn.draw import draw
     >>> model = nn.MLP(2, [3, 3, 1], rng=0)
     >>> graph = draw(model(tensor([[1.0, 2.0]])).sum(), model).description
-    >>> part = within(graph, ["layers.1"])
+    >>> [cluster.name for cluster in graph.clusters]
+    ['', 'layers.0', 'layers.1', 'layers.2']
+    >>> part = inside(graph, [2])
     >>> [v.label or v.op for v in part.nodes]
     ['layers.1.weight', 'layers.1.bias', 'relu', 'linear', 'relu']
     >>> part.note
     '8 of 13 nodes are left out'
     """
-    called: dict[str, list[int]] = {}
-    for c, cluster in enumerate(graph.clusters):
-        for name in {cluster.name, cluster.title} - {""}:
-            called.setdefault(name, []).append(c)
-    for name in names:
-        if name not in called:
-            raise ValueError(f"there is no module {name!r} in the graph{_instead(name, called)}")
-    return inside(graph, [c for name in names for c in called[name]])
-
-
-def inside(graph: Description, clusters: Collection[int]) -> Description:
-    """Keep what is in some clusters, by index, with all arguments of it; see `within`."""
     asked = [False] * (len(graph.clusters) + 1)  # the last: what is outside all
     for c in clusters:
         asked[c] = True
@@ -63,16 +46,6 @@ def inside(graph: Description, clusters: Collection[int]) -> Description:
     kept = [asked[v.cluster] for v in graph.nodes]
     arguments = [e.source for e in graph.edges if kept[e.target]]
     return _part(graph, [*(i for i, keep in enumerate(kept) if keep), *arguments])
-
-
-def _instead(name: str, known: Iterable[str]) -> str:
-    """Name what may be meant."""
-    known = list(known)
-    if not known:
-        return ": no module was called in it"
-    meant = difflib.get_close_matches(name, known[:1000], n=3) or known[:3]
-    more = "" if len(known) <= len(meant) else f" and {len(known) - len(meant):,} more"
-    return f"; there is {', '.join(map(repr, meant))}{more}"
 
 
 def between(graph: Description, nodes: Collection[int]) -> Description:

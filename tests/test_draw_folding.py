@@ -1,0 +1,452 @@
+"""Folding and parts of descriptions, on random graphs, held against brute force."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_nn as tg
+from tinygrad_nn import Value, nn
+from tinygrad_nn.draw import draw
+from tinygrad_nn.draw.description import Cluster, Cost, Description, Edge, Mark, Vertex
+from tinygrad_nn.draw.figures import figures
+from tinygrad_nn.draw.folding import choose, fold, fold_to, in_runs, kinds, runs
+from tinygrad_nn.draw.parts import between, inside, near
+
+
+def node(cluster=-1, role="intermediate", op="add", **more):
+    known = {"label": "", "settings": "", "shape": "", "dtype": "", "value": None, "grad": None}
+    return Vertex(**{"role": role, "op": op, "cluster": cluster, **known, **more})
+
+
+@st.composite
+def graphs(draw):
+    """Make a graph as programs do: clusters are calls, nested, and calls follow each other."""
+    nodes, clusters, edges = [], [], []
+    calls = [-1]
+    for _ in range(draw(st.integers(0, 24))):
+        what = draw(st.sampled_from(["node", "node", "node", "leaf", "open", "close"]))
+        if what == "open" and len(calls) < 5:
+            clusters.append(Cluster("", draw(st.sampled_from("AB")), calls[-1]))
+            calls.append(len(clusters) - 1)
+        elif what == "close" and len(calls) > 1:
+            calls.pop()
+        elif what == "leaf" or not nodes:
+            nodes.append(node(calls[-1], draw(st.sampled_from(["parameter", "input"])), ""))
+        else:
+            used = draw(st.lists(st.integers(0, len(nodes) - 1), min_size=1, max_size=3))
+            edges += [Edge(a, len(nodes), place, 2.0) for place, a in enumerate(used, 1)]
+            nodes.append(node(calls[-1], op=draw(st.sampled_from(["add", "exp"]))))
+    return Description(tuple(nodes), tuple(edges), tuple(clusters), "")
+
+
+def chain(clusters, c):
+    """Return a cluster and those around it."""
+    found = []
+    while c >= 0:
+        found.append(c)
+        c = clusters[c].parent
+    return found
+
+
+def depth_of(graph, c):
+    return len(chain(graph.clusters, c)) - 1
+
+
+def shown_as(graph, folded):
+    """Return for each node what stands for it: the outermost folded cluster, or itself."""
+    found = []
+    for i, v in enumerate(graph.nodes):
+        hiding = [c for c in chain(graph.clusters, v.cluster) if c in folded]
+        found.append(("c", hiding[-1]) if hiding else ("n", i))
+    return found
+
+
+def total(graph):
+    return sum(v.hidden or 1 for v in graph.nodes)
+
+
+def is_circular(count, edges):
+    """Whether no order of the nodes has every edge lead forward (Kahn's algorithm)."""
+    left, edges = set(range(count)), set(edges)
+    while free := {i for i in left if not any(b == i for _, b in edges)}:
+        left -= free
+        edges = {(a, b) for a, b in edges if a in left and b in left}
+    return bool(left)
+
+
+# --- fold ----------------------------------------------------------------------------------------
+
+
+@given(graphs(), st.data())
+def test_folding_is_a_quotient(graph, data):
+    folded = data.draw(st.sets(st.integers(0, max(0, len(graph.clusters) - 1))))
+    folded = {c for c in folded if c < len(graph.clusters)}
+    small = fold(graph, folded, repeats=False)
+    of = shown_as(graph, folded)
+    boxes = {x for x in of if x[0] == "c"}
+    assert total(small) == len(graph.nodes)
+    assert len(small.nodes) == len(set(of))
+    assert sorted(v.hidden for v in small.nodes if v.role == "module") == sorted(
+        of.count(box) for box in boxes
+    )
+    # Nodes that are shown keep what they are; each edge of the quotient is there once.
+    assert [v.op for v in small.nodes if v.role != "module"].count("exp") == sum(
+        v.op == "exp" for v, x in zip(graph.nodes, of, strict=True) if x[0] == "n"
+    )
+    lifted = {(of[e.source], of[e.target]) for e in graph.edges if of[e.source] != of[e.target]}
+    between_nodes = [e for e in graph.edges if of[e.source][0] == of[e.target][0] == "n"]
+    with_boxes = {(a, b) for a, b in lifted if "c" in (a[0], b[0])}
+    assert len(small.edges) == len(between_nodes) + len(with_boxes)
+    assert all(e.source != e.target for e in small.edges)
+    for e in small.edges:
+        touches = "module" in (small.nodes[e.source].role, small.nodes[e.target].role)
+        assert (e.place, e.local) == (0, None) if touches else e.local == 2.0
+    hidden = sum(map(of.count, boxes))
+    assert (f"{hidden} of {len(graph.nodes)} nodes" in small.note) == bool(boxes)
+    if not boxes:
+        assert small.nodes == graph.nodes
+
+
+@given(graphs(), st.data())
+def test_what_depends_on_what_stays_so(graph, data):
+    folded = {c for c in range(len(graph.clusters)) if data.draw(st.booleans())}
+    small = fold(graph, folded)
+    assert total(small) == len(graph.nodes)
+    if not is_circular(len(graph.nodes), {(e.source, e.target) for e in graph.edges}):
+        # Merged neighbours may make no circle that the boxes have not made without.
+        alone = fold(graph, folded, repeats=False)
+        before = is_circular(len(alone.nodes), {(e.source, e.target) for e in alone.edges})
+        after = is_circular(len(small.nodes), {(e.source, e.target) for e in small.edges})
+        assert after <= before
+
+
+@given(graphs())
+def test_folding_nothing_changes_nothing(graph):
+    assert fold(graph, []) is graph
+    assert fold_to(graph) is graph
+    assert fold_to(graph, depth=99).nodes == graph.nodes
+
+
+def test_a_box_shows_what_goes_in_and_out_and_what_is_wrong_inside():
+    nan, one = figures(np.array([math.nan, 1.0])), figures(1.0)
+    nodes = (
+        node(-1, "input", "", shape="(3, 2)", dtype="float64"),
+        node(0, "parameter", "", shape="(2, 4)", dtype="float64"),
+        node(0, op="matmul", shape="(3, 4)", dtype="float64", value=nan, cost=Cost(1.0, 2.0, 8, 9)),
+        node(0, op="exp", shape="(3, 4)", dtype="float64", value=one, cost=Cost(1.0, 2.0, 8, 3),
+             mark=Mark("kink", "kink", "at 0")),
+        node(-1, "output", "sum"),
+    )  # fmt: skip
+    edges = (Edge(0, 2, 1), Edge(1, 2, 2), Edge(2, 3, 0), Edge(3, 4, 0))
+    small = fold(Description(nodes, edges, (Cluster("net", "Linear(2, 4)", -1),), ""), [0])
+    (box,) = [v for v in small.nodes if v.role == "module"]
+    assert (box.label, box.settings, box.shape) == ("net", "Linear(2, 4)", "(3, 2) → (3, 4)")
+    assert not box.is_finite
+    assert box.mark.kind == "kink"
+    # The peak is that of one after the other: 3 on top of the 8 that are kept.
+    assert (box.cost.forward, box.cost.backward, box.cost.kept, box.cost.peak) == (2.0, 4.0, 16, 11)
+    assert box.hidden == 3
+    assert [(e.source, e.target) for e in small.edges] == [(0, 1), (1, 2)]
+
+
+@pytest.mark.parametrize("bad", [[-1], [1], [0, 7]])
+def test_unknown_clusters(bad):
+    graph = Description((node(0),), (), (Cluster("", "A", -1),), "")
+    with pytest.raises(ValueError, match=r"there is no cluster"):
+        fold(graph, bad)
+
+
+# --- kinds and runs ------------------------------------------------------------------------------
+
+
+def content(graph, c):
+    """Write out all that `kinds` promises to compare, in one nested value. Slow, and direct."""
+    inside_of = {i for i, v in enumerate(graph.nodes) if c in chain(graph.clusters, v.cluster)}
+    clusters = [k for k in range(len(graph.clusters)) if c in chain(graph.clusters, k)]
+    # The row in which a cluster's own nodes come first, then its clusters one after the other.
+    row = []
+
+    def walk(k):
+        row.extend(i for i in sorted(inside_of) if graph.nodes[i].cluster == k)
+        for below in clusters:
+            if graph.clusters[below].parent == k:
+                walk(below)
+
+    walk(c)
+    outside: dict[int, int] = {}
+    facts = []
+    for i in row:
+        v = graph.nodes[i]
+        arguments = []
+        for e in graph.edges:
+            if e.target == i:
+                a = graph.nodes[e.source]
+                what = (a.shape, a.dtype)
+                if e.source in inside_of:
+                    where = "in", row.index(e.source)
+                else:
+                    where = "out", outside.setdefault(e.source, len(outside))
+                arguments.append((e.place, what, where))
+        used = [e.target for e in graph.edges if e.source == i]
+        leaves = any(t not in inside_of for t in used)
+        path = [clusters.index(k) for k in chain(graph.clusters, v.cluster) if k in clusters]
+        facts.append((v.role, v.op, v.settings, v.shape, v.dtype, tuple(arguments), bool(used),
+                      leaves, tuple(path)))  # fmt: skip
+    titles = [(graph.clusters[k].title, clusters.index(graph.clusters[k].parent) if k != c else -1)
+              for k in clusters if k == c or any(k in chain(graph.clusters, graph.nodes[i].cluster)
+                                                 for i in inside_of)]  # fmt: skip
+    return titles, facts
+
+
+@given(graphs())
+def test_clusters_are_of_one_kind_if_and_only_if_their_contents_are_equal(graph):
+    kind = kinds(graph)
+    full = [c for c in range(len(graph.clusters))
+            if any(c in chain(graph.clusters, v.cluster) for v in graph.nodes)]  # fmt: skip
+    nested_full = {c: content(graph, c) for c in full}
+    for a, b in itertools.combinations(full, 2):
+        if kind[a] == kind[b]:
+            assert nested_full[a][1] == nested_full[b][1]
+        elif nested_full[a] == nested_full[b]:
+            # Only clusters without nodes, which nothing shows, may tell them apart.
+            empty = [c for c in range(len(graph.clusters)) if c not in full]
+            assert any(a in chain(graph.clusters, c) or b in chain(graph.clusters, c)
+                       for c in empty)  # fmt: skip
+
+
+def test_layers_of_one_size_are_of_one_kind_and_run_together():
+    model = nn.MLP(2, [5, 5, 5, 5, 1], rng=0)
+    graph = draw(model(np.ones((3, 2))).sum(), model).description
+    titles = {c.name: kinds(graph)[i] for i, c in enumerate(graph.clusters)}
+    assert titles["layers.1"] == titles["layers.2"] == titles["layers.3"]
+    assert len({titles["layers.0"], titles["layers.1"], titles["layers.4"]}) == 3
+    assert [v.settings for v in fold_to(graph, depth=1).nodes if v.role == "module"] == [
+        "Layer(2, 5, activation='relu')", "Layer(5, 5, activation='relu') × 3",
+        "Layer(5, 1, activation=None)"]  # fmt: skip
+
+
+def test_neurons_side_by_side_share_a_box():
+    model = tg.scalar.MLP(2, [4, 1], rng=0)
+    out = model([1.0, -1.0])
+    graph = draw(out[0] if isinstance(out, list) else out, model, depth=2).description
+    assert any(v.settings.endswith("× 4") for v in graph.nodes)
+
+
+def test_a_shared_argument_tells_kinds_apart():
+    # Both blocks compute a + b; in one of them a and b are the same.
+    def block(c, a, b, out):
+        return [Edge(a, out, 1), Edge(b, out, 2)], node(c)
+
+    edges1, sum1 = block(0, 0, 1, 2)
+    edges2, sum2 = block(1, 0, 0, 3)
+    nodes = (node(-1, "input", ""), node(-1, "input", ""), sum1, sum2)
+    clusters = (Cluster("", "A", -1), Cluster("", "A", -1))
+    assert len(set(kinds(Description(nodes, (*edges1, *edges2), clusters, "")))) == 2
+
+
+# --- choose, in_runs, fold_to --------------------------------------------------------------------
+
+
+@given(graphs(), st.integers(0, 4))
+def test_depth_folds_what_stands_so_deep(graph, depth):
+    assert choose(graph, depth=depth) == {
+        c for c in range(len(graph.clusters)) if depth_of(graph, c) >= depth
+    }
+
+
+@given(graphs(), st.integers(1, 12), st.booleans())
+def test_no_more_is_shown_than_was_asked_for(graph, limit, repeats):
+    small = fold_to(graph, max_nodes=limit, repeats=repeats)
+    assert len(small.nodes) <= max(limit, 2)
+    assert total(small) == len(graph.nodes)
+    if len(graph.nodes) <= limit:
+        assert small.nodes == graph.nodes
+
+
+@given(graphs(), st.integers(1, 12))
+def test_deepest_clusters_are_folded_first(graph, limit):
+    chosen = choose(graph, max_nodes=limit, repeats=False)
+    full = {c for v in graph.nodes for c in chain(graph.clusters, v.cluster)}
+    for c in chosen & full:
+        deeper = {k for k in full if depth_of(graph, k) > depth_of(graph, c)}
+        # What is deeper is folded too, unless folding it hides nothing.
+        for k in deeper - chosen:
+            below = [x for x in full if k in chain(graph.clusters, x)]
+            alone = fold(graph, [*chosen, *below], repeats=False)
+            assert len(alone.nodes) == len(fold(graph, chosen, repeats=False).nodes)
+
+
+@given(graphs(), st.integers(2, 6))
+def test_runs_of_nodes_lose_nothing_and_make_no_circles(graph, most):
+    cut = in_runs(graph, most)
+    assert [v._replace(cluster=-1) for v in cut.nodes] == [
+        v._replace(cluster=-1) for v in graph.nodes
+    ]
+    assert cut.edges == graph.edges
+    small = fold(cut, [c for c, k in enumerate(cut.clusters) if k.parent < 0])
+    assert len(small.nodes) <= max(most, 2)
+    if not graph.clusters:
+        assert not is_circular(len(small.nodes), {(e.source, e.target) for e in small.edges})
+    for c in [-1, *range(len(cut.clusters))]:
+        beside = sum(v.cluster == c for v in cut.nodes) + sum(k.parent == c for k in cut.clusters)
+        repeats = len(set(runs(cut))) < len(cut.clusters)
+        assert beside <= most or repeats
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda g: choose(g, depth=-1), "depth must be at least 0"),
+        (lambda g: choose(g, max_nodes=0), "max_nodes must be at least 1"),
+        (lambda g: in_runs(g, 1), "most must be at least 2"),
+        (lambda g: fold_to(g, depth=-2), "depth must be at least 0"),
+        (lambda g: near(g, [0], -1), "radius must be at least 0"),
+        (lambda g: near(g, [5], 1), "there is no node 5"),
+        (lambda g: between(g, []), "at least one node"),
+    ],
+)
+def test_wrong_requests(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Description((node(), node()), (), (), ""))
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+def kept(graph, part):
+    """Return which nodes a part has, by the labels that were put on them."""
+    return [int(v.label) for v in part.nodes]
+
+
+def numbered(graph):
+    return Description(
+        tuple(v._replace(label=str(i)) for i, v in enumerate(graph.nodes)),
+        graph.edges, graph.clusters, graph.note,
+    )  # fmt: skip
+
+
+def paths(graph):
+    """Return the set of (a, b) where b is computed from a, or is a. By Warshall's algorithm."""
+    n = len(graph.nodes)
+    reach = np.eye(n, dtype=bool)
+    for e in graph.edges:
+        reach[e.source, e.target] = True
+    for k in range(n):
+        reach |= np.outer(reach[:, k], reach[k])
+    return reach
+
+
+@given(graphs(), st.data())
+def test_between_keeps_what_is_on_a_path(graph, data):
+    if not graph.nodes:
+        return
+    graph = numbered(graph)
+    asked = data.draw(st.sets(st.integers(0, len(graph.nodes) - 1), min_size=1, max_size=3))
+    reach = paths(graph)
+    expected = [i for i in range(len(graph.nodes))
+                if any(reach[a, i] and reach[i, b] for a in asked for b in asked)]  # fmt: skip
+    part = between(graph, asked)
+    assert kept(graph, part) == expected
+    left = len(graph.nodes) - len(expected)
+    assert (f"{left} of {len(graph.nodes)} nodes" in part.note) == bool(left)
+
+
+@given(graphs(), st.data(), st.integers(0, 3))
+def test_near_keeps_what_is_so_many_edges_away(graph, data, radius):
+    if not graph.nodes:
+        return
+    graph = numbered(graph)
+    centre = data.draw(st.integers(0, len(graph.nodes) - 1))
+    step = np.eye(len(graph.nodes), dtype=int)
+    for e in graph.edges:
+        step[e.source, e.target] = step[e.target, e.source] = 1
+    expected = np.linalg.matrix_power(step, radius)[centre].nonzero()[0].tolist()
+    assert kept(graph, near(graph, [centre], radius)) == expected
+
+
+@given(graphs(), st.data())
+def test_inside_keeps_a_cluster_with_what_goes_into_it(graph, data):
+    if not graph.clusters:
+        return
+    graph = numbered(graph)
+    c = data.draw(st.integers(0, len(graph.clusters) - 1))
+    own = {i for i, v in enumerate(graph.nodes) if c in chain(graph.clusters, v.cluster)}
+    expected = own | {e.source for e in graph.edges if e.target in own}
+    part = inside(graph, [c])
+    assert kept(graph, part) == sorted(expected)
+    edges = {(int(part.nodes[e.source].label), int(part.nodes[e.target].label))
+             for e in part.edges}  # fmt: skip
+    assert edges == {(e.source, e.target) for e in graph.edges
+                     if e.source in expected and e.target in expected}  # fmt: skip
+    for v in part.nodes:  # frames stay around what they were around
+        before = [graph.clusters[k].title for k in
+                  chain(graph.clusters, graph.nodes[int(v.label)].cluster)]  # fmt: skip
+        assert [part.clusters[k].title for k in chain(part.clusters, v.cluster)] == before
+
+
+# --- large, deep and special graphs --------------------------------------------------------------
+
+
+def test_a_hundred_thousand_nodes_in_a_row():
+    count = 100_000
+    nodes = (node(-1, "input", ""), *[node() for _ in range(count - 1)])
+    edges = tuple(Edge(i, i + 1, 0) for i in range(count - 1))
+    small = fold_to(Description(nodes, edges, (), ""), max_nodes=50)
+    assert len(small.nodes) <= 50
+    assert total(small) == count
+    assert len(near(Description(nodes, edges, (), ""), [count // 2], 3).nodes) == 7
+
+
+def test_clusters_in_clusters_a_hundred_thousand_deep():
+    depth = 100_000
+    clusters = tuple(Cluster("", "A", i - 1) for i in range(depth))
+    graph = Description((node(depth - 1), node(-1)), (Edge(0, 1, 0),), clusters, "")
+    assert len(fold_to(graph, depth=1).nodes) == 2
+    assert len(fold_to(graph, max_nodes=1).nodes) <= 2
+    assert fold_to(graph, depth=10).nodes[0].role == "module"
+
+
+def test_the_empty_graph():
+    empty = Description((), (), (), "")
+    assert fold_to(empty, max_nodes=3) == empty
+    assert in_runs(empty, 3) == empty
+
+
+def test_several_outputs_are_named_by_their_boxes():
+    model = nn.Linear(2, 2, rng=0)
+    y = model(np.ones((3, 2)))
+    graph = draw({"a": y, "b": y * 2.0}, model, depth=0, gradients="none").description
+    (box,) = [v for v in graph.nodes if v.role == "module"]
+    assert box.target == "output a"
+    assert [v.label for v in graph.nodes if v.role == "output"] == ["b"]
+
+
+def test_compiled_plans_fold_by_line():
+    w = tg.tensor([1.0, -2.0], requires_grad=True, label="w")
+
+    @tg.compile
+    def step(x):
+        y = x * w
+        return np.sum(y * y)
+
+    step(np.ones(2))
+    whole = draw(step).description
+    small = draw(step, depth=0).description
+    assert len(whole.clusters) > 1
+    assert total(small) == len(whole.nodes)
+    assert {v.role for v in small.nodes} == {"module"}
+
+
+def test_a_chain_of_values_folds_into_what_was_asked():
+    v = Value(1.0)
+    for _ in range(500):
+        v = v * 1.01
+    drawing = draw(v, max_nodes=10)
+    assert len(drawing.description.nodes) <= 10
+    assert drawing.to_text().count("\n") <= 12
