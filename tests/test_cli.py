@@ -1162,6 +1162,33 @@ def test_draw_folds(here: Path) -> None:
     assert "g.txt: 2 nodes, 1 edge\n15 of 16 nodes are folded into 1 box\n" in result.stdout
 
 
+def test_draw_parts(here: Path) -> None:
+    Path("net.py").write_text(NET)
+
+    def names(*options: str) -> list[str]:
+        found = drawn("net.py:net", *options)
+        assert "left out" in found["note"]
+        return [node["label"] or node["op"] for node in found["nodes"]]
+
+    layer = names("--only", "layers.1")
+    assert {"layers.1.weight", "layers.1.bias", "linear"} <= set(layer)
+    assert not {"layers.0.weight", "layers.2.weight", "x"} & set(layer)
+    assert {"layers.1.weight", "layers.2.weight"} <= set(names("--only", "layers.[12]"))
+    between = names("--only", "layers.2.weight", "--only", "layers.3.bias")
+    assert "layers.2.weight" in between
+    assert "layers.1.weight" not in between
+    near = {radius: names("--around", "x", "--radius", radius) for radius in "012"}
+    assert near["0"] == ["x"]
+    assert sorted(near["1"]) == ["linear", "x"]
+    assert sorted(near["2"]) == sorted(names("--around", "x"))
+    assert len(near["2"]) == 5
+    for options in (["--only", "nobody"], ["--around", "nobody"], ["--only", "x"]):
+        line = failure("draw", "net.py:net", "--shapes", "float32:5,3", *options)
+        assert f"net.py:net cannot be drawn: {options[0]}" in line  # the option, not a keyword
+        assert "only=" not in line
+        assert "around=" not in line
+
+
 def test_draw_names_the_parameters_of_a_model(here: Path) -> None:
     Path("net.py").write_text(NET)
     for name in ("net", "net.forward"):
