@@ -16,9 +16,9 @@ from tinygrad_nn.anomaly import source_lines
 from tinygrad_nn.anomaly_report import input_names
 from tinygrad_nn.backward import pull_back
 from tinygrad_nn.draw import draw, flows
-from tinygrad_nn.draw.describe import collect
-from tinygrad_nn.draw.flows import flow_back
-from tinygrad_nn.draw.formulas import Formulas
+from tinygrad_nn.draw.reading.describe import collect
+from tinygrad_nn.draw.reading.flows import flow_back
+from tinygrad_nn.draw.reading.formulas import Formulas
 from tinygrad_nn.draw.wording import cost_text
 from tinygrad_nn.primitive import BY_FUNCTION
 from tinygrad_nn.rules import TABLE

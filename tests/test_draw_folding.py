@@ -16,7 +16,7 @@ from tinygrad_nn.draw import draw
 from tinygrad_nn.draw.description import Cluster, Cost, Description, Edge, Mark, Vertex
 from tinygrad_nn.draw.figures import figures
 from tinygrad_nn.draw.folding import choose, fold, fold_to, in_runs, kinds, runs
-from tinygrad_nn.draw.parts import between, inside, near
+from tinygrad_nn.draw.folding.parts import between, inside, near
 
 
 def node(cluster=-1, role="intermediate", op="add", **more):

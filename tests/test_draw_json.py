@@ -16,7 +16,7 @@ from tinygrad_nn.draw import Description, Drawing, Edge, Vertex, draw
 from tinygrad_nn.draw.description import ROLES, Cost
 from tinygrad_nn.draw.figures import figures
 from tinygrad_nn.draw.folding import choose, fold
-from tinygrad_nn.draw.json_form import document
+from tinygrad_nn.draw.writing.json_form import document
 from tinygrad_nn.gradcheck import gradcheck
 
 

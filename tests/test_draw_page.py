@@ -14,7 +14,7 @@ import pytest
 import tinygrad_nn as tg
 from tinygrad_nn import Value, scalar
 from tinygrad_nn.draw import Cluster, draw
-from tinygrad_nn.draw.page import Page, to_page
+from tinygrad_nn.draw.writing.page import Page, to_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
@@ -170,7 +170,7 @@ def test_the_same_graph_is_the_same_page():
 
 
 def test_graphviz_is_the_file_that_its_licences_name():
-    web = resources.files("tinygrad_nn.draw") / "web"
+    web = resources.files("tinygrad_nn.draw.writing") / "web"
     digest = hashlib.sha256((web / "viz-global.js").read_bytes()).hexdigest()
     text = (web / "LICENSES.txt").read_text(encoding="utf-8")
     assert digest in text

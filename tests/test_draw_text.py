@@ -102,7 +102,7 @@ def test_what_is_painted() -> None:
 
 
 def test_each_role_has_a_colour_of_its_own_or_none() -> None:
-    from tinygrad_nn.draw.text import _MARKS, _ROLES
+    from tinygrad_nn.draw.writing.text import _MARKS, _ROLES
 
     assert set(_ROLES) == set(ROLES)
     codes = [code for code in (*_ROLES.values(), *_MARKS.values()) if code]

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_nn.draw.description import Description
-from tinygrad_nn.draw.dot import to_dot
 from tinygrad_nn.draw.folding import fold_to
-from tinygrad_nn.draw.json_form import to_json
-from tinygrad_nn.draw.mermaid import to_mermaid
-from tinygrad_nn.draw.page import MOST, Page, to_page
 from tinygrad_nn.draw.palette import dark_dot, dark_style
-from tinygrad_nn.draw.text import to_text
+from tinygrad_nn.draw.writing.dot import to_dot
+from tinygrad_nn.draw.writing.json_form import to_json
+from tinygrad_nn.draw.writing.mermaid import to_mermaid
+from tinygrad_nn.draw.writing.page import MOST, Page, to_page
+from tinygrad_nn.draw.writing.text import to_text
 from tinygrad_nn.errors import MissingExtraError
 from tinygrad_nn.files import atomic_write, write_together
 

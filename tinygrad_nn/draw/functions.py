@@ -8,11 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_nn.draw.calls import call
-from tinygrad_nn.draw.describe import GRADIENTS, NUMBERS, Described, collect, describe, outputs_of
 from tinygrad_nn.draw.description import Mark
 from tinygrad_nn.draw.drawing import Drawing
-from tinygrad_nn.draw.selection import part_of
+from tinygrad_nn.draw.folding.selection import part_of
+from tinygrad_nn.draw.reading.calls import call
+from tinygrad_nn.draw.reading.describe import (
+    GRADIENTS,
+    NUMBERS,
+    Described,
+    collect,
+    describe,
+    outputs_of,
+)
 from tinygrad_nn.graph import Node
 from tinygrad_nn.nn.module import Module
 from tinygrad_nn.scalar import Module as ScalarModule
@@ -118,7 +125,7 @@ def draw(
     drawn = getattr(output, "_drawn", None)  # a report's; the checker is not imported for a graph
     if callable(output) and drawn is None:
         # No graph: so what compiles is imported only for a function.
-        from tinygrad_nn.draw.plans import describe_plan
+        from tinygrad_nn.draw.reading.plans import describe_plan
         from tinygrad_nn.plan.compiled import Compiled
 
         if isinstance(output, Compiled):

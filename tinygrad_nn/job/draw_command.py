@@ -13,8 +13,8 @@ from typing import Any
 import click
 
 from tinygrad_nn.draw import Drawing
-from tinygrad_nn.draw.describe import GRADIENTS
 from tinygrad_nn.draw.drawing import RANKDIRS, THEMES
+from tinygrad_nn.draw.reading.describe import GRADIENTS
 from tinygrad_nn.job.errors import JobError
 from tinygrad_nn.job.options import input_options, listed
 from tinygrad_nn.job.table import count

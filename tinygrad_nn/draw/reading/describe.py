@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_nn.anomaly import source_of
-from tinygrad_nn.draw.clusters import Call, calls_around
 from tinygrad_nn.draw.description import Cluster, Description, Edge, Mark, Vertex
 from tinygrad_nn.draw.figures import Figures, Seen, figures
-from tinygrad_nn.draw.flows import flow_back, slopes
-from tinygrad_nn.draw.formulas import Formulas
-from tinygrad_nn.draw.profile import measure
+from tinygrad_nn.draw.reading.clusters import Call, calls_around
+from tinygrad_nn.draw.reading.flows import flow_back, slopes
+from tinygrad_nn.draw.reading.formulas import Formulas
+from tinygrad_nn.draw.reading.profile import measure
 from tinygrad_nn.graph import Node
 from tinygrad_nn.notation import settings
 from tinygrad_nn.tensor import Tensor

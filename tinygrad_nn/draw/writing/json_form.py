@@ -49,7 +49,7 @@ def document(graph: Description) -> dict[str, Any]:
     --------
     >>> from tinygrad_nn import Value
     >>> from tinygrad_nn.draw import draw
-    >>> from tinygrad_nn.draw.json_form import document
+    >>> from tinygrad_nn.draw.writing.json_form import document
     >>> nodes = document(draw(Value(3.0, label="x") * 2.0).description)["nodes"]
     >>> [(node["id"], node["role"], node["op"]) for node in nodes]
     [(0, 'parameter', ''), (1, 'constant', ''), (2, 'output', 'multiply')]

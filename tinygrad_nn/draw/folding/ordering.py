@@ -6,8 +6,8 @@ import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from tinygrad_nn.draw.description import Description
-from tinygrad_nn.draw.kinds import kinds_in
-from tinygrad_nn.draw.nesting import Tree
+from tinygrad_nn.draw.folding.kinds import kinds_in
+from tinygrad_nn.draw.folding.nesting import Tree
 
 __all__ = ["levels", "next_of_kind", "runs", "runs_in", "sorted_by_need"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_nn.draw.description import Description
-from tinygrad_nn.draw.nesting import Tree
+from tinygrad_nn.draw.folding.nesting import Tree
 
 __all__ = ["kinds", "kinds_in"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from tinygrad_nn.draw.description import Description, Edge
-from tinygrad_nn.draw.nesting import numbered
+from tinygrad_nn.draw.folding.nesting import numbered
 
 __all__ = ["between", "inside", "near"]
 

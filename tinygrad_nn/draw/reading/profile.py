@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_nn.draw.description import Cost
-from tinygrad_nn.draw.flows import pulled
+from tinygrad_nn.draw.reading.flows import pulled
 from tinygrad_nn.graph import Node
 
 __all__ = ["measure"]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from tinygrad_nn.draw.describe import Described
 from tinygrad_nn.draw.description import Description
-from tinygrad_nn.draw.parts import between, inside, near
+from tinygrad_nn.draw.folding.parts import between, inside, near
+from tinygrad_nn.draw.reading.describe import Described
 from tinygrad_nn.graph import Node
 
 __all__ = ["part_of"]

@@ -19,11 +19,12 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from tinygrad_nn.draw import dot, folding, palette
+from tinygrad_nn.draw import folding, palette
 from tinygrad_nn.draw.description import Description, Vertex
-from tinygrad_nn.draw.json_form import document
-from tinygrad_nn.draw.text import to_text
 from tinygrad_nn.draw.wording import equation, plain
+from tinygrad_nn.draw.writing import dot
+from tinygrad_nn.draw.writing.json_form import document
+from tinygrad_nn.draw.writing.text import to_text
 
 __all__ = ["Page", "to_page"]
 
@@ -57,7 +58,7 @@ class Page:
 
     Examples
     --------
-    >>> from tinygrad_nn.draw.page import Page
+    >>> from tinygrad_nn.draw.writing.page import Page
     >>> Page("<!DOCTYPE html><p>Graph", 300)
     <Page of 23 characters>
     """
@@ -132,7 +133,11 @@ def to_page(
 
 
 def _file(name: str) -> str:
-    return resources.files("tinygrad_nn.draw").joinpath("web", name).read_text(encoding="utf-8")
+    return (
+        resources.files("tinygrad_nn.draw.writing")
+        .joinpath("web", name)
+        .read_text(encoding="utf-8")
+    )
 
 
 @cache

@@ -11,13 +11,13 @@ from collections.abc import Collection, Sequence
 from itertools import accumulate, chain
 from typing import Any
 
-from tinygrad_nn.draw.boxes import boxes, group_of
 from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex
-from tinygrad_nn.draw.kinds import kinds, kinds_in
-from tinygrad_nn.draw.nesting import Tree, covered, numbered, sizes
-from tinygrad_nn.draw.ordering import levels, next_of_kind, runs, runs_in, sorted_by_need
+from tinygrad_nn.draw.folding.boxes import boxes, group_of
+from tinygrad_nn.draw.folding.kinds import kinds_in
+from tinygrad_nn.draw.folding.nesting import Tree, covered, numbered, sizes
+from tinygrad_nn.draw.folding.ordering import levels, next_of_kind, runs, runs_in, sorted_by_need
 
-__all__ = ["boxes", "choose", "fold", "fold_to", "in_runs", "kinds", "runs"]
+__all__ = ["choose", "fold", "fold_to", "in_runs"]
 
 
 def fold_to(
