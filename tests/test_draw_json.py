@@ -139,7 +139,7 @@ def checked() -> Drawing:
 def costly() -> Drawing:
     graph = neuron().description
     cost = Cost(1e-6, math.nan, 24, 48)
-    return Drawing(replace(graph, nodes=tuple(replace(v, cost=cost) for v in graph.nodes)))
+    return Drawing(replace(graph, nodes=tuple(v._replace(cost=cost) for v in graph.nodes)))
 
 
 def folded() -> Drawing:
@@ -187,10 +187,10 @@ def test_nothing_that_the_description_says_is_lost(make: Any) -> None:
     def same(x: Any, y: Any) -> bool:
         if isinstance(x, float) and not math.isfinite(x):
             return bool(y == str(x))
+        if hasattr(x, "_fields"):
+            return all(same(getattr(x, name), y[name]) for name in x._fields)
         if isinstance(x, tuple):
             return len(x) == len(y) and all(map(same, x, y))
-        if hasattr(x, "__dataclass_fields__"):
-            return all(same(getattr(x, name), y[name]) for name in x.__dataclass_fields__)
         return type(x) is type(y) and bool(x == y)
 
     assert found["note"] == graph.note
@@ -256,7 +256,7 @@ HOSTILE = [
 def test_hostile_strings_survive(name: str) -> None:
     x = tg.tensor([1.0], label=name)
     graph = draw({name: x * 2.0}).description
-    odd = replace(graph.nodes[-1], op=name, settings=name, source=name, rules=((name, name),))
+    odd = graph.nodes[-1]._replace(op=name, settings=name, source=name, rules=((name, name),))
     drawing = Drawing(replace(graph, nodes=(*graph.nodes[:-1], odd), note=name))
     source = drawing.to_json()
     found = read(drawing)

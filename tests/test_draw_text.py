@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,7 +29,7 @@ def spans(text: str) -> list[tuple[str, str]]:
 
 def vertex(role: str = "intermediate", **others: object) -> Vertex:
     blank = Vertex(role, "", "f", "", "", "", None, None, -1)
-    return replace(blank, **others)
+    return blank._replace(**others)
 
 
 def of(*nodes: Vertex, edges: tuple[Edge, ...] = (), note: str = "") -> Drawing:

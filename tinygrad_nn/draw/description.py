@@ -49,6 +49,14 @@ class Cost(NamedTuple):
         Bytes of the result; 0 for a view of what is there already.
     peak : int
         Bytes that were in use at most while the primitive ran, beyond those before it.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_nn as tg
+    >>> x = tg.tensor(np.ones((100, 100)), requires_grad=True)
+    >>> vertex = tg.draw((x * x).sum(), profile=True).description.nodes[1]
+    >>> vertex.op, vertex.cost.kept
+    ('multiply', 80000)
     """
 
     forward: float
