@@ -15,7 +15,8 @@ from tinygrad_nn import Value, nn
 from tinygrad_nn.anomaly import source_lines
 from tinygrad_nn.anomaly_report import input_names
 from tinygrad_nn.backward import pull_back
-from tinygrad_nn.draw import draw, flows
+from tinygrad_nn.draw import draw
+from tinygrad_nn.draw.reading import flows
 from tinygrad_nn.draw.reading.describe import collect
 from tinygrad_nn.draw.reading.flows import flow_back
 from tinygrad_nn.draw.reading.formulas import Formulas

@@ -470,10 +470,10 @@ def test_a_drawing_has_a_box_for_each_instruction_in_a_frame_for_each_line():
     titles = [c.title for c in d.clusters]
     assert len(titles) == 3
     assert "loss.backward()" in titles[1]
-    results = {v.label.partition(" = ")[0] for v in d.nodes if v.role in ("result", "output")}
+    results = {v.label.partition(" = ")[0] for v in d.nodes if v.role in ("intermediate", "output")}
     assert results == {names(i.out) for i in plan.tape.instructions if not i.view}
-    leaves = [v for v in d.nodes if v.role not in ("result", "output")]
-    assert {"x", "y"} <= {v.label for v in leaves if v.role == "data"}
+    leaves = [v for v in d.nodes if v.role not in ("intermediate", "output")]
+    assert {"x", "y"} <= {v.label for v in leaves if v.role == "input"}
     assert {f"layers.{k}.weight" for k in range(3)} <= {
         v.label for v in leaves if v.role == "parameter"
     }
