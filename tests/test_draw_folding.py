@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 
@@ -410,6 +411,21 @@ def test_clusters_in_clusters_a_hundred_thousand_deep():
     assert len(fold_to(graph, depth=1).nodes) == 2
     assert len(fold_to(graph, max_nodes=1).nodes) <= 2
     assert fold_to(graph, depth=10).nodes[0].role == "module"
+
+
+def test_the_collector_is_as_it_was_before():
+    assert gc.isenabled()
+    draw(Value(1.0) * 2.0, max_nodes=2)
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="depth"):
+        draw(Value(1.0) * 2.0, depth=-1)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        draw(Value(1.0) * 2.0)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_the_empty_graph():

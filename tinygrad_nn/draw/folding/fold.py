@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from itertools import accumulate, chain
 from typing import Any
 
+from tinygrad_nn.draw.collector import without_collector
 from tinygrad_nn.draw.description import Cluster, Description, Edge, Vertex
 from tinygrad_nn.draw.folding.boxes import boxes, group_of
 from tinygrad_nn.draw.folding.kinds import kinds_in
@@ -20,6 +21,7 @@ from tinygrad_nn.draw.folding.ordering import levels, next_of_kind, runs, runs_i
 __all__ = ["choose", "fold", "fold_to", "in_runs"]
 
 
+@without_collector
 def fold_to(
     graph: Description,
     depth: int | None = None,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_nn.anomaly import source_of
+from tinygrad_nn.draw.collector import without_collector
 from tinygrad_nn.draw.description import Cluster, Description, Edge, Mark, Vertex
 from tinygrad_nn.draw.figures import Figures, Seen, figures
 from tinygrad_nn.draw.reading.clusters import Call, calls_around
@@ -106,6 +107,7 @@ def collect(outputs: Iterable[Node]) -> list[Node]:
     return [live[serial] for serial in sorted(live)]
 
 
+@without_collector
 def describe(
     output: Any,
     names: Mapping[int, str] | None,
