@@ -73,7 +73,7 @@ def test_what_is_near_a_tensor(network):
         ({"depth": -1}, ValueError, r"depth must be at least 0"),
         ({"max_nodes": 0}, ValueError, r"max_nodes must be at least 1"),
         ({"theme": "blue"}, ValueError, r"theme must be one of auto, light, dark"),
-        ({"inputs": 1.0}, TypeError, r"inputs= are for a function"),
+        ({"inputs": 1.0}, TypeError, r"inputs= of a graph are tensors"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_drawn_says_why(network, keywords, error, message):
@@ -131,6 +131,7 @@ def test_a_function_is_called_and_its_inputs_are_named_after_its_parameters():
     assert by_label["x"].value.text == "[1.0, 2.0]"
     assert by_label["x"].grad.text == "[6.0, 12.0]"
     assert by_label["k"].grad.text == "5.0"
+    assert by_label["x"].role == by_label["k"].role == "input"
     assert "return k * np.sum(x**2)" in drawing.to_dot()  # the user's line
 
 
@@ -159,6 +160,15 @@ def test_a_walk_back_that_is_recorded_has_a_frame():
 def test_a_module_is_a_function_too_and_names_its_parts():
     model = nn.Linear(2, 1, rng=0)
     assert {"weight", "bias"} <= names(draw(model, inputs=np.ones((3, 2))))
+
+
+def test_inputs_of_a_graph_stand_outside_the_modules_that_they_go_into():
+    model = nn.Linear(2, 1, rng=0)
+    x = tg.tensor(np.ones((3, 2)), requires_grad=True, label="x")
+    (vertex,) = [v for v in draw(model(x).sum(), inputs=x).description.nodes if v.label == "x"]
+    assert (vertex.role, vertex.cluster) == ("input", -1)
+    (vertex,) = [v for v in draw(model(x).sum()).description.nodes if v.label == "x"]
+    assert (vertex.role, vertex.cluster) == ("parameter", 0)
 
 
 def test_functions_that_have_no_graph():

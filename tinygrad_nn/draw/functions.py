@@ -62,7 +62,8 @@ def draw(
         Gives parameters and modules their qualified names; all other leaves are then data.
     inputs : array_like, or tuple of them, optional
         Arguments for a function; numbers and arrays of floats become tensors, named as the
-        function's parameters are. The lines of the program that compute each node are noted.
+        function's parameters are. The lines of the program that compute each node are noted. Of a
+        graph that is there already: tensors to be shown as inputs, though they require gradients.
     rankdir : {"LR", "TB", "RL", "BT"}, optional
         The direction in which numbers flow: from left to right (so are graphs drawn by default),
         from top to bottom (so are plans)...
@@ -133,12 +134,15 @@ def draw(
             return drawing(part(described), rankdir or "TB")
         if model is None and isinstance(output, Module | ScalarModule):
             model = output
-        output = call(output, inputs)
-    elif inputs is not None:
-        raise TypeError(
-            f"inputs= are for a function to be called with; a {type(output).__name__} is drawn as "
-            f"it is: draw(output)"
-        )
+        output, given = call(output, inputs)
+    else:
+        given = [] if inputs is None else list(inputs) if isinstance(inputs, tuple) else [inputs]
+        strange = next((x for x in given if not isinstance(x, Node)), None)
+        if strange is not None:
+            raise TypeError(
+                f"inputs= of a graph are tensors that it was computed from, got "
+                f"{type(strange).__name__}; numbers and arrays are for a function to be called with"
+            )
     if drawn is not None:
         if model is not None:
             raise TypeError("a report knows its model: draw(report)")
@@ -149,7 +153,9 @@ def draw(
     else:
         names = None if model is None else _names(model)
     modules = {id(module): name for name, module in _modules(model) if name}
-    described = describe(output, names, modules, gradients, marks, profile)
+    described = describe(
+        output, names, modules, gradients, marks, profile, {node.serial for node in given}
+    )
     return drawing(part(described), rankdir or "LR")
 
 

@@ -207,7 +207,8 @@ def draw_function(
     inputs = find_inputs(arguments, accept, shapes=shapes, file=file, rng=seed)
     try:
         result, tensors = calls[-1]
-        return inputs, draw(result, _model_of(function), **options), _depends(result, tensors)
+        drawing = draw(result, _model_of(function), inputs=tuple(tensors), **options)
+        return inputs, drawing, _depends(result, tensors)
     except TinygradError:
         raise
     except (TypeError, ValueError) as error:

@@ -15,8 +15,10 @@ from tinygrad_nn.tensor import tensor
 __all__ = ["call"]
 
 
-def call(function: Callable[..., Any], inputs: Any) -> Any:
-    """Call a function with tensors named after its parameters, and return what it returns.
+def call(function: Callable[..., Any], inputs: Any) -> tuple[Any, list[Node]]:
+    """Call a function with tensors named after its parameters.
+
+    Returned are what it returns, and the tensors.
 
     Parameters
     ----------
@@ -37,14 +39,15 @@ def call(function: Callable[..., Any], inputs: Any) -> Any:
         )
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
     names = _parameters(function, len(arguments))
+    arguments = tuple(map(_tensor, arguments, names))
     with source_lines():
-        output = function(*map(_tensor, arguments, names))
+        output = function(*arguments)
     if isinstance(output, np.ndarray | np.generic | float | int) or output is None:
         raise TypeError(
             f"{_name(function)} returned a {type(output).__name__}, which has no graph. Return "
             f"what was computed from the inputs with NumPy's functions"
         )
-    return output
+    return output, [a for a in arguments if isinstance(a, Node)]
 
 
 def _tensor(x: Any, name: str) -> Any:

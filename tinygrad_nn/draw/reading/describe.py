@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,6 +115,7 @@ def describe(
     gradients: str,
     marks: Mapping[int, Mark] | None = None,
     profile: bool = False,
+    inputs: Collection[int] = (),
 ) -> Described:
     """Describe the graph of `output`.
 
@@ -130,11 +131,13 @@ def describe(
     marks : mapping of serial number to Mark, optional
     profile : bool
         Measure what each node costs.
+    inputs : collection of int
+        Serial numbers of leaves that are no parameters, though they require gradients.
     """
     outputs = outputs_of(output)
     nodes = collect(node for _, node in outputs.values())
     with np.errstate(all="ignore"):
-        return _describe(nodes, outputs, names, modules, gradients, marks or {}, profile)
+        return _describe(nodes, outputs, names, modules, gradients, marks or {}, profile, inputs)
 
 
 def _describe(
@@ -145,10 +148,11 @@ def _describe(
     gradients: str,
     marks: Mapping[int, Mark],
     profile: bool,
+    inputs: Collection[int],
 ) -> Described:
     grads, flows, note = _gradients([node for _, node in outputs.values()], nodes, gradients)
     formulas, seen = Formulas(), Seen()
-    calls, around = calls_around(nodes, lambda leaf: _is_parameter(leaf, names))
+    calls, around = calls_around(nodes, lambda leaf: _is_parameter(leaf, names, inputs))
     cluster_of = {id(call): i for i, call in enumerate(calls)}
     clusters = tuple(_cluster(call, cluster_of, modules) for call in calls)
 
@@ -202,7 +206,7 @@ def _describe(
             )
         drawn.append(
             Vertex(
-                _role(node, outputs, names),
+                _role(node, outputs, names, inputs),
                 _label(node, outputs, names),
                 primitive.name if primitive is not None else "",
                 settings(primitive, node.static) if primitive and node.static else "",
@@ -290,13 +294,20 @@ def _is_untouched(node: Node) -> bool:
 # --- nodes ---------------------------------------------------------------------------------------
 
 
-def _is_parameter(leaf: Node, names: Mapping[int, str] | None) -> bool:
-    return leaf.requires_grad if names is None else leaf.serial in names
+def _is_parameter(leaf: Node, names: Mapping[int, str] | None, inputs: Collection[int]) -> bool:
+    if names is not None:
+        return leaf.serial in names
+    return leaf.requires_grad and leaf.serial not in inputs
 
 
-def _role(node: Node, outputs: Mapping[int, Any], names: Mapping[int, str] | None) -> str:
+def _role(
+    node: Node,
+    outputs: Mapping[int, Any],
+    names: Mapping[int, str] | None,
+    inputs: Collection[int],
+) -> str:
     if node.primitive is None:
-        return "parameter" if _is_parameter(node, names) else "input"
+        return "parameter" if _is_parameter(node, names, inputs) else "input"
     return "output" if node.serial in outputs else "intermediate"
 
 
