@@ -396,7 +396,7 @@ def test_what_is_not_finite_stands_out_in_red_and_zeros_are_told():
     assert "50% zero" in dot["n0"]
     assert "all zero" in dot["n2"]
     assert "class n1 bad" in drawing.to_mermaid()
-    assert "value min 0.0, mean 0.0, max 0.0, 10 inf, 50% zero" in drawing.to_text()
+    assert "value min 0.0, mean 0.0, max 0.0, 10 inf, 50% not finite, 50% zero" in drawing.to_text()
 
 
 # --- clusters ------------------------------------------------------------------------------------

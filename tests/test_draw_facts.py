@@ -359,3 +359,13 @@ def test_costs_are_written_with_units():
         "2 s forward, 500 ms back, keeps 5 MB, peak 6 MB"
     )
     assert cost_text(Cost(9.99e-7, 1e-6, 999, 0)) == "1 µs forward, 1 µs back, keeps 1 kB"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, ""), (1, "under 1%"), (100, "10%"), (999, "over 99%"), (1000, "none")]
+)
+def test_the_share_that_is_not_finite_is_told(count, said):
+    x = np.ones(1000)
+    x[:count] = np.nan
+    text = draw(tg.tensor(x, requires_grad=True) * 1.0).to_text()
+    assert (f"{said} {'' if said == 'none' else 'not '}finite" in text) == bool(said)

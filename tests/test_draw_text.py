@@ -86,7 +86,7 @@ def test_what_is_painted() -> None:
     assert "a constant = f" not in codes
     red = {text for code, text in found if code == "1;31"}
     assert red == {
-        "n6 bad = f", "value nan", "n7 overflown = f", "grad 9 inf", "n11 broken = f",
+        "n6 bad = f", "value nan", "n7 overflown = f", "grad 9 inf, none finite", "n11 broken = f",
         "WRONG RULE 1 must be 2", "∂n5/∂n0 nan",
     }  # fmt: skip
     assert codes["KINK slopes from 0 to 1"] == codes["bent = f"] == "1;33"

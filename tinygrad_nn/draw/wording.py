@@ -122,13 +122,25 @@ def notes(f: Figures) -> list[str]:
     if f.text:
         return []
     found = [f"{n:,} {what}" for n, what in ((f.nan, "nan"), (f.inf, "inf")) if n]
+    if found:
+        strange = f.nan + f.inf
+        share = _share(strange, f.size)
+        found.append("none finite" if strange == f.size else f"{share} not finite")
     if f.is_zero:
         found.append("all zero")
     elif f.zeros >= _NOTABLE * f.size:
-        found.append(f"{f.zeros / f.size:.0%} zero")
+        found.append(f"{_share(f.zeros, f.size)} zero")
     if 0 < f.dead < f.columns:
         found.append(f"{f.dead} of {f.columns} columns zero")
     return found
+
+
+def _share(n: int, of: int) -> str:
+    """Write a share in percent, with 0% and 100% for none and all alone."""
+    percent = round(100 * n / of)
+    if percent == 0 < n:
+        return "under 1%"
+    return "over 99%" if percent == 100 and n < of else f"{percent}%"
 
 
 def cost_text(cost: Cost) -> str:
