@@ -149,6 +149,16 @@ def test_drawing_does_not_stop_at_anomalies():
     assert "-inf" in text
 
 
+def test_complex_gradients_are_those_of_grad():
+    z = tg.tensor([1.0 + 2.0j, 3.0j], requires_grad=True, label="z")
+    y = np.sum(np.abs(z) ** 2)
+    y.backward()
+    drawn, stored = (draw(y, gradients=g).description for g in ("output", "stored"))
+    assert drawn.nodes[0].grad == stored.nodes[0].grad
+    assert drawn.nodes[0].grad.text == "[2+4j, 0+6j]"  # 2 z
+    assert drawn.edges[0].flow.text == "[2+4j, 0+6j]"
+
+
 # --- dead units ----------------------------------------------------------------------------------
 
 

@@ -272,7 +272,11 @@ def _gradients(
     else:
         seed = np.ones_like(root._value) if isinstance(root, Tensor) else 1.0
         try:
-            return *flow_back(root, seed, nodes), ""
+            found, flows = flow_back(root, seed, nodes)
+            if any(g.__class__ is not float and g.dtype.kind == "c" for g in found.values()):
+                found = {serial: _as_stored(g) for serial, g in found.items()}
+                flows = {serial: [_as_stored(c) for c in back] for serial, back in flows.items()}
+            return found, flows, ""
         except Exception as error:  # a drawing is how one looks for the fault: it must not fail too
             failed = True
             reason = re.sub(r" #\d+", "", str(error))  # serial numbers differ from run to run
@@ -285,6 +289,11 @@ def _gradients(
     if stored:
         return stored, {}, f"Gradients are those stored in .grad: {reason}"
     return {}, {}, f"No gradients: {reason}" if failed else ""
+
+
+def _as_stored(c: Any) -> Any:
+    """Turn a complex cotangent into the gradient that ``.grad`` holds: its conjugate."""
+    return c if c is None or c.__class__ is float or c.dtype.kind != "c" else np.conj(c)
 
 
 def _is_untouched(node: Node) -> bool:
