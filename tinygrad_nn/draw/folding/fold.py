@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from itertools import accumulate, chain
+from itertools import accumulate, pairwise
+from math import isqrt
 from typing import Any
 
 from tinygrad_nn.draw.collector import without_collector
@@ -19,6 +20,9 @@ from tinygrad_nn.draw.folding.nesting import Tree, covered, numbered, sizes
 from tinygrad_nn.draw.folding.ordering import levels, next_of_kind, runs, runs_in, sorted_by_need
 
 __all__ = ["choose", "fold", "fold_to", "in_runs"]
+
+#: Runs are about so long where that makes few enough of them: many boxes of two help nobody.
+_WORTH_A_BOX = 8
 
 
 @without_collector
@@ -58,7 +62,7 @@ def fold_to(
     ...     v = -v
     >>> graph = fold_to(draw(v).description, max_nodes=2)
     >>> len(graph.nodes), graph.note
-    (2, '8 of 9 nodes are folded into 1 box')
+    (2, '9 of 9 nodes are folded into 2 boxes')
     """
     if depth is None and max_nodes is None:
         if not repeats:
@@ -68,16 +72,19 @@ def fold_to(
         repeated = {c for c, head in enumerate(run) if head != c}
         return _fold(graph, repeated | {run[c] for c in repeated}, True, run)
     repeats = repeats is not False
-    folded: set[int] = set()
-    visible, run = len(graph.nodes), None
+    folded = _deeper(graph, depth)
+    if max_nodes is None:
+        return _fold(graph, folded, repeats)
+    _refuse_below("max_nodes", max_nodes, 1)
+    visible = len(graph.nodes)
     outside = sum(v.cluster < 0 for v in graph.nodes)  # which no folding of clusters hides
-    if max_nodes is None or outside <= max_nodes:
-        folded, visible, run = _chosen(graph, depth, max_nodes, repeats)
-    if max_nodes is not None and visible > max_nodes:
+    if outside <= max_nodes:
+        chosen, visible, run = _chosen(graph, folded, max_nodes, repeats)
+    if visible > max_nodes:
         # Too many nodes stand outside all clusters, or side by side in one.
-        graph = in_runs(graph, max(max_nodes, 2), repeats)
-        folded, _, run = _chosen(graph, depth, max_nodes, repeats)
-    return _fold(graph, folded, repeats, run)
+        graph, number = _cut_to_runs(graph, max(max_nodes, 2), repeats)
+        chosen, _, run = _chosen(graph, {number[c] for c in folded}, max_nodes, repeats)
+    return _fold(graph, chosen, repeats, run)
 
 
 def fold(graph: Description, folded: Collection[int], repeats: bool = True) -> Description:
@@ -268,43 +275,24 @@ def choose(
     >>> sorted(choose(graph, depth=1)), sorted(choose(graph, max_nodes=7))
     ([1, 2], [1])
     """
-    return frozenset(_chosen(graph, depth, max_nodes, repeats)[0])
-
-
-def _chosen(
-    graph: Description, depth: int | None, max_nodes: int | None, repeats: bool
-) -> tuple[set[int], int, Sequence[int] | None]:
-    """Choose clusters; also return how many nodes and boxes are shown, and the runs, if needed."""
-    for name, limit, least in (("depth", depth, 0), ("max_nodes", max_nodes, 1)):
-        if limit is not None and limit < least:
-            raise ValueError(f"{name} must be at least {least}, got {limit}")
-    size = sizes(graph)
-    depths = _depths(graph)
-    chosen = {c for c, at in enumerate(depths) if depth is not None and at >= depth}
+    folded = _deeper(graph, depth)
     if max_nodes is None:
-        return chosen, 0, None
+        return frozenset(folded)
+    _refuse_below("max_nodes", max_nodes, 1)
+    return frozenset(_chosen(graph, folded, max_nodes, repeats)[0])
 
-    tree = Tree(graph)
-    kind = kinds_in(graph, tree)
-    run: Sequence[int] = runs_in(graph, tree, kind) if repeats else range(len(kind))
-    # What a cluster shows when all in it are folded, and what its class saves by being folded.
-    content = Counter(v.cluster for v in graph.nodes)
-    classes: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for c, cluster in enumerate(graph.clusters):
-        if size[c]:
-            classes[-depths[c], kind[c]].append(c)
-            content[cluster.parent] += run[c] == c
-    saved = {key: sum(content[c] - (run[c] == c) for c in group) for key, group in classes.items()}
-    visible = len(graph.nodes)
-    for key in sorted(classes, key=lambda key: (key[0], -saved[key], classes[key][0])):
-        if depth is None or -key[0] < depth:
-            if visible <= max_nodes:
-                break
-            if not saved[key]:
-                continue
-        chosen.update(classes[key])
-        visible -= saved[key]
-    return chosen, visible, run
+
+def _refuse_below(name: str, limit: int, least: int) -> None:
+    if limit < least:
+        raise ValueError(f"{name} must be at least {least}, got {limit}")
+
+
+def _deeper(graph: Description, depth: int | None) -> set[int]:
+    """Return the clusters that stand in so many others, or more."""
+    if depth is None:
+        return set()
+    _refuse_below("depth", depth, 0)
+    return {c for c, at in enumerate(_depths(graph)) if at >= depth}
 
 
 def _depths(graph: Description) -> list[int]:
@@ -314,6 +302,38 @@ def _depths(graph: Description) -> list[int]:
     return depths
 
 
+def _chosen(
+    graph: Description, folded: set[int], max_nodes: int, repeats: bool
+) -> tuple[set[int], int, Sequence[int]]:
+    """Fold further; also return how many nodes and boxes are shown then, and the runs.
+
+    With a cluster that is folded, all in it must be.
+    """
+    size = sizes(graph)
+    depths = _depths(graph)
+    tree = Tree(graph)
+    kind = kinds_in(graph, tree)
+    run: Sequence[int] = runs_in(graph, tree, kind) if repeats else range(len(kind))
+    # What a cluster shows when all in it are folded, and what its class saves by being folded.
+    content = Counter(v.cluster for v in graph.nodes)
+    classes: dict[tuple[bool, int, int], list[int]] = defaultdict(list)
+    for c, cluster in enumerate(graph.clusters):
+        if size[c]:
+            classes[c not in folded, -depths[c], kind[c]].append(c)
+            content[cluster.parent] += run[c] == c
+    saved = {key: sum(content[c] - (run[c] == c) for c in group) for key, group in classes.items()}
+    chosen = set(folded)
+    visible = len(graph.nodes)
+    for key in sorted(classes, key=lambda key: (key[:2], -saved[key], classes[key][0])):
+        further = key[0]
+        if further and visible <= max_nodes:
+            break
+        if saved[key] or not further:
+            chosen.update(classes[key])
+            visible -= saved[key]
+    return chosen, visible, run
+
+
 # --- runs of loose nodes -------------------------------------------------------------------------
 
 
@@ -321,10 +341,10 @@ def in_runs(graph: Description, most: int, repeats: bool = True) -> Description:
     """Put runs of nodes into clusters of their own where too many stand side by side.
 
     A cluster of more than `most` nodes and clusters, or a graph of more than `most` outside all, is
-    cut into runs in the order of computing, and those into runs again, until at most `most` are
-    left. They are titled ``nodes 1 to 250``, counted within the cluster, with parameters, constants
-    and inputs counted right before what first uses them. With everything folded at most `most`
-    boxes and nodes are shown, and each box that is opened shows at most so many more.
+    cut into runs in the order of computing, and those again where they are too long. They are
+    titled ``nodes 1 to 250``, counted within the cluster, with parameters, constants and inputs
+    counted right before what first uses them. With everything folded at most `most` boxes and nodes
+    are shown, and each box that is opened shows at most so many more.
 
     Parameters
     ----------
@@ -356,11 +376,14 @@ def in_runs(graph: Description, most: int, repeats: bool = True) -> Description:
     >>> [cluster.title for cluster in graph.clusters]
     ['nodes 1 to 3', 'nodes 4 to 6', 'nodes 7 to 9']
     """
-    if most < 2:
-        raise ValueError(f"most must be at least 2, got {most}")
+    _refuse_below("most", most, 2)
+    return _cut_to_runs(graph, most, repeats)[0]
+
+
+def _cut_to_runs(graph: Description, most: int, repeats: bool) -> tuple[Description, Sequence[int]]:
+    """Cut as `in_runs` does; also return each cluster's new number, -1 where it has no nodes."""
     tree = Tree(graph)
     count = len(graph.nodes)
-    size = [1] * count + [end - first for first, end in zip(tree.first, tree.end, strict=True)]
     rows: list[list[list[int]]] = [[] for _ in tree.parent]
     for i, v in enumerate(graph.nodes):
         rows[v.cluster].append([i])
@@ -370,47 +393,59 @@ def in_runs(graph: Description, most: int, repeats: bool = True) -> Description:
     following = next_of_kind(tree, kinds_in(graph, tree)) if repeats and wide else {}
     for c, row in levels(graph, tree, following, wide).items():
         rows[c] = row
-    if all(len(row) <= most for row in rows):
-        return graph
+    wide = {c for c in wide if len(rows[c]) > most}
+    if not wide:
+        return graph, range(len(graph.clusters))
+    size = [1] * count + [end - first for first, end in zip(tree.first, tree.end, strict=True)]
+    before = {
+        c: [0, *accumulate(sum(size[item] for item in unit) for unit in rows[c])] for c in wide
+    }
+
+    def parts(c: int, start: int, stop: int) -> list[Any]:
+        """Return what stands side by side: items, and runs (c, start, stop) of what is in c."""
+        found: list[Any] = []
+        for a, b in _cuts(start, stop, most):
+            found += rows[c][a] if b - a == 1 else [(c, a, b)]
+        return found
+
     homes = [-1] * count
+    number = [-1] * len(graph.clusters)
     clusters: list[Cluster] = []
     # What is still to be written, and the cluster that it stands in. The next is the last.
-    todo: list[tuple[Any, int]] = [(part, -1) for part in reversed(_cut(rows[-1], size, most))]
+    todo = [(part, -1) for part in reversed(parts(-1, 0, len(rows[-1])))]
     while todo:
         part, home = todo.pop()
-        if isinstance(part, int) and part < count:
+        if isinstance(part, tuple):
+            c, start, stop = part
+            title = f"nodes {before[c][start] + 1:,} to {before[c][stop]:,}"
+            cluster = Cluster("", title, home)
+        elif part < count:
             homes[part] = home
             continue
-        if isinstance(part, int):
-            cluster = graph.clusters[part - count]._replace(parent=home)
-            inner = _cut(rows[part - count], size, most)
         else:
-            (begin, end), inner = part
-            cluster = Cluster("", f"nodes {begin:,} to {end:,}", home)
-        todo += [(below, len(clusters)) for below in reversed(inner)]
+            c = part - count
+            start, stop = 0, len(rows[c])
+            number[c] = len(clusters)
+            cluster = graph.clusters[c]._replace(parent=home)
+        todo += [(below, len(clusters)) for below in reversed(parts(c, start, stop))]
         clusters.append(cluster)
     nodes = [
         v if v.cluster == home else v._replace(cluster=home)
         for v, home in zip(graph.nodes, homes, strict=True)
     ]
-    return Description(tuple(nodes), graph.edges, tuple(clusters), graph.note)
+    return Description(tuple(nodes), graph.edges, tuple(clusters), graph.note), number
 
 
-def _cut(row: list[list[int]], size: list[int], most: int) -> list[Any]:
-    """Cut what stands side by side into at most so many parts.
+def _cuts(start: int, stop: int, most: int) -> list[tuple[int, int]]:
+    """Cut a range into at most so many of about one length: single ones where they are few.
 
-    A part is an item, or a run: its first and last node, counted from 1, and the parts in it.
+    The longer ones come first, so that `choose`, which begins with what saves most, folds from the
+    beginning.
     """
-    ends = list(accumulate(sum(size[item] for item in unit) for unit in row))
-    spans = list(zip([1, *(end + 1 for end in ends)], ends, strict=False))
-    blocks: list[list[Any]] = list(row)  # of what stays together
-    while len(blocks) > most:
-        n, k = len(blocks), -(-len(blocks) // most)
-        cuts = [(n * i // k, n * (i + 1) // k) for i in range(k)]
-        wider = [(spans[a][0], spans[b - 1][1]) for a, b in cuts]
-        blocks = [
-            blocks[a] if b - a == 1 else [(span, list(chain.from_iterable(blocks[a:b])))]
-            for (a, b), span in zip(cuts, wider, strict=True)
-        ]
-        spans = wider
-    return list(chain.from_iterable(blocks))
+    n = stop - start
+    if not n:
+        return []
+    k = n if n <= most else min(most, max(isqrt(n - 1) + 1, n // _WORTH_A_BOX))
+    length, longer = divmod(n, k)
+    ends = [start + i * length + min(i, longer) for i in range(k + 1)]
+    return list(pairwise(ends))

@@ -106,7 +106,7 @@ def levels(
     order = sorted_by_need(
         [item if item < count else begins[item - count] for item in items],
         [(dense[a], dense[b]) for a, b in pairs if a in dense],
-        {dense[a]: dense[b] for a, b in behind.items()},
+        {dense[a]: dense[b] for a, b in behind.items()} or None,
     )
     units: dict[int, list[list[int]]] = {c: [] for c in wanted}
     place: dict[int, int] = {}
