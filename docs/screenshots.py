@@ -114,7 +114,6 @@ def take_plots() -> None:
         "history-dark": lambda: tg.plot_history({"loss": losses}, theme="dark"),
         "boundary-dark": lambda: tg.plot_decision_boundary(model, x, y, theme="dark"),
         "gradients-dark": lambda: tg.plot_gradient_flow(flow, theme="dark"),
-        "activations-dark": lambda: tg.plot_activations(["relu", "gelu", "tanh"], theme="dark"),
     }
     for name, plot in plots.items():
         figure = np.ravel(plot())[0].figure
