@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,22 @@ def graphs(draw):
     return Description(tuple(nodes), tuple(edges), tuple(clusters), "")
 
 
+@st.composite
+def tangles(draw):
+    """Make a graph whose clusters are no calls: nodes in them follow each other in any order."""
+    clusters = [
+        Cluster("", draw(st.sampled_from("AB")), draw(st.integers(-1, c - 1)))
+        for c in range(draw(st.integers(0, 6)))
+    ]
+    nodes, edges = [], []
+    for i in range(draw(st.integers(0, 14))):
+        used = draw(st.lists(st.integers(0, i - 1), max_size=2)) if i else []
+        edges += [Edge(a, i, place, 2.0) for place, a in enumerate(used, 1)]
+        role = "intermediate" if used else "input"
+        nodes.append(node(draw(st.integers(-1, len(clusters) - 1)), role, "add" if used else ""))
+    return Description(tuple(nodes), tuple(edges), tuple(clusters), "")
+
+
 def chain(clusters, c):
     """Return a cluster and those around it."""
     found = []
@@ -84,7 +101,7 @@ def is_circular(count, edges):
 # --- fold ----------------------------------------------------------------------------------------
 
 
-@given(graphs(), st.data())
+@given(graphs() | tangles(), st.data())
 def test_folding_is_a_quotient(graph, data):
     folded = data.draw(st.sets(st.integers(0, max(0, len(graph.clusters) - 1))))
     folded = {c for c in folded if c < len(graph.clusters)}
@@ -127,7 +144,65 @@ def test_what_depends_on_what_stays_so(graph, data):
         assert after <= before
 
 
-@given(graphs())
+@given(graphs() | tangles(), st.data(), st.booleans())
+def test_paths_between_what_is_shown_stay(graph, data, repeats):
+    folded = {c for c in range(len(graph.clusters)) if data.draw(st.booleans())}
+    small = fold(numbered(graph), folded, repeats)
+    where = {int(v.label): k for k, v in enumerate(small.nodes) if v.role != "module"}
+    before, after = paths(graph), paths(small)
+    for a, b in itertools.combinations(where, 2):
+        assert not before[a, b] or after[where[a], where[b]]
+    # No edge is made up: each is one of the graph's, between what now stands for its ends.
+    shown = {v.label for v in small.nodes if v.role != "module"}
+    direct = {(str(e.source), str(e.target)) for e in graph.edges}
+    assert {(a, b) for a, b in direct if {a, b} <= shown} == {
+        (small.nodes[e.source].label, small.nodes[e.target].label)
+        for e in small.edges
+        if "module" not in (small.nodes[e.source].role, small.nodes[e.target].role)
+    }
+
+
+@given(graphs(), st.data())
+def test_frames_that_stay_open_stand_around_what_they_stood_around(graph, data):
+    folded = {c for c in range(len(graph.clusters)) if data.draw(st.booleans())}
+    named = Description(
+        tuple(v._replace(label=str(i)) for i, v in enumerate(graph.nodes)),
+        graph.edges,
+        tuple(k._replace(name=str(c)) for c, k in enumerate(graph.clusters)),
+        "",
+    )
+    small = fold(named, folded, repeats=False)
+    for v in small.nodes:
+        if v.role == "module":
+            around = chain(graph.clusters, int(v.label))[1:]
+        else:
+            around = chain(graph.clusters, graph.nodes[int(v.label)].cluster)
+        assert [int(small.clusters[c].name) for c in chain(small.clusters, v.cluster)] == around
+
+
+def test_a_folded_graph_is_in_the_order_of_computing():
+    # The box is complete after `late`, which needs it, was made; both feed the last.
+    nodes = (
+        node(-1, "input", ""), node(0, op="first"), node(-1, op="late"), node(0, op="second"),
+        node(-1, op="last"),
+    )  # fmt: skip
+    edges = (Edge(0, 1, 0), Edge(1, 2, 0), Edge(1, 3, 0), Edge(2, 4, 1), Edge(3, 4, 2))
+    small = fold(Description(nodes, edges, (Cluster("", "A", -1),), ""), [0])
+    assert [v.op or v.role for v in small.nodes] == ["input", "module", "late", "last"]
+    assert [(e.source, e.target, e.place) for e in small.edges] == [
+        (0, 1, 0), (1, 2, 0), (2, 3, 1), (1, 3, 0),
+    ]  # fmt: skip
+
+
+def test_notes_are_joined_and_count_what_is_folded_already():
+    nodes = node(0)._replace(hidden=1000), node(0), node(-1)
+    graph = Description(nodes, (), (Cluster("", "A", -1),), "No gradients: one reason")
+    assert fold(graph, [0]).note == (
+        "No gradients: one reason; 1,001 of 1,002 nodes are folded into 1 box"
+    )
+
+
+@given(graphs() | tangles())
 def test_folding_nothing_changes_nothing(graph):
     assert fold(graph, []) is graph
     assert fold_to(graph) is graph
@@ -199,26 +274,50 @@ def content(graph, c):
         path = [clusters.index(k) for k in chain(graph.clusters, v.cluster) if k in clusters]
         facts.append((v.role, v.op, v.settings, v.shape, v.dtype, tuple(arguments), bool(used),
                       leaves, tuple(path)))  # fmt: skip
-    titles = [(graph.clusters[k].title, clusters.index(graph.clusters[k].parent) if k != c else -1)
-              for k in clusters if k == c or any(k in chain(graph.clusters, graph.nodes[i].cluster)
-                                                 for i in inside_of)]  # fmt: skip
+    order = []  # the clusters in the row's order
+
+    def visit(k):
+        order.append(k)
+        for below in clusters:
+            if graph.clusters[below].parent == k:
+                visit(below)
+
+    visit(c)
+    titles = [
+        (graph.clusters[k].title, -1 if k == c else order.index(graph.clusters[k].parent))
+        for k in order
+    ]
     return titles, facts
 
 
-@given(graphs())
+@given(graphs() | tangles())
 def test_clusters_are_of_one_kind_if_and_only_if_their_contents_are_equal(graph):
     kind = kinds(graph)
-    full = [c for c in range(len(graph.clusters))
-            if any(c in chain(graph.clusters, v.cluster) for v in graph.nodes)]  # fmt: skip
-    nested_full = {c: content(graph, c) for c in full}
-    for a, b in itertools.combinations(full, 2):
-        if kind[a] == kind[b]:
-            assert nested_full[a][1] == nested_full[b][1]
-        elif nested_full[a] == nested_full[b]:
-            # Only clusters without nodes, which nothing shows, may tell them apart.
-            empty = [c for c in range(len(graph.clusters)) if c not in full]
-            assert any(a in chain(graph.clusters, c) or b in chain(graph.clusters, c)
-                       for c in empty)  # fmt: skip
+    contents = [content(graph, c) for c in range(len(graph.clusters))]
+    for a, b in itertools.combinations(range(len(graph.clusters)), 2):
+        assert (kind[a] == kind[b]) == (contents[a] == contents[b])
+
+
+CHANGES = [
+    lambda v: v._replace(role="output"), lambda v: v._replace(op="exp"),
+    lambda v: v._replace(settings="axis=0"), lambda v: v._replace(shape="(2,)"),
+    lambda v: v._replace(dtype="float32"),
+]  # fmt: skip
+NO_CHANGES = [
+    lambda v: v._replace(label="x"), lambda v: v._replace(value=figures(2.0)),
+    lambda v: v._replace(grad=figures(2.0)), lambda v: v._replace(cost=Cost(1.0, 1.0, 1, 1)),
+    lambda v: v._replace(mark=Mark("kink", "kink", "")), lambda v: v._replace(source="a.py:1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "number"), [(f, 2) for f in CHANGES] + [(f, 1) for f in NO_CHANGES]
+)
+def test_what_counts_in_a_kind(change, number):
+    nodes = node(-1, "input", ""), node(0), change(node(1))
+    edges = Edge(0, 1, 0), Edge(0, 2, 0)
+    clusters = Cluster("first", "A", -1), Cluster("second", "A", -1)
+    assert len(set(kinds(Description(nodes, edges, clusters, "")))) == number
 
 
 def test_layers_of_one_size_are_of_one_kind_and_run_together():
@@ -261,7 +360,7 @@ def test_depth_folds_what_stands_so_deep(graph, depth):
     }
 
 
-@given(graphs(), st.integers(1, 12), st.booleans())
+@given(graphs() | tangles(), st.integers(1, 12), st.booleans())
 def test_no_more_is_shown_than_was_asked_for(graph, limit, repeats):
     small = fold_to(graph, max_nodes=limit, repeats=repeats)
     assert len(small.nodes) <= max(limit, 2)
@@ -432,6 +531,143 @@ def test_the_empty_graph():
     empty = Description((), (), (), "")
     assert fold_to(empty, max_nodes=3) == empty
     assert in_runs(empty, 3) == empty
+
+
+def test_a_box_says_the_worst_that_was_found_in_it():
+    marks = [Mark("kink", "kink", "at 0"), None, Mark("wrong", "wrong rule", "2, not 3"),
+             Mark("wrong", "wrong rule", "4, not 5")]  # fmt: skip
+    graph = Description(tuple(node(0, mark=m) for m in marks), (), (Cluster("", "A", -1),), "")
+    (box,) = fold(graph, [0]).nodes
+    assert box.mark == Mark("wrong", "wrong rule", "2, not 3 (and 2 more inside)")
+
+
+def test_a_box_says_what_it_hides_of_outputs_and_shapes():
+    f = figures(3.0)
+    nodes = [node(-1, "input", "", shape=f"({i},)", dtype="int64") for i in range(5)]
+    nodes.append(node(0, "output", label="loss", shape="()", dtype="float32", value=f, grad=f))
+    edges = tuple(Edge(i, 5, 0) for i in range(5))
+    graph = Description(tuple(nodes), edges, (Cluster("", "A", -1),), "")
+    box = fold(graph, [0]).nodes[-1]
+    assert box.shape == "(0,), (1,) and 3 more → ()"
+    assert box.dtype == "int64 → float32"
+    assert (box.target, box.value, box.grad) == ("output loss", f, f)
+    many = Description(
+        tuple(node(0, "output", label=str(i), value=f) for i in range(5)),
+        (), (Cluster("", "A", -1),), "",
+    )  # fmt: skip
+    (box,) = fold(many, [0]).nodes
+    assert box.target == "output 0, output 1 and 3 more"
+    assert box.value is None
+    assert box.shape == "→ 5 numbers"
+
+
+def blocks(inner, outer, between=()):
+    """Make a chain of blocks, each a chain of layers, with nodes after each layer."""
+    nodes, edges, clusters = [node(-1, "input", "")], [], []
+
+    def add(cluster, op):
+        edges.append(Edge(len(nodes) - 1, len(nodes), 0))
+        nodes.append(node(cluster, op=op))
+
+    for _ in range(outer):
+        block = len(clusters)
+        clusters.append(Cluster("", "Block", -1))
+        for _ in range(inner):
+            clusters.append(Cluster("", "Layer", block))
+            add(len(clusters) - 1, "exp")
+            for op in between:
+                add(block, op)
+    add(-1, "sum")
+    return Description(tuple(nodes), tuple(edges), tuple(clusters), "")
+
+
+def titles(graph):
+    return [v.settings or v.op or v.role for v in graph.nodes]
+
+
+def test_blocks_repeat_and_so_do_layers_in_them():
+    graph = blocks(inner=3, outer=2)
+    assert titles(fold_to(graph, depth=0)) == ["input", "Block × 2", "sum"]
+    assert titles(fold_to(graph, depth=1)) == ["input", "Layer × 3", "Layer × 3", "sum"]
+    assert titles(fold_to(graph, depth=1, repeats=False)) == ["input", *["Layer"] * 6, "sum"]
+    assert titles(fold_to(graph, repeats=True)) == ["input", "Block × 2", "sum"]
+    assert fold_to(graph, depth=0).nodes[1].hidden == 6
+    # One block open, between two that are folded.
+    graph = blocks(inner=1, outer=3)
+    assert titles(fold(graph, [0, 4])) == ["input", "Block", "exp", "Block", "sum"]
+    assert titles(fold(graph, [0, 2])) == ["input", "Block × 2", "exp", "sum"]
+
+
+def test_what_is_computed_in_between_keeps_neighbours_apart():
+    graph = blocks(inner=2, outer=1, between=["relu"])
+    assert titles(fold_to(graph, depth=1)) == ["input", "Layer", "relu", "Layer", "relu", "sum"]
+
+
+def test_boxes_for_more_than_one_call_are_named_by_the_first_and_the_last():
+    graph = blocks(inner=1, outer=3)
+    names = replace(
+        graph, clusters=tuple(c._replace(name=f"steps.{i}") for i, c in enumerate(graph.clusters))
+    )
+    assert fold(names, [0, 2, 4]).nodes[1].label == "steps.0 … steps.4"
+    same = replace(graph, clusters=tuple(c._replace(name="cell") for c in graph.clusters))
+    assert fold(same, [0, 2, 4]).nodes[1].label == "cell"
+
+
+def test_runs_are_even_and_show_as_much_as_may_be_shown():
+    def hidden(count, most):
+        nodes = (node(-1, "input", ""), *[node() for _ in range(count - 1)])
+        edges = tuple(Edge(i, i + 1, 0) for i in range(count - 1))
+        return [v.hidden for v in fold_to(Description(nodes, edges, (), ""), max_nodes=most).nodes]
+
+    assert hidden(10_000, 50) == [200] * 50
+    assert hidden(1003, 100) == [11] * 3 + [10] * 97
+    assert hidden(60, 50) == [8, 8] + [0] * 44  # from the beginning, and no more than needed
+
+
+def test_modules_that_depth_folds_stay_so_where_runs_are_cut():
+    graph = blocks(inner=3, outer=2)
+    edges, nodes = list(graph.edges), list(graph.nodes)
+    for _ in range(30):
+        edges.append(Edge(len(nodes) - 1, len(nodes), 0))
+        nodes.append(node(op="tail"))
+    graph = replace(graph, nodes=tuple(nodes), edges=tuple(edges))
+    small = fold_to(graph, depth=0, max_nodes=30)
+    assert len(small.nodes) <= 30
+    assert "exp" not in titles(small)  # what stands in the modules
+    assert titles(small).count("tail") >= 20  # and no more than that is hidden
+    assert total(small) == len(nodes)
+
+
+@given(graphs(), st.integers(0, 2), st.integers(2, 8))
+def test_depth_and_max_nodes_hold_together(graph, depth, most):
+    small = fold_to(numbered(graph), depth=depth, max_nodes=most)
+    assert len(small.nodes) <= most
+    assert total(small) == len(graph.nodes)
+    for v in small.nodes:
+        if v.role != "module":
+            assert depth_of(graph, graph.nodes[int(v.label)].cluster) < depth
+
+
+@given(graphs() | tangles(), st.integers(2, 5))
+def test_runs_leave_modules_what_they_were(graph, most):
+    named = replace(
+        graph, clusters=tuple(k._replace(name=str(c)) for c, k in enumerate(graph.clusters))
+    )
+    cut = in_runs(named, most)
+    for v, w in zip(named.nodes, cut.nodes, strict=True):
+        assert [named.clusters[c].name for c in chain(named.clusters, v.cluster)] == [
+            cut.clusters[c].name for c in chain(cut.clusters, w.cluster) if cut.clusters[c].name
+        ]
+    assert all(k.parent < c for c, k in enumerate(cut.clusters))
+
+
+def test_lines_that_alternate_make_a_circle_of_boxes_that_is_still_drawn():
+    nodes = node(-1, "input", ""), *[node(i % 2) for i in range(6)]
+    edges = tuple(Edge(i, i + 1, 0) for i in range(6))
+    clusters = Cluster("", "loop.py:2", -1), Cluster("", "loop.py:3", -1)
+    small = fold(Description(nodes, edges, clusters, ""), [0, 1])
+    assert [v.hidden for v in small.nodes] == [0, 3, 3]
+    assert {(e.source, e.target) for e in small.edges} == {(0, 1), (1, 2), (2, 1)}
 
 
 def test_several_outputs_are_named_by_their_boxes():
