@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from tinygrad_nn.draw import draw
 from tinygrad_nn.draw.description import Cluster, Cost, Description, Edge, Mark, Vertex
 from tinygrad_nn.draw.figures import figures
 from tinygrad_nn.draw.folding import choose, fold, fold_to, in_runs, kinds, runs
+from tinygrad_nn.draw.folding.nesting import Tree
 from tinygrad_nn.draw.folding.parts import between, inside, near
 
 
@@ -60,6 +62,40 @@ def tangles(draw):
         edges += [Edge(a, i, place, 2.0) for place, a in enumerate(used, 1)]
         role = "intermediate" if used else "input"
         nodes.append(node(draw(st.integers(-1, len(clusters) - 1)), role, "add" if used else ""))
+    return Description(tuple(nodes), tuple(edges), tuple(clusters), "")
+
+
+def twins(rng):
+    """Make a graph of two clusters that are the same, or differ in one argument or one use."""
+    size, outside = rng.randint(2, 5), 2
+    homes = [rng.randint(-1, 1) for _ in range(size)]
+    first = [
+        [(rng.randint(-outside, i - 1), rng.randint(0, 1)) for _ in range(rng.randint(0, 2))]
+        for i in range(size)  # arguments and places; below 0 is outside
+    ]
+    used = {i for i in range(size) if rng.random() < 0.3}
+    second, used_too = [list(found) for found in first], set(used)
+    i, j = sorted(rng.sample(range(size), 2))
+    change = rng.randrange(5)
+    if change == 0:
+        used_too ^= {i}
+    elif change == 1 and second[j]:
+        second[j][-1] = rng.randint(-outside, j - 1), second[j][-1][1]
+    elif change == 2 and second[j]:
+        second[j][0] = second[j][0][0], 2
+    elif change == 3 and all(a < i for a, _ in second[j]):
+        second[i], second[j] = second[j], second[i]
+    nodes, edges, clusters = [node(-1, "input", "")] * outside, [], []
+    for content, leaves in ((first, used), (second, used_too)):
+        c, start = len(clusters), len(nodes)
+        clusters += [Cluster("", "A", -1), Cluster("", "B", c), Cluster("", "B", c)]
+        for i, found in enumerate(content):
+            edges += [
+                Edge(start + a if a >= 0 else a + outside, start + i, place) for a, place in found
+            ]
+            nodes.append(node(c + 1 + homes[i]))
+        edges += [Edge(start + i, len(nodes), 0) for i in leaves]
+        nodes.append(node(-1))
     return Description(tuple(nodes), tuple(edges), tuple(clusters), "")
 
 
@@ -290,12 +326,24 @@ def content(graph, c):
     return titles, facts
 
 
-@given(graphs() | tangles())
-def test_clusters_are_of_one_kind_if_and_only_if_their_contents_are_equal(graph):
+def tell_apart_what_differs(graph):
     kind = kinds(graph)
     contents = [content(graph, c) for c in range(len(graph.clusters))]
     for a, b in itertools.combinations(range(len(graph.clusters)), 2):
         assert (kind[a] == kind[b]) == (contents[a] == contents[b])
+    return contents
+
+
+@given(graphs() | tangles())
+def test_clusters_are_of_one_kind_if_and_only_if_their_contents_are_equal(graph):
+    tell_apart_what_differs(graph)
+
+
+def test_clusters_that_differ_in_one_thing_are_of_two_kinds():
+    rng = random.Random(0)
+    contents = [tell_apart_what_differs(twins(rng)) for _ in range(1000)]
+    same = sum(found[0] == found[3] for found in contents)
+    assert 200 < same < 800  # the test would say little if nearly all were, or none
 
 
 CHANGES = [
@@ -596,6 +644,56 @@ def test_blocks_repeat_and_so_do_layers_in_them():
     graph = blocks(inner=1, outer=3)
     assert titles(fold(graph, [0, 4])) == ["input", "Block", "exp", "Block", "sum"]
     assert titles(fold(graph, [0, 2])) == ["input", "Block × 2", "exp", "sum"]
+
+
+def test_clusters_without_nodes_stand_in_nobodys_way():
+    graph = blocks(inner=1, outer=3)
+    nodes = tuple(v for v in graph.nodes if v.cluster != 3)
+    edges = (Edge(0, 1, 0), Edge(1, 2, 0), Edge(2, 3, 0))
+    graph = Description(nodes, edges, graph.clusters, "")  # the block in the middle is empty
+    for folded in ([0, 4], [0, 2, 4]):
+        small = fold(graph, folded)
+        assert titles(small) == ["input", "Block × 2", "sum"]
+        assert small.note == "2 of 4 nodes are folded into 1 box"
+
+
+def test_what_would_save_nothing_stays_open():
+    graph = blocks(inner=3, outer=2)
+    assert choose(graph, max_nodes=7, repeats=False) == {0, 4}  # no layer
+    assert choose(graph, max_nodes=6) == {1, 2, 3, 5, 6, 7}
+
+
+def test_parameters_are_folded_with_what_uses_them():
+    # As programs make them: all parameters first.
+    nodes = [node(-1, "input", "")] + [node(-1, "parameter", "") for _ in range(8)]
+    edges, last = [], 0
+    for k in range(8):
+        edges += [Edge(last, len(nodes), 1), Edge(1 + k, len(nodes), 2)]
+        last = len(nodes)
+        nodes.append(node(op="matmul"))
+    cut = in_runs(Description(tuple(nodes), tuple(edges), (), ""), 5)
+    together = [cut.nodes[1 + k].cluster == cut.nodes[9 + k].cluster for k in range(8)]
+    assert sum(together) >= 8 - 4  # four cuts part at most four of them
+
+
+def test_a_part_that_leads_nowhere_has_a_result():
+    graph = blocks(inner=1, outer=2)
+    graph = Description(
+        tuple(v._replace(shape=f"({i},)") for i, v in enumerate(graph.nodes)),
+        graph.edges, graph.clusters, "",
+    )  # fmt: skip
+    assert [v.shape for v in fold(inside(graph, [2]), [2]).nodes] == ["(1,)", "(1,) → (2,)"]
+
+
+def test_the_way_out_of_many_clusters_is_short():
+    count = 10_000
+    tree = Tree(Description((), (), tuple(Cluster("", "A", c - 1) for c in range(count)), ""))
+    for c in (1, 100, count - 1):
+        steps = 0
+        while c >= 0:
+            c = tree.leap[c]
+            steps += 1
+        assert steps <= 2 * math.log2(count)
 
 
 def test_what_is_computed_in_between_keeps_neighbours_apart():

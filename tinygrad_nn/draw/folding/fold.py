@@ -316,19 +316,18 @@ def _chosen(
     run: Sequence[int] = runs_in(graph, tree, kind) if repeats else range(len(kind))
     # What a cluster shows when all in it are folded, and what its class saves by being folded.
     content = Counter(v.cluster for v in graph.nodes)
-    classes: dict[tuple[bool, int, int], list[int]] = defaultdict(list)
+    classes: dict[tuple[int, int], list[int]] = defaultdict(list)
     for c, cluster in enumerate(graph.clusters):
         if size[c]:
-            classes[c not in folded, -depths[c], kind[c]].append(c)
+            classes[-depths[c], kind[c]].append(c)
             content[cluster.parent] += run[c] == c
     saved = {key: sum(content[c] - (run[c] == c) for c in group) for key, group in classes.items()}
     chosen = set(folded)
     visible = len(graph.nodes)
-    for key in sorted(classes, key=lambda key: (key[:2], -saved[key], classes[key][0])):
-        further = key[0]
-        if further and visible <= max_nodes:
+    for key in sorted(classes, key=lambda key: (key[0], -saved[key], classes[key][0])):
+        if visible <= max_nodes:
             break
-        if saved[key] or not further:
+        if saved[key]:
             chosen.update(classes[key])
             visible -= saved[key]
     return chosen, visible, run

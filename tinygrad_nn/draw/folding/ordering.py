@@ -212,7 +212,7 @@ def sorted_by_need(
             order.append(k)
             for b in after[k]:
                 waits[b] -= 1
-                if not waits[b] and not done[b]:
+                if not waits[b]:
                     heapq.heappush(ready, (keys[b], b))
             k = following.get(k, k)
             if waits[k]:
