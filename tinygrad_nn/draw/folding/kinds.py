@@ -38,8 +38,9 @@ def kinds(graph: Description) -> tuple[int, ...]:
 
 def kinds_in(graph: Description, tree: Tree) -> tuple[int, ...]:
     """Find the kinds as `kinds` does, with a tree that is there already."""
-    if not graph.clusters:
-        return ()
+    count = len(graph.clusters)
+    if len({cluster.title for cluster in graph.clusters}) == count:
+        return tuple(range(count))
     at, first = tree.at, tree.first
     home = [v.cluster for v in graph.nodes]
     words: dict[Any, int] = {}
@@ -94,8 +95,8 @@ def kinds_in(graph: Description, tree: Tree) -> tuple[int, ...]:
 
     parts: list[list[int]] = [[] for _ in tree.parent]
     known: dict[Any, int] = {}
-    kind = [0] * len(graph.clusters)
-    for c in range(len(graph.clusters) - 1, -1, -1):  # what is inside comes first
+    kind = [0] * count
+    for c in range(count - 1, -1, -1):  # what is inside comes first
         content = graph.clusters[c].title, *map(tuple, (own[c], parts[c], facts[c], closed[c]))
         kind[c] = known.setdefault(content, len(known))
         parts[tree.parent[c]].append(kind[c])
